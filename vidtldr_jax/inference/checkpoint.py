@@ -1,0 +1,251 @@
+"""The checkpoint folder: `model.safetensors` (flat parameter paths) and `config.json`. Nothing in it is executed.
+
+config.json: `format`, `family`, `architecture`, `preprocessing`, `labels`, `source` (what it was made from).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.video_vit import VideoViT
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+FORMAT_VERSION = 1
+FAMILIES = ("umt", "videomae", "video_vit")
+_KNOWN_FIELDS = ("format", "family", "architecture", "preprocessing", "labels", "source")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder can't be read or written; the message is one line and says what to do."""
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint folder holds.
+
+    Attributes:
+      params: flat parameter path -> array, as stored.
+      family: which kind of model it is.
+      config: the architecture.
+      preprocessing: how frames are sampled, resized and normalised.
+      labels: names of the classes, or None.
+      source: what it was made from, for the record.
+    """
+
+    params: dict[str, np.ndarray]
+    family: str
+    config: VideoViTConfig
+    preprocessing: Preprocessing
+    labels: list[str] | None
+    source: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: str | os.PathLike[str],
+    *,
+    params: Mapping[str, Any],
+    config: VideoViTConfig,
+    preprocessing: Preprocessing,
+    family: str = "video_vit",
+    labels: Sequence[str] | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a checkpoint folder in one step: beside its place first, then renamed.
+
+    Args:
+      folder: where to; an existing checkpoint folder is replaced, anything else that exists is not.
+      params: parameters, flat ("head/kernel") or nested.
+      config: the architecture.
+      preprocessing: how frames are sampled, resized and normalised.
+      family: one of `FAMILIES`.
+      labels: names of the classes, in the order of the logits.
+      source: plain data about the origin: file name, SHA-256, converter version.
+
+    Returns:
+      The folder.
+
+    Raises:
+      CheckpointError: parameters don't fit the architecture (every fault is named), the labels' number is another, the
+        family is unknown, or the place is taken by something that is no checkpoint folder.
+    """
+    destination = Path(folder).absolute()
+    flat = {path: np.asarray(value) for path, value in flatten_params(params).items()}
+    check_params(flat, config, where="save_checkpoint")
+    _check_labels(labels, config, where="save_checkpoint")
+    if family not in FAMILIES:
+        raise CheckpointError(f"save_checkpoint: families are {', '.join(FAMILIES)}; {family!r} came; choose one.")
+    if destination.exists() and not _is_replaceable(destination):
+        raise CheckpointError(
+            f"save_checkpoint: {destination} exists and is no checkpoint folder; nothing was written; "
+            "choose another place or move it away."
+        )
+    description = {
+        "format": FORMAT_VERSION,
+        "family": family,
+        "architecture": config.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "labels": None if labels is None else list(labels),
+        "source": dict(source or {}),
+    }
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    try:
+        contiguous = {path: np.ascontiguousarray(value) for path, value in flat.items()}
+        safetensors.numpy.save_file(contiguous, aside / WEIGHTS_NAME)
+        text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
+        (aside / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+        aside.chmod(0o755)
+        _swap_in(aside, destination)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return destination
+
+
+def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
+    """Reads a checkpoint folder and checks it against its own architecture.
+
+    Args:
+      folder: what `save_checkpoint` wrote.
+
+    Returns:
+      A `Checkpoint`.
+
+    Raises:
+      CheckpointError: a file is missing or damaged, a field is unknown, or parameters don't fit the architecture.
+    """
+    place = Path(folder)
+    description = _read_description(place)
+    try:
+        config = VideoViTConfig.from_dict(description["architecture"])
+        preprocessing = Preprocessing.from_dict(description["preprocessing"])
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"read_checkpoint: {place / CONFIG_NAME} does not fit this version: {error}") from error
+    params = _read_weights(place / WEIGHTS_NAME)
+    check_params(params, config, where="read_checkpoint")
+    labels = description["labels"]
+    _check_labels(labels, config, where="read_checkpoint")
+    return Checkpoint(params, description["family"], config, preprocessing, labels, description["source"])
+
+
+def flatten_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns nested parameters into flat paths; flat ones stay as they are."""
+    nested = traverse_util.unflatten_dict(dict(params), sep="/")
+    return traverse_util.flatten_dict(nested, sep="/")
+
+
+def find_param_shapes(config: VideoViTConfig) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every parameter of an architecture without making one."""
+    side = (1, config.num_frames, config.image_size, config.image_size, config.num_channels)
+    video = jax.ShapeDtypeStruct(side, np.float32)
+    variables = jax.eval_shape(VideoViT(config).init, jax.random.key(0), video)
+    return {path: leaf.shape for path, leaf in flatten_params(variables["params"]).items()}
+
+
+def check_params(params: Mapping[str, Any], config: VideoViTConfig, *, where: str) -> None:
+    """Checks parameters against an architecture, both ways.
+
+    Args:
+      params: flat parameter path -> array.
+      config: the architecture.
+      where: who asks; the message starts with it.
+
+    Raises:
+      CheckpointError: parameters are missing, unknown or of another shape; all of them are named.
+    """
+    shapes = find_param_shapes(config)
+    faults = [f"missing {path} {shape}" for path, shape in shapes.items() if path not in params]
+    for path, value in params.items():
+        if path not in shapes:
+            near = difflib.get_close_matches(path, shapes, n=1)
+            faults.append(f"unknown {path}" + (f" (nearest: {near[0]})" if near else ""))
+        elif tuple(value.shape) != shapes[path]:
+            faults.append(f"{path} is {tuple(value.shape)}, not {shapes[path]}")
+    if faults:
+        raise CheckpointError(
+            f"{where}: the parameters don't fit the architecture: {'; '.join(faults)}; convert the weights again or "
+            "mend the architecture."
+        )
+
+
+def _check_labels(labels: Sequence[str] | None, config: VideoViTConfig, *, where: str) -> None:
+    if labels is not None and len(labels) != config.num_classes:
+        raise CheckpointError(
+            f"{where}: one label for each of {config.num_classes} classes; {len(labels)} came; mend the labels."
+        )
+
+
+def _is_replaceable(destination: Path) -> bool:
+    if not destination.is_dir():
+        return False
+    names = {path.name for path in destination.iterdir()}
+    return not names or {WEIGHTS_NAME, CONFIG_NAME} <= names
+
+
+def _swap_in(aside: Path, destination: Path) -> None:
+    """Renames the new folder into place; an old one is moved out first and put back if that fails."""
+    if not destination.exists():
+        aside.rename(destination)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{destination.name}-old-", dir=destination.parent))
+    backup = destination.rename(old / destination.name)
+    try:
+        aside.rename(destination)
+    except OSError:
+        backup.rename(destination)
+        raise
+    finally:
+        if destination.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_description(place: Path) -> dict[str, Any]:
+    if not place.is_dir():
+        raise CheckpointError(
+            f"read_checkpoint: a checkpoint is a folder with {WEIGHTS_NAME} and {CONFIG_NAME}; there is no folder "
+            f"{place}; convert the weights first, or give the name of a shipped model."
+        )
+    path = place / CONFIG_NAME
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"read_checkpoint: {place} has no {CONFIG_NAME}; convert the weights first.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"read_checkpoint: {path} is not JSON ({error}); convert the weights again.") from error
+    if not isinstance(description, dict) or set(description) != set(_KNOWN_FIELDS):
+        found = sorted(description) if isinstance(description, dict) else type(description).__name__
+        raise CheckpointError(
+            f"read_checkpoint: {path} has the fields {', '.join(_KNOWN_FIELDS)}; {found} came; "
+            "this is another program's config, or a damaged one; convert the weights first."
+        )
+    if description["format"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"read_checkpoint: format {FORMAT_VERSION} is read; {path} has {description['format']!r}; "
+            "convert the weights with this version."
+        )
+    return description
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"read_checkpoint: {path.parent} has no {path.name}; convert the weights first."
+        ) from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"read_checkpoint: {path} is damaged ({error}); convert the weights again.") from error

@@ -1,0 +1,253 @@
+"""VideoModel: parameters, preprocessing and one compiled function per shape.
+
+    model = load_model("moving-objects", schedule="60,60,30")
+    clip = read_clip("dive.mp4", model.preprocessing)
+    logits = model.classify(clip[None])
+
+A clip is `[T, Y, X, C]` float32, normalised (about -2 to 2); the logits are `[B, num_classes]`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Array, Float
+
+from vidtldr_jax import ops
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference.checkpoint import CheckpointError, flatten_params, read_checkpoint
+from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.video_vit import VideoOutput, VideoViT
+from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
+
+SHIPPED_MODELS = {"moving-objects": "moving_objects"}
+
+
+class VideoModel:
+    """A video transformer ready to call. It is immutable; `with_schedule` returns another that shares the parameters.
+
+    Attributes:
+      config: the architecture.
+      preprocessing: how clips are sampled, resized and normalised for it.
+      labels: names of the classes, or None.
+      schedule: the resolved schedule: tokens absorbed in every layer, clamps included.
+      source: what the weights were made from.
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        config: VideoViTConfig,
+        *,
+        preprocessing: Preprocessing,
+        labels: list[str] | None = None,
+        schedule: Schedule = None,
+        source: Mapping[str, Any] | None = None,
+        dtype: Any = jnp.float32,
+        attention: ops.AttentionForm = "blocked",
+    ) -> None:
+        """Takes parameters (flat or nested) and puts them on the device.
+
+        Args:
+          params: the parameters.
+          config: the architecture.
+          preprocessing: how clips are made for it.
+          labels: names of the classes.
+          schedule: anything `parse_schedule` reads; None is the plain model.
+          source: what the weights were made from.
+          dtype: computation dtype; parameters are kept in it too.
+          attention: "blocked" or "dense", see `ops.attend`.
+
+        Raises:
+          ValueError: the schedule does not fit the model.
+        """
+        self.config = config
+        self.preprocessing = preprocessing
+        self.labels = labels
+        self.source = dict(source or {})
+        self.schedule: ResolvedSchedule = resolve_schedule(
+            schedule, num_tokens=config.num_tokens, num_layers=config.depth
+        )
+        self._dtype = jnp.dtype(dtype)
+        self._attention = attention
+        flat = {path: jnp.asarray(value, self._dtype) for path, value in flatten_params(params).items()}
+        self._params = traverse_util.unflatten_dict(flat, sep="/")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters, nested, as Flax has them."""
+        return self._params
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Computation dtype."""
+        return self._dtype
+
+    def with_schedule(self, schedule: Schedule) -> VideoModel:
+        """Returns the same model under another schedule; parameters are shared, not copied.
+
+        Args:
+          schedule: anything `parse_schedule` reads; None is the plain model.
+
+        Returns:
+          Another `VideoModel`.
+
+        Raises:
+          ValueError: the schedule does not fit the model.
+        """
+        return VideoModel(
+            self._params,
+            self.config,
+            preprocessing=self.preprocessing,
+            labels=self.labels,
+            schedule=schedule,
+            source=self.source,
+            dtype=self._dtype,
+            attention=self._attention,
+        )
+
+    def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: bool = False) -> VideoOutput:
+        """Encodes a batch of clips; compiled once per shape.
+
+        Args:
+          video: `[B, T, Y, X, C]` float, normalised, as `read_clip` returns it with a batch axis in front.
+          trace: also return where every original token went.
+
+        Returns:
+          A `VideoOutput`.
+
+        Raises:
+          ValueError: the video's shape does not fit the model, or the schedule does not fit the video's token count.
+        """
+        return self.get_encode_function(video.shape, trace=trace)(self._params, jnp.asarray(video))
+
+    def classify(self, video: Float[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B num_classes"]:
+        """Returns the logits of a batch of clips.
+
+        Args:
+          video: as for `encode_video`.
+
+        Returns:
+          Float32 logits, in the order of `labels`.
+
+        Raises:
+          ValueError: the model has no classifier, or the video does not fit.
+        """
+        if self.config.num_classes is None:
+            raise ValueError(
+                "VideoModel.classify: a model with num_classes is needed; this one has no classifier; use encode_video."
+            )
+        logits = self.encode_video(video).logits
+        if logits is None:
+            raise RuntimeError("VideoModel.classify: the model returned no logits.")
+        return logits
+
+    def schedule_for(self, shape: tuple[int, ...]) -> ResolvedSchedule:
+        """Resolves the schedule for clips of a given shape.
+
+        Args:
+          shape: of the video, `[B, T, Y, X, C]`.
+
+        Returns:
+          The schedule that runs; `self.schedule` for clips of the config's size.
+        """
+        config = self.config
+        _, frames, rows, columns, _ = shape
+        num_tokens = (frames // config.tubelet_size) * (rows // config.patch_size) * (columns // config.patch_size)
+        if num_tokens == config.num_tokens:
+            return self.schedule
+        return resolve_schedule(self.schedule, num_tokens=num_tokens, num_layers=config.depth)
+
+    def get_encode_function(self, shape: tuple[int, ...], *, trace: bool = False) -> Any:
+        """Returns the jitted function of (params, video) that runs for clips of a shape.
+
+        Args:
+          shape: of the video, `[B, T, Y, X, C]`.
+          trace: also return where every original token went.
+
+        Returns:
+          A jitted function; it has `lower`, for ahead-of-time compilation.
+
+        Raises:
+          ValueError: the shape has not five axes.
+        """
+        if len(shape) != 5:
+            raise ValueError(
+                f"VideoModel: a video is [B, T, Y, X, C]; shape {tuple(shape)} came; "
+                "put a batch axis in front: clip[None]."
+            )
+        return _compiled_encoder(self.config, self.schedule_for(shape).r, self._attention, self._dtype, trace)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_encoder(
+    config: VideoViTConfig, r: tuple[int, ...], attention: ops.AttentionForm, dtype: jnp.dtype, trace: bool
+) -> Any:
+    """The one place where inference is jitted; jit itself keeps one compilation per shape."""
+    module = VideoViT(config, r=r if any(r) else (), form=attention, dtype=dtype, param_dtype=dtype)
+
+    def encode(params: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
+        return module.apply({"params": params}, video, trace=trace)
+
+    return jax.jit(encode)
+
+
+def load_model(
+    checkpoint: str | os.PathLike[str],
+    *,
+    schedule: Schedule = None,
+    dtype: Any = jnp.float32,
+    attention: ops.AttentionForm = "blocked",
+) -> VideoModel:
+    """Loads a model from a checkpoint folder, or one that ships with the package.
+
+    Args:
+      checkpoint: a folder with model.safetensors and config.json, or "moving-objects".
+      schedule: tokens to absorb per layer, in any form `parse_schedule` reads; None is the plain model.
+      dtype: computation dtype, float32 or bfloat16.
+      attention: "blocked" or "dense", see `ops.attend`.
+
+    Returns:
+      A `VideoModel`.
+
+    Raises:
+      CheckpointError: the folder is missing, damaged or does not fit.
+      ValueError: the schedule does not fit the model.
+    """
+    stored = read_checkpoint(find_checkpoint(checkpoint))
+    return VideoModel(
+        stored.params,
+        stored.config,
+        preprocessing=stored.preprocessing,
+        labels=stored.labels,
+        schedule=schedule,
+        source=stored.source,
+        dtype=dtype,
+        attention=attention,
+    )
+
+
+def find_checkpoint(checkpoint: str | os.PathLike[str]) -> Path:
+    """Returns the folder of a checkpoint: the path itself, or that of a shipped model's name."""
+    if str(checkpoint) in SHIPPED_MODELS and not Path(checkpoint).is_dir():
+        return find_asset(SHIPPED_MODELS[str(checkpoint)])
+    if str(checkpoint).startswith("hf://"):
+        raise CheckpointError(
+            f"load_model: {checkpoint} is on a hub, and this version reads local folders only; "
+            "download it and convert it first."
+        )
+    return Path(checkpoint)
+
+
+def find_asset(name: str) -> Path:
+    """Returns the path of a file or folder that ships with the package."""
+    return Path(str(resources.files("vidtldr_jax") / "assets" / name))

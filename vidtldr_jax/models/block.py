@@ -1,0 +1,121 @@
+"""One transformer block with a token reduction between attention and MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vidtldr_jax import ops
+from vidtldr_jax.models.config import VideoViTConfig
+
+
+def make_gelu(kind: str) -> Callable[[Array], Array]:
+    """Returns GELU in its "exact" (erf) or "tanh" form."""
+    return lambda x: jax.nn.gelu(x, approximate=kind == "tanh")
+
+
+def make_layer_norm(config: VideoViTConfig, dtype: Any, param_dtype: Any, name: str) -> nn.LayerNorm:
+    """Returns a LayerNorm with the model's epsilon, two-pass float32 variance and an explicit name."""
+    return nn.LayerNorm(
+        epsilon=config.norm_eps, use_fast_variance=False, dtype=dtype, param_dtype=param_dtype, name=name
+    )
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention that knows token sizes.
+
+    Attributes:
+      config: the model's description.
+      form: "blocked" or "dense", see `ops.attend`.
+      dtype: computation dtype.
+      param_dtype: parameter dtype.
+    """
+
+    config: VideoViTConfig
+    form: ops.AttentionForm = "blocked"
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, tokens: Float[Array, "B N D"], size: Float[Array, "B N"] | None, *, with_saliency: bool
+    ) -> tuple[Float[Array, "B N D"], Float[Array, "B N"] | None]:
+        """Returns the update of the residual stream and, if asked, the saliency."""
+        batch, num_tokens, dim = tokens.shape
+        heads = self.config.num_heads
+
+        def project(name: str) -> Array:
+            use_bias = self.config.qkv_bias == "all" or (self.config.qkv_bias == "query_value" and name != "key")
+            dense = nn.Dense(dim, use_bias=use_bias, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+            return dense(tokens).reshape(batch, num_tokens, heads, dim // heads)  # [B, N, H, K]
+
+        attended = ops.attend(
+            project("query"), project("key"), project("value"), size, with_saliency=with_saliency, form=self.form
+        )
+        update = attended.update.reshape(batch, num_tokens, dim)
+        proj = nn.Dense(dim, dtype=self.dtype, param_dtype=self.param_dtype, name="proj")
+        return proj(update), attended.saliency
+
+
+class MLP(nn.Module):
+    """Two dense layers around a GELU.
+
+    Attributes:
+      config: the model's description.
+      dtype: computation dtype.
+      param_dtype: parameter dtype.
+    """
+
+    config: VideoViTConfig
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+        """Returns the update of the residual stream."""
+        kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        hidden = nn.Dense(self.config.mlp_dim, name="fc1", **kwargs)(tokens)  # [B, N, mlp_dim]
+        hidden = make_gelu(self.config.gelu)(hidden)
+        return nn.Dense(tokens.shape[-1], name="fc2", **kwargs)(hidden)
+
+
+class Block(nn.Module):
+    """Attention, reduction, MLP.
+
+    Attributes:
+      config: the model's description.
+      r: how many tokens this block absorbs; 0 is the plain block.
+      use_size: whether an earlier block has merged, so that sizes differ from 1.
+      form: how attention is computed, see `ops.attend`.
+      dtype: computation dtype.
+      param_dtype: parameter dtype.
+    """
+
+    config: VideoViTConfig
+    r: int = 0
+    use_size: bool = False
+    form: ops.AttentionForm = "blocked"
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, state: ops.MergeState) -> tuple[ops.MergeState, Float[Array, "B N"] | None]:
+        """Returns the state after the block and the saliency that the reduction used (None where r is 0)."""
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        attend = SelfAttention(self.config, self.form, name="attn", **dtypes)
+        mlp = MLP(self.config, name="mlp", **dtypes)
+        norm1, norm2 = (make_layer_norm(self.config, name=name, **dtypes) for name in ("norm1", "norm2"))
+
+        size = state.size if self.use_size else None
+        update, saliency = attend(norm1(state.tokens), size, with_saliency=self.r > 0)
+        state = state._replace(tokens=state.tokens + update)
+        if self.r:
+            plan = ops.match_tokens(state.tokens, r=self.r)
+            state = ops.merge_tokens(state, plan, saliency)
+        state = state._replace(tokens=state.tokens + mlp(norm2(state.tokens)))
+        return state, saliency

@@ -1,0 +1,147 @@
+"""Frozen descriptions of the models; they check themselves and name every fault at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "positions": ("sincos", "learned"),
+    "image_positions": ("separate", "interpolate"),
+    "qkv_bias": ("query_value", "all", "none"),
+    "gelu": ("exact", "tanh"),
+    "pooling": ("mean", "mean_by_size"),
+}
+_POSITIVE = ("num_frames", "image_size", "patch_size", "tubelet_size", "dim", "depth", "num_heads", "mlp_dim")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoViTConfig:
+    """A joint space-time vision transformer: UMT and VideoMAE.
+
+    Attributes:
+      num_frames: frames of a clip.
+      image_size: rows and columns of a frame, pixels.
+      patch_size: rows and columns of a patch, pixels.
+      tubelet_size: frames of a patch.
+      dim: channels of a token.
+      depth: number of blocks.
+      num_heads: attention heads; divides dim.
+      mlp_dim: hidden channels of the MLP.
+      num_channels: colours of a pixel.
+      positions: "sincos", a fixed table, or "learned", a parameter.
+      position_grid: (t, y, x) of the grid that the position table was made for; where the clip's grid is another one,
+        the table is interpolated. None means the grid of num_frames and image_size for a learned table, and for a
+        sin-cos one that it is made for whatever grid comes.
+      image_positions: what a clip of one frame gets: "separate", a sin-cos table of its own over (y, x), or
+        "interpolate", the video's table interpolated.
+      qkv_bias: which of query, key and value have a bias: "query_value" (UMT, VideoMAE), "all" or "none".
+      gelu: "exact" (erf) or "tanh".
+      norm_eps: epsilon of every LayerNorm.
+      final_norm: LayerNorm on the tokens after the last block.
+      pool_norm: LayerNorm on the pooled token.
+      pooling: "mean" of the surviving tokens whatever their sizes (the official way) or "mean_by_size".
+      num_classes: outputs of the classifier; None for no classifier.
+      embed_dim: channels of the projected embedding; None for no projection.
+    """
+
+    num_frames: int
+    image_size: int
+    patch_size: int
+    tubelet_size: int
+    dim: int
+    depth: int
+    num_heads: int
+    mlp_dim: int
+    num_channels: int = 3
+    positions: Literal["sincos", "learned"] = "sincos"
+    position_grid: tuple[int, int, int] | None = None
+    image_positions: Literal["separate", "interpolate"] = "interpolate"
+    qkv_bias: Literal["query_value", "all", "none"] = "query_value"
+    gelu: Literal["exact", "tanh"] = "exact"
+    norm_eps: float = 1e-6
+    final_norm: bool = False
+    pool_norm: bool = True
+    pooling: Literal["mean", "mean_by_size"] = "mean"
+    num_classes: int | None = None
+    embed_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.position_grid is not None:
+            object.__setattr__(self, "position_grid", tuple(self.position_grid))
+        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in _POSITIVE if not _is_count(self, n)]
+        faults += [
+            f"{n} = {getattr(self, n)!r} is none of {', '.join(allowed)}"
+            for n, allowed in _CHOICES.items()
+            if getattr(self, n) not in allowed
+        ]
+        if not faults:
+            faults += self._find_misfits()
+        if faults:
+            raise ValueError(f"VideoViTConfig: {'; '.join(faults)}; change these fields.")
+
+    def _find_misfits(self) -> list[str]:
+        pairs = (("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads"))
+        faults = [
+            f"{whole} = {getattr(self, whole)} is not a multiple of {part} = {getattr(self, part)}"
+            for whole, part in pairs
+            if getattr(self, whole) % getattr(self, part)
+        ]
+        if self.positions == "learned" and self.image_positions == "separate":
+            faults.append('image_positions = "separate" needs positions = "sincos"')
+        position_grid: Sequence[int] | None = self.position_grid  # a file may have given any length
+        if position_grid is not None and len(position_grid) != 3:
+            faults.append(f"position_grid = {self.position_grid} is not (t, y, x)")
+        return faults
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patches of a clip over time, rows and columns."""
+        side = self.image_size // self.patch_size
+        return self.num_frames // self.tubelet_size, side, side
+
+    @property
+    def num_tokens(self) -> int:
+        """Patches of a clip."""
+        t, y, x = self.grid
+        return t * y * x
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain data for JSON."""
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Builds a config from plain data.
+
+        Args:
+          fields: what `to_dict` returned.
+
+        Returns:
+          The config.
+
+        Raises:
+          ValueError: unknown or missing fields, all named together, or values that don't fit.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        faults = []
+        for name in fields:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                faults.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        faults += [
+            f"missing field {name!r}"
+            for name, field in known.items()
+            if name not in fields and field.default is dataclasses.MISSING
+        ]
+        if faults:
+            raise ValueError(f"{cls.__name__}: {'; '.join(faults)}; mend the architecture in config.json.")
+        return cls(**fields)
+
+
+def _is_count(config: VideoViTConfig, name: str) -> bool:
+    value = getattr(config, name)
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,77 @@
+"""A stack of blocks with a static number of absorbed tokens in each."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vidtldr_jax import ops
+from vidtldr_jax.models.block import Block, make_layer_norm
+from vidtldr_jax.models.config import VideoViTConfig
+
+
+class ReductionStep(NamedTuple):
+    """What one reducing block saw.
+
+    Attributes:
+      saliency: `[B, N]` float32, of the tokens that came into the block.
+      source: `[B, N0]` int32, which of those tokens held each original one (-1: dropped before).
+    """
+
+    saliency: Float[Array, "B N"]
+    source: Int[Array, "B N0"]
+
+
+class Trace(NamedTuple):
+    """Where every original token went.
+
+    Attributes:
+      source: `[B, N0]` int32, index of the output token that holds it, -1 if it was dropped.
+      weight: `[B, N0]` float32, product of the weights on its way.
+      steps: one `ReductionStep` per block that reduces, in order.
+    """
+
+    source: Int[Array, "B N0"]
+    weight: Float[Array, "B N0"]
+    steps: tuple[ReductionStep, ...]
+
+
+class Encoder(nn.Module):
+    """All blocks, and a LayerNorm after them where the model has one.
+
+    Attributes:
+      config: the model's description.
+      r: tokens that each block absorbs; empty means none.
+      form: how attention is computed, see `ops.attend`.
+      dtype: computation dtype.
+      param_dtype: parameter dtype.
+    """
+
+    config: VideoViTConfig
+    r: tuple[int, ...] = ()
+    form: ops.AttentionForm = "blocked"
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Float[Array, "B N D"], *, trace: bool = False) -> tuple[ops.MergeState, Trace | None]:
+        """Returns the state after the last block and, if asked, where every token went."""
+        counts = self.r or (0,) * self.config.depth
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        state = ops.init_merge_state(tokens, trace=trace)
+        steps = []
+        for layer, r in enumerate(counts):
+            block = Block(self.config, r, any(counts[:layer]), self.form, name=f"block_{layer}", **dtypes)
+            source = state.source
+            state, saliency = block(state)
+            if source is not None and saliency is not None:
+                steps.append(ReductionStep(saliency, source))
+        if self.config.final_norm:
+            norm = make_layer_norm(self.config, name="norm", **dtypes)
+            state = state._replace(tokens=norm(state.tokens))
+        if state.source is None or state.source_weight is None:
+            return state, None
+        return state, Trace(state.source, state.source_weight, tuple(steps))

@@ -1,0 +1,63 @@
+"""Published names -> configs."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+
+from vidtldr_jax.models.config import VideoViTConfig
+
+# UMT as vid-TLDR was evaluated on it: 12 frames, retrieval projections of 512 and 768.
+_UMT_B16 = VideoViTConfig(
+    num_frames=12,
+    image_size=224,
+    patch_size=16,
+    tubelet_size=1,
+    dim=768,
+    depth=12,
+    num_heads=12,
+    mlp_dim=3072,
+    image_positions="separate",
+    final_norm=True,
+    embed_dim=512,
+)
+# VideoMAE fine-tuned on Kinetics-400.
+_VIDEOMAE_B16 = VideoViTConfig(
+    num_frames=16,
+    image_size=224,
+    patch_size=16,
+    tubelet_size=2,
+    dim=768,
+    depth=12,
+    num_heads=12,
+    mlp_dim=3072,
+    num_classes=400,
+)
+
+PRESETS: dict[str, VideoViTConfig] = {
+    "umt-b16": _UMT_B16,
+    "umt-l16": dataclasses.replace(_UMT_B16, dim=1024, depth=24, num_heads=16, mlp_dim=4096, embed_dim=768),
+    "videomae-s16": dataclasses.replace(_VIDEOMAE_B16, dim=384, num_heads=6, mlp_dim=1536),
+    "videomae-b16": _VIDEOMAE_B16,
+    "videomae-l16": dataclasses.replace(_VIDEOMAE_B16, dim=1024, depth=24, num_heads=16, mlp_dim=4096),
+    "videomae-h16": dataclasses.replace(_VIDEOMAE_B16, dim=1280, depth=32, num_heads=16, mlp_dim=5120),
+}
+
+
+def get_preset(name: str) -> VideoViTConfig:
+    """Looks a published model up.
+
+    Args:
+      name: a key of `PRESETS`.
+
+    Returns:
+      Its config.
+
+    Raises:
+      ValueError: there is no such preset; the nearest name is given.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    near = difflib.get_close_matches(name, PRESETS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
+    raise ValueError(f"get_preset: presets are {', '.join(PRESETS)}; {name!r} came; {hint}")

@@ -1,0 +1,123 @@
+"""The joint space-time ViT: UMT's vision encoder, and UMT's and VideoMAE's classifiers.
+
+    model = VideoViT(config, r=(600, 200, 100) + (0,) * 9)
+    out = model.apply({"params": params}, video, trace=True)
+
+`video` is `[B, T, Y, X, C]` float, channels last, normalised by the mean and standard deviation that belong to the
+weights (values of about -2 to 2). T, Y, X may differ from the config's: positions follow.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vidtldr_jax import ops
+from vidtldr_jax.models.block import make_layer_norm
+from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.encoder import Encoder, Trace
+from vidtldr_jax.models.heads import pool_tokens
+from vidtldr_jax.models.patches import PatchEmbed
+from vidtldr_jax.models.positions import interpolate_positions, sincos_positions
+
+
+class VideoOutput(NamedTuple):
+    """What a video encoder returns.
+
+    Attributes:
+      tokens: `[B, M, D]`, the surviving tokens.
+      size: `[B, M]` float32, how many original tokens each stands for.
+      pooled: `[B, D]`, their mean, normalised where the model does so.
+      embedding: `[B, E]` float32, the projection of `pooled`, or None for a model without one.
+      logits: `[B, num_classes]` float32, or None for a model without a classifier.
+      trace: where every original token went, or None if it was not asked for.
+    """
+
+    tokens: Float[Array, "B M D"]
+    size: Float[Array, "B M"]
+    pooled: Float[Array, "B D"]
+    embedding: Float[Array, "B E"] | None
+    logits: Float[Array, "B num_classes"] | None
+    trace: Trace | None
+
+
+class VideoViT(nn.Module):
+    """A vision transformer over all patches of all frames at once.
+
+    Attributes:
+      config: the model's description.
+      r: tokens that each block absorbs, one per block; empty is the plain model.
+      form: how attention is computed, see `ops.attend`.
+      dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
+      param_dtype: parameter dtype.
+    """
+
+    config: VideoViTConfig
+    r: tuple[int, ...] = ()
+    form: ops.AttentionForm = "blocked"
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
+        """Encodes a batch of videos.
+
+        Args:
+          video: normalised frames, channels last.
+          trace: also return where every token went. Static.
+
+        Returns:
+          A `VideoOutput`.
+
+        Raises:
+          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, or r is not
+            one number per block.
+        """
+        config = self.config
+        grid = self._find_grid(video.shape)
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
+        tokens = embed(video)  # [B, N, D]
+        tokens = tokens + self._find_positions(grid).astype(self.dtype)
+        encoder = Encoder(config, self.r, self.form, name="encoder", **dtypes)
+        state, path = encoder(tokens, trace=trace)
+
+        pooled = pool_tokens(state.tokens, state.size if config.pooling == "mean_by_size" else None)  # [B, D]
+        if config.pool_norm:
+            pooled = make_layer_norm(config, name="pool_norm", **dtypes)(pooled)
+        embedding = logits = None
+        if config.embed_dim is not None:
+            embedding = nn.Dense(config.embed_dim, name="projection", **dtypes)(pooled).astype(jnp.float32)
+        if config.num_classes is not None:
+            logits = nn.Dense(config.num_classes, name="head", **dtypes)(pooled).astype(jnp.float32)
+        return VideoOutput(state.tokens, state.size, pooled, embedding, logits, path)
+
+    def _find_grid(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        config = self.config
+        units = (config.tubelet_size, config.patch_size, config.patch_size)
+        if len(shape) != 5 or shape[-1] != config.num_channels or any(n % u for n, u in zip(shape[1:4], units)):
+            raise ValueError(
+                f"VideoViT: a video is [B, T, Y, X, {config.num_channels}] with T a multiple of {units[0]} and Y, X of "
+                f"{units[1]}; shape {shape} came; resize it, pad it, or put channels last."
+            )
+        if self.r and len(self.r) != config.depth:
+            raise ValueError(
+                f"VideoViT: r has one number for each of {config.depth} blocks; {len(self.r)} came; "
+                "resolve_schedule makes such a tuple."
+            )
+        t, y, x = (n // u for n, u in zip(shape[1:4], units))
+        return t, y, x
+
+    def _find_positions(self, grid: tuple[int, int, int]) -> Float[Array, "N D"]:
+        config = self.config
+        if config.positions == "learned":
+            made_for = config.position_grid or config.grid
+            shape = (made_for[0] * made_for[1] * made_for[2], config.dim)
+            table = self.param("pos_embed", nn.initializers.truncated_normal(0.02), shape, self.param_dtype)
+            return jnp.asarray(interpolate_positions(table, made_for, grid))
+        is_separate_image = grid[0] == 1 and config.image_positions == "separate"
+        made_for = grid if is_separate_image or config.position_grid is None else config.position_grid
+        return jnp.asarray(interpolate_positions(sincos_positions(made_for, config.dim), made_for, grid))

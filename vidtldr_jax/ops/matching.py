@@ -1,0 +1,74 @@
+"""Features -> MergePlan: bipartite soft matching with a fixed number of absorbed tokens."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vidtldr_jax.ops.saliency import check_protected
+from vidtldr_jax.ops.state import MergePlan
+
+
+def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int = 0) -> MergePlan:
+    """Pairs each even token with its most similar odd one and picks the r best pairs.
+
+    The output keeps protected tokens first, then the surviving even tokens in ascending order, then all odd
+    ones. With r = 0 the plan changes nothing, the order included.
+
+    Args:
+      features: what similarity is measured on; any scale, a zero vector is similar to nothing.
+      r: how many tokens to absorb. Static.
+      num_protected: leading tokens (CLS) that neither absorb nor are absorbed; parity is counted after them. Static.
+
+    Returns:
+      A `MergePlan` whose shapes depend only on N, r and num_protected.
+
+    Raises:
+      ValueError: r is negative or more than half of the unprotected tokens.
+
+    Reference:
+      vid-TLDR, section 4.2; bipartite soft matching is from ToMe, arXiv 2210.09461, section 3.
+    """
+    batch, num_tokens, _ = features.shape
+    check_protected("match_tokens", num_tokens, num_protected)
+    num_odd = (num_tokens - num_protected) // 2
+    num_even = num_tokens - num_protected - num_odd
+    if not 0 <= r <= num_odd:
+        raise ValueError(
+            f"match_tokens: r is from 0 to {num_odd} (half of {num_tokens - num_protected} unprotected tokens); "
+            f"{r} came; resolve the schedule first, which clamps it."
+        )
+    if r == 0:
+        kept = jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))
+        none = jnp.zeros((batch, 0), jnp.int32)
+        return MergePlan(kept, none, none)
+
+    unit = normalise_features(features[:, num_protected:])
+    even, odd = unit[:, 0::2], unit[:, 1::2]
+    similarity = jnp.einsum("bsd,btd->bst", even, odd, precision=jax.lax.Precision.HIGHEST)  # [B, S, S']
+    best, partner = similarity.max(-1), similarity.argmax(-1)  # [B, S]
+    _, chosen = jax.lax.top_k(best, r)  # [B, R], index among the even tokens
+    target = (num_even - r) + jnp.take_along_axis(partner, chosen, axis=1)  # among the unprotected outputs
+
+    is_absorbed = jnp.zeros((batch, num_even), bool).at[jnp.arange(batch)[:, None], chosen].set(True)
+    # A stable sort of a boolean puts the survivors first and leaves them in ascending order.
+    survivors = jnp.argsort(is_absorbed, axis=1, stable=True)[:, : num_even - r]  # [B, S - R]
+    protected = jnp.broadcast_to(jnp.arange(num_protected), (batch, num_protected))
+    odds = jnp.broadcast_to(num_protected + 1 + 2 * jnp.arange(num_odd), (batch, num_odd))
+    kept = jnp.concatenate([protected, num_protected + 2 * survivors, odds], axis=1)  # [B, M]
+    return MergePlan(
+        kept.astype(jnp.int32),
+        (num_protected + 2 * chosen).astype(jnp.int32),
+        (num_protected + target).astype(jnp.int32),
+    )
+
+
+def normalise_features(features: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+    """Scales every vector to length 1 in float32; a zero vector stays zero."""
+    features = features.astype(jnp.float32)
+    # Dividing by the largest entry first keeps the squares of huge and tiny vectors in range.
+    largest = jnp.abs(features).max(-1, keepdims=True)
+    scaled = features / jnp.where(largest > 0, largest, 1.0)
+    square = jnp.square(scaled).sum(-1, keepdims=True)
+    return scaled / jnp.sqrt(jnp.where(square > 0, square, 1.0))

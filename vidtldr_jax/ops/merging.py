@@ -1,0 +1,121 @@
+"""MergeState + plan + weights -> MergeState, by segment-sum or one-hot matmul; and the way back to the grid."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vidtldr_jax.ops.state import MergePlan, MergeState
+
+MergeForm = Literal["segment_sum", "one_hot"]
+
+
+def merge_tokens(
+    state: MergeState,
+    plan: MergePlan,
+    weight: Float[Array, "B N"] | None = None,
+    *,
+    form: MergeForm = "segment_sum",
+) -> MergeState:
+    """Absorbs tokens into others: a mean weighted by size and, for the absorbed ones, by saliency.
+
+    Args:
+      state: tokens and sizes before.
+      plan: who is absorbed by whom.
+      weight: saliency in [0, 1] of every token; only absorbed tokens are weighted, and one of weight 0 disappears
+        together with its size. None means 1 everywhere.
+      form: "segment_sum", or "one_hot": the same sum as a matrix product, which TPUs prefer. Static.
+
+    Returns:
+      The state after, with M tokens in the plan's order. Tokens keep their dtype; sizes are float32. A token that
+      absorbed nothing is passed on unchanged, to the bit.
+
+    Raises:
+      ValueError: form is neither of the two.
+
+    Reference:
+      vid-TLDR, section 4.3; sizes as in ToMe, section 3.
+    """
+    tokens, size = state.tokens, state.size
+    batch, num_tokens, _ = tokens.shape
+    num_kept = plan.kept.shape[1]
+
+    mass = jnp.take_along_axis(size, plan.absorbed, axis=1)  # [B, R]
+    absorbed_weight = jnp.ones_like(mass)
+    if weight is not None:
+        absorbed_weight = jnp.take_along_axis(weight.astype(jnp.float32), plan.absorbed, axis=1)  # [B, R]
+    mass = mass * absorbed_weight
+    absorbed = _take(tokens, plan.absorbed).astype(jnp.float32)  # [B, R, D]
+    addends = jnp.concatenate([mass[..., None] * absorbed, mass[..., None]], axis=-1)  # [B, R, D + 1]
+    added = _sum_by_target(addends, plan.target, num_kept, form)  # [B, M, D + 1]
+    added_sum, added_mass = added[..., :-1], added[..., -1]
+
+    kept = _take(tokens, plan.kept)  # [B, M, D]
+    kept_size = jnp.take_along_axis(size, plan.kept, axis=1)  # [B, M]
+    new_size = kept_size + added_mass
+    mean = (kept_size[..., None] * kept.astype(jnp.float32) + added_sum) / new_size[..., None]
+    merged = jnp.where(added_mass[..., None] > 0, mean.astype(tokens.dtype), kept)  # [B, M, D]
+
+    if state.source is None or state.source_weight is None:
+        return MergeState(merged, new_size)
+    rows = jnp.arange(batch)[:, None]
+    goes_to = jnp.full((batch, num_tokens), -1, jnp.int32)
+    goes_to = goes_to.at[rows, plan.kept].set(jnp.arange(num_kept, dtype=jnp.int32))
+    goes_to = goes_to.at[rows, plan.absorbed].set(jnp.where(absorbed_weight > 0, plan.target, -1))  # [B, N]
+    passes = jnp.ones((batch, num_tokens), jnp.float32).at[rows, plan.absorbed].set(absorbed_weight)  # [B, N]
+    held_by = jnp.maximum(state.source, 0)  # [B, N0]
+    source = jnp.where(state.source < 0, -1, jnp.take_along_axis(goes_to, held_by, axis=1))
+    source_weight = state.source_weight * jnp.take_along_axis(passes, held_by, axis=1)
+    return MergeState(merged, new_size, source, jnp.where(source < 0, 0.0, source_weight))
+
+
+def unmerge_tokens(
+    tokens: Float[Array, "B M D"], source: Int[Array, "B N0"], *, fill: float = 0.0
+) -> Float[Array, "B N0 D"]:
+    """Spreads merged tokens back over the original positions.
+
+    Args:
+      tokens: what each token carries now (features, colours, a saliency as `[B, M, 1]`).
+      source: index of the token that holds each original position, -1 if it was dropped.
+      fill: value at dropped positions.
+
+    Returns:
+      A copy of the holding token at every original position.
+    """
+    spread = _take(tokens, jnp.maximum(source, 0))  # [B, N0, D]
+    return jnp.where((source >= 0)[..., None], spread, jnp.asarray(fill, tokens.dtype))
+
+
+def source_matrix(
+    source: Int[Array, "B N0"], source_weight: Float[Array, "B N0"], *, num_tokens: int
+) -> Float[Array, "B M N0"]:
+    """Scatters a trace into the dense matrix whose row i says how much of each original token row i holds.
+
+    Args:
+      source: index of the token that holds each original position, -1 if it was dropped.
+      source_weight: product of the weights on its way.
+      num_tokens: M, how many tokens there are now. Static.
+
+    Returns:
+      Float32; each column has at most one entry other than 0.
+    """
+    holds = source[:, None, :] == jnp.arange(num_tokens)[None, :, None]  # [B, M, N0]
+    return jnp.where(holds, source_weight[:, None, :], 0.0)
+
+
+def _take(tokens: Float[Array, "B N D"], index: Int[Array, "B M"]) -> Float[Array, "B M D"]:
+    return jnp.take_along_axis(tokens, index[..., None], axis=1)
+
+
+def _sum_by_target(
+    addends: Float[Array, "B R C"], target: Int[Array, "B R"], num_targets: int, form: MergeForm
+) -> Float[Array, "B M C"]:
+    if form == "segment_sum":
+        return jax.vmap(lambda a, t: jax.ops.segment_sum(a, t, num_targets))(addends, target)
+    if form == "one_hot":
+        one_hot = jax.nn.one_hot(target, num_targets, dtype=jnp.float32)  # [B, R, M]
+        return jnp.einsum("brm,brc->bmc", one_hot, addends, precision=jax.lax.Precision.HIGHEST)
+    raise ValueError(f'merge_tokens: form is "segment_sum" or "one_hot"; {form!r} came; leave it out for the default.')

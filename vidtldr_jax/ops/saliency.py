@@ -1,0 +1,104 @@
+"""Attention map -> saliency: which tokens look sharply (foreground), which look everywhere (background).
+
+Shapes: attention `[B, H, N, N]`, saliency `[B, N]`. Values in [0, 1]. Everything here is float32.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax.scipy.special import xlogy
+from jaxtyping import Array, Float
+
+# Sharpnesses closer than this many float32 roundings of the largest one are one and the same number.
+_EQUAL_WITHIN_ROUNDINGS = 16
+
+
+def negative_entropy(mean_attention: Float[Array, "... N"]) -> Float[Array, ...]:
+    """Sums a log a over the keys; an attention of exactly 0 contributes 0, and its gradient is finite.
+
+    Args:
+      mean_attention: rows of the head mean of an attention map; each row sums to 1.
+
+    Returns:
+      Sharpness of each row, at most 0 (one-hot) and at least -log N (uniform), float32.
+    """
+    attention = mean_attention.astype(jnp.float32)
+    # xlogy alone has gradient -inf at 0; with 1 as the logarithm's argument there, value and gradient are 0.
+    return xlogy(attention, jnp.where(attention > 0, attention, 1.0)).sum(-1)
+
+
+def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 0) -> Float[Array, "B N"]:
+    """Turns each example's sharpness into saliency: 0 on background, up to 1 on the sharpest token.
+
+    Args:
+      sharpness: negative entropy of each query's mean attention row.
+      num_protected: leading tokens (CLS) that take no part in minimum, mean and maximum. Static.
+
+    Returns:
+      Saliency in [0, 1], float32; 1 for protected tokens, and 1 everywhere in an example whose tokens are
+      all equally sharp to within float32 rounding.
+
+    Reference:
+      vid-TLDR, arXiv 2403.13347, section 4.1.
+
+    Deviation:
+      The official code divides 0 by 0 where all tokens are equally sharp; here nobody is background then.
+    """
+    all_sharpness = sharpness.astype(jnp.float32)
+    s = all_sharpness[:, num_protected:]
+    low, high = s.min(-1, keepdims=True), s.max(-1, keepdims=True)  # [B, 1]
+    spread = high - low
+    rounding = _EQUAL_WITHIN_ROUNDINGS * jnp.finfo(jnp.float32).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
+    is_flat = spread <= rounding  # [B, 1]
+    s = (s - low) / jnp.where(is_flat, 1.0, spread)
+    mean = s.mean(-1, keepdims=True)
+    is_background = s < mean
+    weight = s - mean
+    peak = weight.max(-1, keepdims=True)
+    weight = jnp.where(is_background, 0.0, weight / jnp.where(is_flat, 1.0, peak))
+    weight = jnp.where(is_flat, 1.0, weight)
+    return jnp.concatenate([jnp.ones_like(all_sharpness[:, :num_protected]), weight], axis=-1)  # [B, N]
+
+
+def attention_saliency(attention: Float[Array, "B H N N"], *, num_protected: int = 0) -> Float[Array, "B N"]:
+    """Tells foreground from background by how sharp each token's attention is.
+
+    Args:
+      attention: softmax(q k^T / sqrt(K)) *without* the size bias; rows sum to 1.
+      num_protected: leading tokens (CLS) that are left out of minimum, mean and maximum. Static.
+
+    Returns:
+      Saliency in [0, 1], float32: 0 is background, 1 the sharpest token of the example.
+
+    Raises:
+      ValueError: attention is not `[B, H, N, N]`, or every token is protected.
+
+    Reference:
+      vid-TLDR, arXiv 2403.13347, section 4.1.
+    """
+    if attention.ndim != 4 or attention.shape[-1] != attention.shape[-2]:
+        raise ValueError(
+            f"attention_saliency: the attention map is [B, H, N, N]; shape {attention.shape} came; "
+            "pass the softmax of all heads, before it is applied to the values."
+        )
+    check_protected("attention_saliency", attention.shape[-1], num_protected)
+    mean_attention = attention.astype(jnp.float32).mean(1)  # [B, N, N]
+    return normalise_sharpness(negative_entropy(mean_attention), num_protected=num_protected)
+
+
+def check_protected(function: str, num_tokens: int, num_protected: int) -> None:
+    """Refuses a number of protected tokens that leaves none to work on.
+
+    Args:
+      function: who asks; the message starts with it.
+      num_tokens: tokens that came.
+      num_protected: leading tokens to protect.
+
+    Raises:
+      ValueError: num_protected is negative or not below num_tokens.
+    """
+    if not 0 <= num_protected < num_tokens:
+        raise ValueError(
+            f"{function}: num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; "
+            f"{num_protected} came; count only CLS-like tokens at the front."
+        )

@@ -1,0 +1,56 @@
+"""The two records that the operators pass along: what the tokens are, and who is absorbed by whom."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class MergeState(NamedTuple):
+    """Tokens with their sizes and, when traced, where every original token went.
+
+    Attributes:
+      tokens: `[B, N, D]`, any float dtype. The residual stream.
+      size: `[B, N]` float32, at least 1. How many original tokens a token stands for (the paper's mass).
+      source: `[B, N0]` int32 or None. Index of the token that holds original token j now, -1 if it was dropped.
+      source_weight: `[B, N0]` float32 or None. Product of the weights that token j met on its way, 0 if dropped.
+    """
+
+    tokens: Float[Array, "B N D"]
+    size: Float[Array, "B N"]
+    source: Int[Array, "B N0"] | None = None
+    source_weight: Float[Array, "B N0"] | None = None
+
+
+class MergePlan(NamedTuple):
+    """Who is absorbed by whom. Its shapes depend on static numbers only.
+
+    Attributes:
+      kept: `[B, M]` int32. Input position of every output token, in output order.
+      absorbed: `[B, R]` int32. Input positions of the tokens that end inside another one.
+      target: `[B, R]` int32. Output position of the token that absorbs each of them.
+    """
+
+    kept: Int[Array, "B M"]
+    absorbed: Int[Array, "B R"]
+    target: Int[Array, "B R"]
+
+
+def init_merge_state(tokens: Float[Array, "B N D"], *, trace: bool = False) -> MergeState:
+    """Starts a state in which every token stands for itself.
+
+    Args:
+      tokens: the residual stream before the first reduction.
+      trace: also follow where every token goes. Static.
+
+    Returns:
+      A `MergeState` of size 1 everywhere.
+    """
+    batch, num_tokens, _ = tokens.shape
+    size = jnp.ones((batch, num_tokens), jnp.float32)  # [B, N]
+    if not trace:
+        return MergeState(tokens, size)
+    source = jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))  # [B, N]
+    return MergeState(tokens, size, source, jnp.ones_like(size))

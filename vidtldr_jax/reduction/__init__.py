@@ -1,0 +1,25 @@
+"""Policy: how many tokens go in which layer, and what that costs."""
+
+from vidtldr_jax.reduction.cost import EncoderCost, LayerCost, count_macs
+from vidtldr_jax.reduction.methods import reduce_tokens
+from vidtldr_jax.reduction.schedule import (
+    ResolvedSchedule,
+    Schedule,
+    format_schedule,
+    parse_schedule,
+    resolve_r,
+    resolve_schedule,
+)
+
+__all__ = [
+    "EncoderCost",
+    "LayerCost",
+    "ResolvedSchedule",
+    "Schedule",
+    "count_macs",
+    "format_schedule",
+    "parse_schedule",
+    "reduce_tokens",
+    "resolve_r",
+    "resolve_schedule",
+]

@@ -1,0 +1,176 @@
+"""Per-layer r: every way to write a schedule, resolved against a model into static token counts.
+
+A schedule says how many tokens each layer absorbs: a count, or a ratio in (0, 1) of the tokens that the layer gets.
+Layers that are not written absorb none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+from typing import TypeAlias
+
+ScheduleEntry: TypeAlias = int | float
+_FORMS = 'write "600,200,100" (layer by layer), "0.25,0.25" (ratios), "60x12" (60 in each of 12 layers), or none'
+_ITEM = re.compile(r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?:[xX*]\s*(?P<times>\d+))?")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResolvedSchedule:
+    """A schedule as it runs in one model.
+
+    Attributes:
+      requested: the entries as they were written, one per layer named.
+      r: tokens that each layer absorbs, one per layer of the model.
+      tokens: tokens before the first layer and after each layer; one more than layers.
+      clamps: a sentence for every layer in which less than was written is absorbed.
+    """
+
+    requested: tuple[ScheduleEntry, ...]
+    r: tuple[int, ...]
+    tokens: tuple[int, ...]
+    clamps: tuple[str, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no layer absorbs anything."""
+        return not any(self.r)
+
+    @property
+    def text(self) -> str:
+        """The schedule as it is written on a command line; "none" where nothing is absorbed."""
+        return format_schedule(self.r)
+
+    def describe(self) -> str:
+        """Says in one line what runs: r of the layers that absorb, tokens in and out, clamps."""
+        if self.is_plain:
+            return f"no merging, {self.tokens[0]} tokens in all {len(self.r)} layers"
+        line = f"r = {self.text}: {self.tokens[0]} -> {self.tokens[-1]} tokens over {len(self.r)} layers"
+        return "; ".join([line, *self.clamps])
+
+
+Schedule: TypeAlias = str | ScheduleEntry | Sequence[ScheduleEntry] | ResolvedSchedule | None
+
+
+def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
+    """Reads any way of writing a schedule.
+
+    Args:
+      schedule: `"600,200,100"`, `"0.25,0.25"`, `"60x12"`, a mix of those, a list or tuple of numbers, one number (the
+        first layer's), a schedule resolved before, or None, "" or "none" for no merging.
+
+    Returns:
+      One entry per layer that was written: an int is a count, a float is a ratio in (0, 1).
+
+    Raises:
+      ValueError: something is not a number, is negative, or is neither a whole number nor a ratio in (0, 1).
+      TypeError: the schedule is of another type altogether.
+    """
+    if schedule is None:
+        return ()
+    if isinstance(schedule, ResolvedSchedule):
+        return schedule.requested
+    if isinstance(schedule, str):
+        return tuple(entry for item in _split(schedule) for entry in _parse_item(item, schedule))
+    if isinstance(schedule, bool):
+        raise TypeError(f"parse_schedule: a schedule is a text, numbers or None; {schedule!r} came; {_FORMS}.")
+    if hasattr(schedule, "__float__") and not hasattr(schedule, "__len__"):
+        return (_check_entry(schedule, schedule),)
+    try:
+        entries = list(schedule)  # type: ignore[arg-type]  # anything iterable will do
+    except TypeError:
+        raise TypeError(
+            f"parse_schedule: a schedule is a text, numbers or None; {type(schedule).__name__} came; {_FORMS}."
+        ) from None
+    return tuple(_check_entry(entry, schedule) for entry in entries)
+
+
+def resolve_schedule(
+    schedule: Schedule, *, num_tokens: int, num_layers: int, num_protected: int = 0
+) -> ResolvedSchedule:
+    """Turns a schedule into token counts for one model.
+
+    Args:
+      schedule: anything that `parse_schedule` reads.
+      num_tokens: tokens before the first layer, protected ones included.
+      num_layers: layers of the encoder.
+      num_protected: leading tokens (CLS) that are never absorbed; ratios and halves count the others.
+
+    Returns:
+      The resolved schedule. An r above half of the tokens is clamped to half, and said so in `clamps`.
+
+    Raises:
+      ValueError: entries for more layers than the model has, or anything `parse_schedule` refuses.
+    """
+    requested = parse_schedule(schedule)
+    if len(requested) > num_layers:
+        raise ValueError(
+            f"resolve_schedule: at most {num_layers} entries for {num_layers} layers; {len(requested)} came "
+            f"({format_schedule(requested)}); leave out the entries past layer {num_layers - 1}."
+        )
+    tokens, counts, clamps = [num_tokens], [], []
+    for layer in range(num_layers):
+        entry = requested[layer] if layer < len(requested) else 0
+        count, limit = resolve_r(entry, tokens[-1] - num_protected)
+        if limit is not None:
+            clamps.append(f"layer {layer}: r = {entry} clamped to {count}, half of {tokens[-1] - num_protected} tokens")
+        counts.append(count)
+        tokens.append(tokens[-1] - count)
+    return ResolvedSchedule(requested=requested, r=tuple(counts), tokens=tuple(tokens), clamps=tuple(clamps))
+
+
+def resolve_r(r: ScheduleEntry, num_tokens: int) -> tuple[int, int | None]:
+    """Turns one entry into a count for one layer.
+
+    Args:
+      r: a count, or a ratio in (0, 1) of the tokens, truncated to an int.
+      num_tokens: tokens that may be merged in this layer.
+
+    Returns:
+      The count, and the limit that clamped it (`num_tokens // 2`) or None if it was not clamped.
+
+    Raises:
+      ValueError: r is negative, or neither a whole number nor in (0, 1).
+    """
+    entry = _check_entry(r, r)
+    count = int(entry * num_tokens) if isinstance(entry, float) else entry
+    limit = num_tokens // 2
+    return (count, None) if count <= limit else (limit, limit)
+
+
+def format_schedule(entries: Sequence[ScheduleEntry]) -> str:
+    """Writes entries as `parse_schedule` reads them; zeros at the end are left out, no entries are "none"."""
+    written = list(entries)
+    while written and not written[-1]:
+        written.pop()
+    return ",".join(str(entry) for entry in written) or "none"
+
+
+def _split(text: str) -> list[str]:
+    stripped = text.strip().strip("[]()").strip()
+    if stripped.lower() in ("", "none"):
+        return []
+    return [item.strip() for item in stripped.rstrip(",").split(",")]
+
+
+def _parse_item(item: str, schedule: str) -> list[ScheduleEntry]:
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise ValueError(f"parse_schedule: entries are numbers; {item!r} came in {schedule!r}; {_FORMS}.")
+    return [_check_entry(float(match["number"]), schedule)] * int(match["times"] or 1)
+
+
+def _check_entry(entry: object, schedule: object) -> ScheduleEntry:
+    if isinstance(entry, bool) or not hasattr(entry, "__float__"):
+        raise ValueError(f"parse_schedule: entries are numbers; {entry!r} came in {schedule!r}; {_FORMS}.")
+    number = float(entry)  # NumPy and JAX scalars too
+    if math.isfinite(number) and number >= 0 and number == int(number):
+        return int(number)
+    if 0 < number < 1:
+        return number
+    raise ValueError(
+        f"parse_schedule: an entry is a whole number from 0 on, or a ratio above 0 and below 1; "
+        f"{entry!r} came in {schedule!r}; {_FORMS}."
+    )
