@@ -1,0 +1,145 @@
+"""VideoModel: what a user calls."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference import CheckpointError, VideoModel, load_model, save_checkpoint
+from vidtldr_jax.inference import model as model_module
+from vidtldr_jax.inference.checkpoint import find_param_shapes
+from vidtldr_jax.inference.measure import measure_models
+from vidtldr_jax.models import VideoViT, VideoViTConfig
+
+CONFIG = VideoViTConfig(
+    num_frames=4, image_size=32, patch_size=8, tubelet_size=2, dim=16, depth=3, num_heads=2, mlp_dim=32, num_classes=5
+)
+
+
+def make_model(schedule=None, config=CONFIG, **kwargs):
+    rng = np.random.default_rng(0)
+    params = {p: 0.3 * rng.normal(size=s).astype(np.float32) for p, s in find_param_shapes(config).items()}
+    preprocessing = Preprocessing(num_frames=4, image_size=32)
+    return VideoModel(params, config, preprocessing=preprocessing, schedule=schedule, **kwargs)
+
+
+def make_video(batch=3, frames=4, side=32):
+    return np.random.default_rng(1).normal(size=(batch, frames, side, side, 3)).astype(np.float32)
+
+
+def test_classify_returns_the_logits_of_the_module():
+    model, video = make_model("8,4"), make_video()
+    expected = jax.jit(VideoViT(CONFIG, r=(8, 4, 0)).apply)({"params": model.params}, video).logits
+    np.testing.assert_allclose(model.classify(video), expected, atol=1e-5)
+
+
+def test_another_schedule_shares_the_parameters_and_leaves_the_model_alone():
+    model = make_model()
+    merged = model.with_schedule("8,4")
+    assert merged.schedule.tokens == (32, 24, 20, 20)
+    assert model.schedule.is_plain
+    shared = jax.tree.leaves(merged.params)
+    own = jax.tree.leaves(model.params)
+    assert all(a is b for a, b in zip(shared, own, strict=True))
+
+
+def test_a_schedule_of_zeros_is_the_plain_model_bit_for_bit():
+    model, video = make_model(), make_video()
+    np.testing.assert_array_equal(model.with_schedule("0,0,0").classify(video), model.classify(video))
+
+
+def test_a_batch_equals_its_examples_one_by_one():
+    model, video = make_model("8,4"), make_video()
+    one_by_one = np.concatenate([model.classify(clip[None]) for clip in video])
+    np.testing.assert_allclose(model.classify(video), one_by_one, atol=2e-6)
+
+
+def test_a_trace_changes_no_output():
+    model, video = make_model("8,4"), make_video()
+    traced = model.encode_video(video, trace=True)
+    np.testing.assert_allclose(traced.logits, model.classify(video), atol=1e-6)
+    assert [step.saliency.shape for step in traced.trace.steps] == [(3, 32), (3, 24)]
+
+
+def test_each_shape_is_compiled_once(monkeypatch):
+    traced = []
+    apply = VideoViT.apply
+
+    def count(module, variables, video, **kwargs):
+        traced.append(video.shape)
+        return apply(module, variables, video, **kwargs)
+
+    monkeypatch.setattr(VideoViT, "apply", count)
+    model_module._compiled_encoder.cache_clear()
+    model = make_model("8,4")
+    for _ in range(3):
+        model.classify(make_video(batch=1))
+        model.with_schedule("8,4").classify(make_video(batch=2))
+    assert [shape[0] for shape in traced] == [1, 2]
+    model_module._compiled_encoder.cache_clear()
+
+
+def test_a_longer_clip_gets_the_schedule_resolved_anew():
+    model = make_model("0.25")
+    assert model.schedule.r == (8, 0, 0)
+    assert model.schedule_for((1, 8, 32, 32, 3)).r == (16, 0, 0)
+    assert model.encode_video(make_video(batch=1, frames=8)).tokens.shape == (1, 48, 16)
+
+
+def test_bfloat16_is_near_float32():
+    video = make_video()
+    exact, rounded = make_model("8").classify(video), make_model("8", dtype=jnp.bfloat16).classify(video)
+    assert rounded.dtype == jnp.float32
+    assert 0 < np.abs(np.asarray(exact) - rounded).max() < 0.2
+
+
+def test_both_forms_of_attention_agree():
+    video = make_video()
+    np.testing.assert_allclose(
+        make_model("8,4").classify(video), make_model("8,4", attention="dense").classify(video), atol=1e-5
+    )
+
+
+def test_a_clip_without_a_batch_axis_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(4, 32, 32, 3\) came; put a batch axis in front"):
+        make_model().encode_video(make_video()[0])
+
+
+def test_a_model_without_a_classifier_says_so():
+    model = make_model(config=VideoViTConfig.from_dict(CONFIG.to_dict() | {"num_classes": None, "embed_dim": 4}))
+    with pytest.raises(ValueError, match="this one has no classifier; use encode_video"):
+        model.classify(make_video())
+    assert model.encode_video(make_video()).embedding.shape == (3, 4)
+
+
+def test_an_impossible_schedule_is_refused_when_the_model_is_made():
+    with pytest.raises(ValueError, match="at most 3 entries for 3 layers; 4 came"):
+        make_model("1,1,1,1")
+
+
+def test_a_loaded_model_gives_the_same_logits(tmp_path):
+    model = make_model("8,4")
+    save_checkpoint(
+        tmp_path / "m", params=model.params, config=CONFIG, preprocessing=model.preprocessing, labels=list("abcde")
+    )
+    loaded = load_model(tmp_path / "m", schedule="8,4")
+    assert loaded.labels == list("abcde")
+    np.testing.assert_array_equal(loaded.classify(make_video()), model.classify(make_video()))
+
+
+def test_a_model_on_a_hub_is_refused_in_words():
+    with pytest.raises(CheckpointError, match="is on a hub, and this version reads local folders only"):
+        load_model("hf://owner/name")
+
+
+def test_measuring_alternates_and_reports_every_run():
+    model = make_model()
+    results = measure_models({"plain": model, "merged": model.with_schedule("8,4")}, make_video(), repeats=3)
+    for result in results.values():
+        assert len(result.seconds) == len(result.cpu_seconds) == 3
+        assert min(result.seconds) <= result.median <= max(result.seconds)
+        assert result.compile_seconds > 0
+        assert result.memory_bytes is None or result.memory_bytes > make_video().nbytes
+    with pytest.raises(ValueError, match="repeats is at least 1; 0 came"):
+        measure_models({"plain": model}, make_video(), repeats=0)
