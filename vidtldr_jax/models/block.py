@@ -19,11 +19,9 @@ def make_gelu(kind: str) -> Callable[[Array], Array]:
     return lambda x: jax.nn.gelu(x, approximate=kind == "tanh")
 
 
-def make_layer_norm(config: VideoViTConfig, dtype: Any, param_dtype: Any, name: str) -> nn.LayerNorm:
-    """Returns a LayerNorm with the model's epsilon, two-pass float32 variance and an explicit name."""
-    return nn.LayerNorm(
-        epsilon=config.norm_eps, use_fast_variance=False, dtype=dtype, param_dtype=param_dtype, name=name
-    )
+def make_layer_norm(epsilon: float, *, dtype: Any, param_dtype: Any, name: str) -> nn.LayerNorm:
+    """Returns a LayerNorm with two-pass float32 variance and an explicit name."""
+    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, param_dtype=param_dtype, name=name)
 
 
 class SelfAttention(nn.Module):
@@ -109,7 +107,7 @@ class Block(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         attend = SelfAttention(self.config, self.form, name="attn", **dtypes)
         mlp = MLP(self.config, name="mlp", **dtypes)
-        norm1, norm2 = (make_layer_norm(self.config, name=name, **dtypes) for name in ("norm1", "norm2"))
+        norm1, norm2 = (make_layer_norm(self.config.norm_eps, name=name, **dtypes) for name in ("norm1", "norm2"))
 
         size = state.size if self.use_size else None
         update, saliency = attend(norm1(state.tokens), size, with_saliency=self.r > 0)

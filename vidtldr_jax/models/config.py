@@ -40,6 +40,7 @@ class VideoViTConfig:
       qkv_bias: which of query, key and value have a bias: "query_value" (UMT, VideoMAE), "all" or "none".
       gelu: "exact" (erf) or "tanh".
       norm_eps: epsilon of every LayerNorm.
+      pool_norm_eps: epsilon of the LayerNorm on the pooled token where it is another; None means norm_eps.
       final_norm: LayerNorm on the tokens after the last block.
       pool_norm: LayerNorm on the pooled token.
       pooling: "mean" of the surviving tokens whatever their sizes (the official way) or "mean_by_size".
@@ -62,6 +63,7 @@ class VideoViTConfig:
     qkv_bias: Literal["query_value", "all", "none"] = "query_value"
     gelu: Literal["exact", "tanh"] = "exact"
     norm_eps: float = 1e-6
+    pool_norm_eps: float | None = None
     final_norm: bool = False
     pool_norm: bool = True
     pooling: Literal["mean", "mean_by_size"] = "mean"
@@ -76,6 +78,11 @@ class VideoViTConfig:
             f"{n} = {getattr(self, n)!r} is none of {', '.join(allowed)}"
             for n, allowed in _CHOICES.items()
             if getattr(self, n) not in allowed
+        ]
+        faults += [
+            f"{n} = {getattr(self, n)!r} is not a positive number"
+            for n in ("norm_eps", "pool_norm_eps")
+            if getattr(self, n) is not None and not getattr(self, n) > 0
         ]
         if not faults:
             faults += self._find_misfits()

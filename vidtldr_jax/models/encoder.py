@@ -70,7 +70,7 @@ class Encoder(nn.Module):
             if source is not None and saliency is not None:
                 steps.append(ReductionStep(saliency, source))
         if self.config.final_norm:
-            norm = make_layer_norm(self.config, name="norm", **dtypes)
+            norm = make_layer_norm(self.config.norm_eps, name="norm", **dtypes)
             state = state._replace(tokens=norm(state.tokens))
         if state.source is None or state.source_weight is None:
             return state, None

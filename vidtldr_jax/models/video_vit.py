@@ -87,7 +87,8 @@ class VideoViT(nn.Module):
 
         pooled = pool_tokens(state.tokens, state.size if config.pooling == "mean_by_size" else None)  # [B, D]
         if config.pool_norm:
-            pooled = make_layer_norm(config, name="pool_norm", **dtypes)(pooled)
+            epsilon = config.norm_eps if config.pool_norm_eps is None else config.pool_norm_eps
+            pooled = make_layer_norm(epsilon, name="pool_norm", **dtypes)(pooled)
         embedding = logits = None
         if config.embed_dim is not None:
             embedding = nn.Dense(config.embed_dim, name="projection", **dtypes)(pooled).astype(jnp.float32)

@@ -1,0 +1,107 @@
+"""The two-way check: every key goes somewhere, every parameter is filled once, shapes agree; all faults at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from checkpoints_convert.rules import Assignment, Rule, apply_transform, assign_key, is_left_out, strip_prefix
+
+Shape = tuple[int, ...]
+
+
+def plan_assignments(
+    keys: Sequence[str], rules: Sequence[Rule], *, prefixes: Sequence[str], leave_out: Sequence[str]
+) -> tuple[list[Assignment], list[str], list[str]]:
+    """Sorts keys into those with a rule, those that are left out by name, and the rest.
+
+    Args:
+      keys: of the source.
+      rules: the family's.
+      prefixes: what may stand before the keys that the rules name.
+      leave_out: the family's patterns of keys that no parameter needs.
+
+    Returns:
+      The assignments, the keys left out, the unknown keys.
+    """
+    assignments, left_out, unknown = [], [], []
+    for key in keys:
+        assignment = assign_key(key, rules, prefixes)
+        if assignment is not None:
+            assignments.append(assignment)
+        elif is_left_out(key, leave_out) or is_left_out(strip_prefix(key, prefixes), leave_out):
+            left_out.append(key)
+        else:
+            unknown.append(key)
+    return assignments, left_out, unknown
+
+
+def find_faults(
+    assignments: Sequence[Assignment],
+    unknown: Sequence[str],
+    *,
+    source_shapes: Mapping[str, Shape],
+    target_shapes: Mapping[str, Shape],
+    rules: Sequence[Rule],
+) -> list[str]:
+    """Checks a plan both ways without reading a number.
+
+    Args:
+      assignments: what goes where.
+      unknown: keys that no rule knows.
+      source_shapes: shape of every key.
+      target_shapes: shape of every parameter.
+      rules: the family's, to say which key a missing parameter comes from.
+
+    Returns:
+      One line for each fault; empty if all is well.
+    """
+    filled: dict[str, list[str]] = defaultdict(list)
+    faults = []
+    for assignment in assignments:
+        shape = source_shapes[assignment.key]
+        empty = np.broadcast_to(np.zeros((), np.int8), shape)  # a shape without memory
+        for target in assignment.targets:
+            filled[target].append(assignment.key)
+        try:
+            made = apply_transform(assignment, empty)
+        except ValueError:
+            faults.append(f"{assignment.key} has shape {shape}, which {assignment.transform} can't turn")
+            continue
+        faults += [
+            f"{assignment.key} {shape} gives {target} {values.shape}, which should be {target_shapes[target]}"
+            for target, values in made.items()
+            if target in target_shapes and values.shape != target_shapes[target]
+        ]
+        faults += [
+            f"{assignment.key} gives {target}, which this architecture does not have"
+            for target in made
+            if target not in target_shapes
+        ]
+    wanted = {target: _name_sources(target, rules) for target in target_shapes if target not in filled}
+    all_wanted = [name for names in wanted.values() for name in names]
+    faults += [f"unknown key {key}{_name_nearest(key, all_wanted)}" for key in unknown]
+    for target, names in wanted.items():
+        near = _name_nearest(names[0] if names else target, unknown)
+        faults.append(f"nothing fills {target}; it comes from {' or '.join(names) or 'no key of this family'}{near}")
+    faults += [f"{target} is filled by {' and '.join(keys)}" for target, keys in filled.items() if len(keys) > 1]
+    return faults
+
+
+def _name_sources(target: str, rules: Sequence[Rule]) -> list[str]:
+    """Names the keys from which a parameter would come."""
+    names = []
+    for rule in rules:
+        for pattern in rule.targets:
+            reverse = assign_key(target, [Rule(pattern, (rule.source,))])
+            if reverse is not None:
+                names.append(reverse.targets[0])
+    return names
+
+
+def _name_nearest(name: str, candidates: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
+    return f" (nearest: {near[0]})" if near else ""

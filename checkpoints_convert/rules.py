@@ -1,0 +1,124 @@
+"""Rules as data: which key of a source becomes which parameter, and how its axes are turned."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+Transform = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+
+
+def _split_rows(values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Splits query, key and value, stacked along the outputs, and turns each to [in, out]."""
+    third = values.shape[0] // 3
+    return tuple(values[n * third : (n + 1) * third].T for n in range(3))
+
+
+TRANSFORMS: Final[dict[str, Transform]] = {
+    "copy": lambda values: (values,),
+    "transpose": lambda values: (values.T,),  # [out, in] -> [in, out]
+    "conv3d": lambda values: (values.transpose(2, 3, 4, 1, 0),),  # [D, C, t, p, p] -> [t, p, p, C, D]
+    "drop_batch": lambda values: (values[0],),  # [1, N, D] -> [N, D]
+    "split_qkv": _split_rows,
+    "split_qkv_bias": lambda values: tuple(values.reshape(3, -1)),
+}
+_RANKS: Final = {"transpose": 2, "conv3d": 5, "drop_batch": 3, "split_qkv": 2, "split_qkv_bias": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One kind of key.
+
+    Attributes:
+      source: the key, with {i} for a layer's number.
+      targets: the parameters that it fills, in the transform's order; {i} as in the source.
+      transform: a name in `TRANSFORMS`.
+    """
+
+    source: str
+    targets: tuple[str, ...]
+    transform: str = "copy"
+
+
+class Assignment(NamedTuple):
+    """What becomes of one key.
+
+    Attributes:
+      key: as in the source.
+      targets: parameter paths.
+      transform: a name in `TRANSFORMS`.
+    """
+
+    key: str
+    targets: tuple[str, ...]
+    transform: str
+
+
+@functools.cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    text = re.escape(pattern).replace(re.escape("{i}"), r"(?P<i>0|[1-9]\d*)").replace(re.escape("*"), ".*")
+    return re.compile(text)
+
+
+def strip_prefix(key: str, prefixes: Sequence[str]) -> str:
+    """Removes the first prefix that the key starts with."""
+    return next((key.removeprefix(prefix) for prefix in prefixes if key.startswith(prefix)), key)
+
+
+def is_left_out(key: str, patterns: Sequence[str]) -> bool:
+    """Tells whether a key is named in a list of what to leave out; * stands for anything."""
+    return any(_compile(pattern).fullmatch(key) for pattern in patterns)
+
+
+def find_layer(key: str, pattern: str) -> int | None:
+    """Returns the layer's number of a key that a pattern with {i} fits, 0 for one without {i}, None where none fits."""
+    match = _compile(pattern).fullmatch(key)
+    return None if match is None else int(match.groupdict().get("i") or 0)
+
+
+def assign_key(key: str, rules: Sequence[Rule], prefixes: Sequence[str] = ()) -> Assignment | None:
+    """Finds the rule of a key.
+
+    Args:
+      key: as in the source.
+      rules: the family's.
+      prefixes: what may stand before the keys that the rules name.
+
+    Returns:
+      Where it goes, or None if no rule fits.
+    """
+    bare = strip_prefix(key, prefixes)
+    for rule in rules:
+        match = _compile(rule.source).fullmatch(bare)
+        if match:
+            number = match.groupdict().get("i") or ""
+            return Assignment(key, tuple(target.replace("{i}", number) for target in rule.targets), rule.transform)
+    return None
+
+
+def apply_transform(assignment: Assignment, values: np.ndarray) -> Mapping[str, np.ndarray]:
+    """Turns one source array into the parameters that it fills, as views.
+
+    Args:
+      assignment: where it goes.
+      values: the source array.
+
+    Returns:
+      Parameter path -> array.
+
+    Raises:
+      ValueError: the array has another number of axes than the transform turns.
+    """
+    rank = _RANKS.get(assignment.transform, values.ndim)
+    is_uneven = assignment.transform.startswith("split_qkv") and values.shape[:1] and values.shape[0] % 3
+    if values.ndim != rank or is_uneven:
+        raise ValueError(
+            f"apply_transform: {assignment.transform} takes {rank} axes (query, key and value in thirds); "
+            f"{assignment.key} has shape {values.shape}; check the key."
+        )
+    return dict(zip(assignment.targets, TRANSFORMS[assignment.transform](values), strict=True))

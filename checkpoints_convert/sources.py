@@ -1,0 +1,209 @@
+"""Opens what people have: a torch file, a safetensors file, or a Hugging Face folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors
+
+from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.inert import read_fields
+from checkpoints_convert.tensors import LazyTensor
+from checkpoints_convert.torch_files import ZIP_MAGIC, read_torch_file
+
+# Where training scripts put the weights, in the order of looking; a file without any of these is a bare state dict.
+_CONTAINERS: Final = ("model", "module", "state_dict")
+_CONFIG_ENTRIES: Final = ("config", "args")
+_FOLDER_WEIGHTS: Final = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_SAFETENSORS_DTYPES: Final = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A checkpoint as it came.
+
+    Attributes:
+      name: the file's or folder's name.
+      digests: file name -> SHA-256, of every file that holds weights.
+      tensors: key -> tensor, in the file's order, read on demand.
+      config: the checkpoint's own config as plain data, or None.
+      preprocessor: Hugging Face's preprocessor_config.json, or None.
+    """
+
+    name: str
+    digests: Mapping[str, str]
+    tensors: Mapping[str, LazyTensor]
+    config: Mapping[str, Any] | None = None
+    preprocessor: Mapping[str, Any] | None = None
+
+
+def open_source(source: Path) -> Source:
+    """Opens a checkpoint; nothing in it is executed.
+
+    Args:
+      source: a .pth, .pt, .bin or .safetensors file, told apart by what is in it, or a Hugging Face folder.
+
+    Returns:
+      A `Source` whose tensors are not read yet.
+
+    Raises:
+      ConversionError: there is no such place, or what is there is damaged, refused or no checkpoint.
+    """
+    try:
+        return _open_folder(source) if source.is_dir() else _open_file(source)
+    except OSError as error:
+        raise ConversionError(
+            f"open_source: {source} can't be read ({error}); check the path and its rights."
+        ) from error
+
+
+def _open_file(path: Path) -> Source:
+    if not path.is_file():
+        raise ConversionError(f"open_source: a source is a file or a folder; there is no {path}; check the path.")
+    tensors, config = _read_weights(path)
+    return Source(name=path.name, digests={path.name: _hash_file(path)}, tensors=tensors, config=config)
+
+
+def _open_folder(folder: Path) -> Source:
+    found = [folder / name for name in _FOLDER_WEIGHTS if (folder / name).is_file()]
+    if not found:
+        raise ConversionError(
+            f"open_source: a folder holds one of {', '.join(_FOLDER_WEIGHTS)}; {folder} has none; name the file itself."
+        )
+    config = _read_json(folder / "config.json")
+    if config is not None and {"format", "family", "architecture"} <= set(config):
+        raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
+    files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
+    tensors: dict[str, LazyTensor] = {}
+    for file in files:
+        part, _ = _read_weights(file)
+        twice = sorted(set(part) & set(tensors))
+        if twice:
+            raise ConversionError(f"open_source: a key is in one shard; {', '.join(twice[:5])} in two; get them again.")
+        tensors.update(part)
+    return Source(
+        name=folder.resolve().name,
+        digests={file.name: _hash_file(file) for file in files},
+        tensors=tensors,
+        config=config,
+        preprocessor=_read_json(folder / "preprocessor_config.json"),
+    )
+
+
+def _list_shards(index: Path) -> list[Path]:
+    shards = (_read_json(index) or {}).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise ConversionError(f"open_source: an index has a weight_map of file names; {index} has none; get it again.")
+    names = sorted(set(shards.values()))
+    strange = [name for name in names if Path(name).name != name]
+    missing = [name for name in names if name not in strange and not (index.parent / name).is_file()]
+    if strange or missing:
+        raise ConversionError(
+            f"open_source: the shards of {index.name} lie beside it; outside: {strange}; missing: {missing}; "
+            "get all the shards."
+        )
+    return [index.parent / name for name in names]
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConversionError(f"open_source: {path} is not JSON ({error}); get it again.") from error
+    if not isinstance(value, dict):
+        raise ConversionError(f"open_source: {path} holds an object; {type(value).__name__} came; get it again.")
+    return value
+
+
+def _read_weights(path: Path) -> tuple[dict[str, LazyTensor], Mapping[str, Any] | None]:
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise ConversionError(f"open_source: a checkpoint has bytes; {path} is empty; get it again.")
+    if head.startswith(b"version https://git-lfs"):
+        raise ConversionError(f"open_source: {path} is a Git LFS pointer, not the weights; run `git lfs pull`.")
+    if head[8:9] == b"{" or path.suffix == ".safetensors":
+        return _read_safetensors(path), None
+    if head.startswith((ZIP_MAGIC, b"\x80")):
+        return _find_state_dict(path, read_torch_file(path))
+    raise ConversionError(
+        f"open_source: a checkpoint is a torch file (zip or pickle) or safetensors; {path} starts with {head[:8]!r} "
+        "and is neither; name the file that holds the weights."
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, LazyTensor]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            tensors = {key: _describe_slice(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ConversionError(
+            f"open_source: {path} is damaged or no safetensors file ({error}); get it again."
+        ) from error
+    return tensors
+
+
+def _describe_slice(path: Path, key: str, part: Any) -> LazyTensor:
+    name = part.get_dtype()
+    if name not in _SAFETENSORS_DTYPES:
+        raise ConversionError(
+            f"open_source: dtypes are {', '.join(_SAFETENSORS_DTYPES)}; {path} has {key} in {name}; save it in float32."
+        )
+
+    def read() -> np.ndarray:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return np.asarray(file.get_tensor(key))
+
+    return LazyTensor(shape=tuple(part.get_shape()), dtype=np.dtype(_SAFETENSORS_DTYPES[name]), read=read)
+
+
+def _find_state_dict(path: Path, saved: Any) -> tuple[dict[str, LazyTensor], Mapping[str, Any] | None]:
+    fields = read_fields(saved)
+    if fields is None:
+        raise ConversionError(
+            f"open_source: torch checkpoints hold a dict; {path} holds a {_name_type(saved)}; save model.state_dict()."
+        )
+    inner = next((fields[name] for name in _CONTAINERS if isinstance(fields.get(name), dict)), None)
+    state = fields if inner is None else inner
+    tensors = {key: value for key, value in state.items() if isinstance(value, LazyTensor) and isinstance(key, str)}
+    others = [f"{key!r} ({_name_type(value)})" for key, value in state.items() if key not in tensors]
+    if not tensors or others:
+        raise ConversionError(
+            f"open_source: weights are a dict of tensors, bare or under {', '.join(_CONTAINERS)}; {path} has "
+            f"{len(tensors)} tensors and {', '.join(others[:5]) or 'nothing else'}; save model.state_dict()."
+        )
+    configs = (read_fields(fields.get(name)) for name in _CONFIG_ENTRIES)
+    return tensors, next((config for config in configs if config is not None), None)
+
+
+def _name_type(value: Any) -> str:
+    return str(getattr(value, "name", type(value).__name__))
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

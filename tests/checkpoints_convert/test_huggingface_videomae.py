@@ -1,0 +1,191 @@
+"""Hugging Face's own VideoMAE and its conversion give the same numbers, in every layout that it is saved in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+from checkpoints_convert import ConversionError, convert_checkpoint
+from vidtldr_jax.inference.model import load_model
+
+_PROCESSOR = {
+    "size": {"shortest_edge": 36},
+    "crop_size": {"height": 32, "width": 32},
+    "resample": 2,
+    "rescale_factor": 1 / 255,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+}
+_SHAPES = (
+    {"num_attention_heads": 4, "tubelet_size": 2, "num_frames": 8},
+    {"num_attention_heads": 3, "tubelet_size": 1, "num_frames": 3, "image_size": 24, "qv_bias": False},
+    {"num_attention_heads": 2, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3, "num_labels": 2},
+)
+
+
+def make_twin(**fields: Any) -> VideoMAEForVideoClassification:
+    """A tiny random model; biases and scales are randomised too, at 0 and 1 a swap would not show."""
+    shape = {"image_size": 32, "patch_size": 8, "num_frames": 4, "hidden_size": 24, "num_hidden_layers": 2}
+    config = VideoMAEConfig(**{**shape, "intermediate_size": 48, "num_labels": 5, **fields})
+    torch.manual_seed(1)
+    twin = VideoMAEForVideoClassification(config).eval()
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            is_scale = "norm" in name and name.endswith("weight")
+            parameter.copy_(torch.randn_like(parameter) * 0.2 + (1.0 if is_scale else 0.0))
+    return twin
+
+
+def save_folder(twin: VideoMAEForVideoClassification, folder: Path, layout: str) -> Path:
+    folder.mkdir()
+    state = {key: value.contiguous() for key, value in twin.state_dict().items()}
+    if layout == "today":
+        twin.save_pretrained(folder)
+    elif layout == "memory":  # the names that transformers 5 has in memory
+        safetensors.torch.save_file(state, folder / "model.safetensors")
+    else:
+        names = {".query.bias": ".q_bias", ".value.bias": ".v_bias"}
+        for theirs, old in names.items():
+            state = {key.replace(theirs, old): value for key, value in state.items()}
+        if layout == "hub":
+            torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+        else:
+            save_shards(state, folder)
+    (folder / "config.json").write_text(json.dumps(twin.config.to_dict()))
+    size = twin.config.image_size
+    processor = {**_PROCESSOR, "crop_size": {"height": size, "width": size}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+def save_shards(state: dict[str, torch.Tensor], folder: Path) -> None:
+    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    shards = {name: files[number % 2] for number, name in enumerate(state)}
+    for file in files:
+        part = {name: state[name] for name in state if shards[name] == file}
+        safetensors.torch.save_file(part, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
+
+
+def check_same_numbers(twin: VideoMAEForVideoClassification, checkpoint: Path) -> None:
+    config = twin.config
+    shape = (2, config.num_frames, config.image_size, config.image_size, 3)
+    video = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    with torch.no_grad():
+        theirs = twin(torch.from_numpy(video.transpose(0, 1, 4, 2, 3)), output_hidden_states=True)
+    ours = load_model(checkpoint).encode_video(video)
+    # float32 rounding of two layers.
+    np.testing.assert_allclose(ours.tokens, theirs.hidden_states[-1].numpy(), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(ours.logits, theirs.logits.numpy(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["today", "memory", "hub", "shards"])
+def test_every_layout_gives_the_original_logits_and_tokens(tmp_path: Path, layout: str):
+    twin = make_twin(**_SHAPES[0])
+    folder = save_folder(twin, tmp_path / "hub", layout)
+    report = convert_checkpoint(folder, tmp_path / "model")
+    assert report.family == "huggingface_videomae"
+    check_same_numbers(twin, tmp_path / "model")
+
+
+@pytest.mark.parametrize("fields", _SHAPES[1:], ids=["odd tokens without biases", "tanh, large epsilon"])
+def test_other_configs_give_the_original_logits_and_tokens(tmp_path: Path, fields: dict[str, Any]):
+    twin = make_twin(**fields)
+    convert_checkpoint(save_folder(twin, tmp_path / "hub", "today"), tmp_path / "model")
+    check_same_numbers(twin, tmp_path / "model")
+
+
+def test_the_last_norm_has_an_epsilon_of_its_own(tmp_path: Path):
+    twin = make_twin(layer_norm_eps=0.1)
+    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", "today"), tmp_path / "model")
+    assert (report.config.norm_eps, report.config.pool_norm_eps) == (0.1, 1e-5)
+    check_same_numbers(twin, tmp_path / "model")
+
+
+def test_labels_and_preprocessing_come_from_the_files(tmp_path: Path):
+    names = {number: f"motion {number}" for number in range(5)}
+    twin = make_twin(id2label=names)
+    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", "today"), tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    assert model.labels == report.labels == list(names.values())
+    recipe = model.preprocessing
+    assert (recipe.resize, recipe.shortest_edge, recipe.image_size) == ("shortest_edge", 36, 32)
+    assert (recipe.kernel, recipe.crop, recipe.sampling, recipe.stride) == ("bilinear_antialias", "center", "dense", 4)
+    assert recipe.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert recipe.std == pytest.approx((0.229, 0.224, 0.225))
+
+
+def test_placeholder_labels_are_no_labels(tmp_path: Path):
+    report = convert_checkpoint(save_folder(make_twin(), tmp_path / "hub", "today"), tmp_path / "model")
+    assert report.labels is None
+
+
+def change_json(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_another_rescaling_is_folded_into_mean_and_std(tmp_path: Path):
+    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    change_json(folder / "preprocessor_config.json", rescale_factor=1 / 127.5, resample=3)
+    recipe = convert_checkpoint(folder, tmp_path / "model").preprocessing
+    pixel = 200 / 255
+    assert (pixel - recipe.mean[0]) / recipe.std[0] == pytest.approx((200 / 127.5 - 0.485) / 0.229)
+    assert recipe.kernel == "bicubic_antialias"
+
+
+def test_a_folder_without_its_files_asks_for_what_they_would_tell(tmp_path: Path):
+    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(ConversionError, match=r"mean \(give mean=0.485,0.456,0.406\); std"):
+        convert_checkpoint(folder, tmp_path / "model")
+    report = convert_checkpoint(folder, tmp_path / "model", settings={"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5"})
+    assert report.preprocessing.mean == (0.5, 0.5, 0.5)
+    (folder / "config.json").unlink()
+    with pytest.raises(ConversionError, match=r"num_frames .*; image_size .*; num_heads .*; gelu .*; norm_eps"):
+        convert_checkpoint(folder, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "message"),
+    [
+        ("config.json", {"hidden_act": "relu"}, "hidden_act = relu is none of 'gelu'"),
+        ("config.json", {"use_mean_pooling": False}, "use_mean_pooling = False is none of True"),
+        ("config.json", {"num_hidden_layers": 3}, "nothing fills encoder/block_2/attn/key/kernel"),
+        ("config.json", {"hidden_size": 48}, r"classifier.weight \(5, 24\) gives head/kernel \(24, 5\), .* \(48, 5\)"),
+        ("preprocessor_config.json", {"crop_size": 16}, "crop_size = .* is not the model's 32"),
+        ("preprocessor_config.json", {"do_center_crop": False}, "frames would not be square"),
+        ("preprocessor_config.json", {"resample": 0}, "resample = 0 is none of"),
+    ],
+)
+def test_what_is_not_built_or_does_not_fit_is_named(tmp_path: Path, file: str, fields: dict[str, Any], message: str):
+    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    change_json(folder / file, **fields)
+    with pytest.raises(ConversionError, match=message):
+        convert_checkpoint(folder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_odd_folders_give_one_line(tmp_path: Path):
+    folder = save_folder(make_twin(), tmp_path / "hub", "shards")
+    convert_checkpoint(folder, tmp_path / "model")
+    with pytest.raises(ConversionError, match="is converted already"):
+        convert_checkpoint(tmp_path / "model", tmp_path / "again")
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ConversionError, match=r"missing: .'model-00002-of-00002.safetensors'"):
+        convert_checkpoint(folder, tmp_path / "other")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../etc/passwd"}}')
+    with pytest.raises(ConversionError, match=r"outside: .'../../etc/passwd'"):
+        convert_checkpoint(folder, tmp_path / "other")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ConversionError, match="is not JSON"):
+        convert_checkpoint(folder, tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConversionError, match="has none; name the file itself"):
+        convert_checkpoint(tmp_path / "empty", tmp_path / "other")
