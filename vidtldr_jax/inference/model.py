@@ -1,6 +1,6 @@
 """VideoModel: parameters, preprocessing and one compiled function per shape.
 
-    model = load_model("moving-objects", schedule="60,60,30")
+    model = load_model("moving-objects", schedule="100,40")
     clip = read_clip("dive.mp4", model.preprocessing)
     logits = model.classify(clip[None])
 

@@ -1,0 +1,39 @@
+"""What all tests share: JAX on the CPU, repeatable examples, shapes checked against their annotations."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+# The import hook must come before the first import of these modules. Configs are left out: beartype refuses `Self` there.
+_CHECKED = (
+    "vidtldr_jax.ops",
+    "vidtldr_jax.reduction.methods",
+    "vidtldr_jax.models.block",
+    "vidtldr_jax.models.encoder",
+    "vidtldr_jax.models.heads",
+    "vidtldr_jax.models.patches",
+    "vidtldr_jax.models.positions",
+    "vidtldr_jax.models.video_vit",
+)
+jaxtyping.install_import_hook(list(_CHECKED), "beartype.beartype")
+
+# A cache of an earlier commit must not answer for this one.
+jax.config.update("jax_enable_compilation_cache", False)
+
+hypothesis.settings.register_profile(
+    "vidtldr", max_examples=12, deadline=None, derandomize=True, database=None, print_blob=False
+)
+hypothesis.settings.load_profile("vidtldr")
+
+
+@pytest.fixture
+def shapes_unchecked():
+    """Switches the annotations' checks off, so that a function's own error comes through."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

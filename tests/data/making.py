@@ -1,0 +1,77 @@
+"""Videos made on the spot, each frame of which says its number in black and white bars."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+NUM_BITS = 8
+
+
+def draw_frame(number, *, height=48, width=64):
+    """Returns a frame whose left half shows its number in bars, over a texture that moves."""
+    rng = np.random.default_rng(7)
+    texture = rng.integers(60, 200, (height, width, 3)).repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
+    frame = np.roll(texture, 3 * number, axis=1).astype(np.uint8)
+    for bit in range(NUM_BITS):
+        top, bottom = bit * height // NUM_BITS, (bit + 1) * height // NUM_BITS
+        frame[top:bottom, : width // 2] = 255 if number >> bit & 1 else 0
+    return frame
+
+
+def read_number(frame):
+    """Returns the number that a frame shows, at any size."""
+    height, width = frame.shape[:2]
+    rows = ((np.arange(NUM_BITS) + 0.5) * height / NUM_BITS).astype(int)
+    is_white = frame[rows, width // 5].mean(axis=-1) > 127
+    return int((is_white << np.arange(NUM_BITS)).sum())
+
+
+def write_video(
+    path,
+    *,
+    num_frames=40,
+    codec="libx264",
+    pix_fmt="yuv420p",
+    height=48,
+    width=64,
+    options=None,
+    container_options=None,
+    ticks=None,
+    rotation=None,
+    metadata=None,
+    first_number=0,
+    draw=draw_frame,
+):
+    """Writes a video of numbered frames at 25 per second, or at the given ticks of 1/60 s."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        container.metadata.update(metadata or {})
+        stream = container.add_stream(codec, rate=25 if ticks is None else 60, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(draw(first_number + number, height=height, width=width), format="rgb24")
+            if ticks is not None:
+                frame.pts, frame.time_base = ticks[number], Fraction(1, 60)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_audio(path, *, codec):
+    """Writes half a second of silence."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=16000, layout="mono")
+        for _ in range(8):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def decode_all(path):
+    """Returns all frames of a video, decoded from its beginning to its end by PyAV alone."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

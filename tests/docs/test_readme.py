@@ -1,0 +1,52 @@
+"""The README tells the truth: its Python runs, its commands exist, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON_BLOCKS)))
+def test_every_python_example_runs(number):
+    names = {}
+    exec(compile(PYTHON_BLOCKS[number], f"README example {number}", "exec"), names)
+
+
+def test_the_first_example_names_the_motion_in_both_forms(capsys):
+    exec(compile(PYTHON_BLOCKS[0], "README example 0", "exec"), {})
+    described, merged, plain = capsys.readouterr().out.splitlines()
+    assert re.match(r"r = 100,40: 288 -> 148 tokens over 4 layers", described)
+    assert merged.startswith(plain)
+
+
+def test_the_examples_are_as_short_as_promised():
+    assert len(PYTHON_BLOCKS) == 2
+    assert len([line for line in PYTHON_BLOCKS[0].splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_relative_link_leads_to_a_file(document):
+    text = (ROOT / document).read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    if document == "README.md":
+        assert links
+
+
+def test_every_script_that_is_named_exists():
+    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    scripts = set(re.findall(r"(?:python |`)((?:scripts|benchmarks|\.ci)/[\w/.]+)", text))
+    assert scripts
+    assert [script for script in scripts if not (ROOT / script).exists()] == []
+
+
+def test_every_command_that_is_named_exists():
+    from vidtldr_jax.cli.main import main
+
+    named = set(re.findall(r"vidtldr (\w+)", README))
+    assert named >= {"demo", "classify", "info", "benchmark"}
+    assert named <= set(main.commands)

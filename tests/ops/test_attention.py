@@ -1,0 +1,186 @@
+"""Attention: both forms against the oracle, and what the blocked form never does."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.reference import oracle
+from tests.reference.inputs import make_qkv, make_size
+from vidtldr_jax import ops
+
+# Float32 sums of a dozen products of about 1.
+TOLERANCE = 1e-5
+N = 13
+
+attend = jax.jit(
+    ops.attend, static_argnames=("with_saliency", "num_protected", "form", "block_size")
+)
+
+
+def make_inputs(dtype=jnp.float32, sized=True, num_tokens=N):
+    qkv = tuple(jnp.asarray(a, dtype) for a in make_qkv((2, num_tokens, 3, 4)))
+    return (*qkv, jnp.asarray(make_size((2, num_tokens))) if sized else None)
+
+
+def to_float64(arrays):
+    return [None if a is None else np.asarray(a, np.float64) for a in arrays]
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("block_size", ["dense", 1, 4, 5, N, N + 7, None])
+def test_every_form_equals_the_oracle(block_size, sized):
+    inputs = make_inputs(sized=sized)
+    options = {"form": "dense"} if block_size == "dense" else {"block_size": block_size}
+    attended = attend(*inputs, with_saliency=True, num_protected=1, **options)
+    np.testing.assert_allclose(attended.update, oracle.attend(*to_float64(inputs)), atol=TOLERANCE)
+    expected = oracle.saliency(oracle.attention_map(*inputs[:2]), num_protected=1)
+    np.testing.assert_allclose(attended.saliency, expected, atol=TOLERANCE)
+
+
+def test_saliency_does_not_see_the_sizes():
+    query, key, value, size = make_inputs()
+    for form in ("blocked", "dense"):
+        sized = attend(query, key, value, 50 * size, with_saliency=True, form=form).saliency
+        plain = attend(query, key, value, with_saliency=True, form=form).saliency
+        np.testing.assert_allclose(sized, plain, atol=1e-6)
+
+
+def test_a_token_of_size_3_counts_as_three_equal_tokens():
+    query, key, value, _ = make_inputs(num_tokens=5)
+    size = jnp.ones((2, 5)).at[:, 2].set(3.0)
+    order = jnp.array([0, 1, 2, 2, 2, 3, 4])
+    repeated = attend(query[:, order], key[:, order], value[:, order]).update
+    np.testing.assert_allclose(attend(query, key, value, size).update, repeated[:, [0, 1, 2, 5, 6]], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("form", ["blocked", "dense"])
+def test_bfloat16_comes_back_as_bfloat16_and_close(form):
+    inputs = make_inputs(jnp.bfloat16)
+    attended = attend(*inputs, with_saliency=True, form=form)
+    assert attended.update.dtype == jnp.bfloat16
+    assert attended.saliency.dtype == jnp.float32
+    # Probabilities and values are rounded to 8 bits before their product.
+    np.testing.assert_allclose(np.asarray(attended.update, np.float32), oracle.attend(*to_float64(inputs)), atol=0.05)
+    # The logits are not: products of bfloat16 are exact in float32.
+    expected = oracle.saliency(oracle.attention_map(*to_float64(inputs[:2])))
+    np.testing.assert_allclose(attended.saliency, expected, atol=TOLERANCE)
+
+
+def test_without_saliency_there_is_none():
+    assert attend(*make_inputs()).saliency is None
+    assert attend(*make_inputs(), form="dense").saliency is None
+
+
+@pytest.mark.parametrize("form", ["blocked", "dense"])
+def test_gradients_of_both_forms_equal_finite_differences(form):
+    query, key, value, size = make_inputs(num_tokens=6)
+    mix = np.random.default_rng(5).normal(size=value.shape)
+    mix_saliency = np.random.default_rng(6).normal(size=(2, 6))
+
+    def value_of(q, k, v, s):
+        attended = ops.attend(q, k, v, s, with_saliency=True, form=form, block_size=4)
+        return (attended.update * mix).sum() + (attended.saliency * mix_saliency).sum()
+
+    def expected_value(q, k, v, s):
+        return (oracle.attend(q, k, v, s) * mix).sum() + (oracle.saliency(oracle.attention_map(q, k)) * mix_saliency).sum()
+
+    inputs = (query, key, value, size)
+    gradients = jax.jit(jax.grad(value_of, argnums=(0, 1, 2, 3)))(*inputs)
+    for place, gradient in enumerate(gradients):
+        exact = to_float64(inputs)
+        step = 1e-6 * np.random.default_rng(place).normal(size=exact[place].shape)
+        up, down = list(exact), list(exact)
+        up[place], down[place] = exact[place] + step, exact[place] - step
+        expected = (expected_value(*up) - expected_value(*down)) / 2
+        np.testing.assert_allclose((np.asarray(gradient, np.float64) * step).sum(), expected, rtol=1e-3, atol=1e-10)
+
+
+def find_equations(jaxpr, times=1):
+    """Yields every equation of a jaxpr and its inner ones, with how often it runs."""
+    for equation in jaxpr.eqns:
+        yield equation, times
+        inner = times * equation.params["length"] if equation.primitive.name == "scan" else times
+        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns") or hasattr(p, "jaxpr")):
+            parameter = getattr(parameter, "jaxpr", parameter)
+            if hasattr(parameter, "eqns"):
+                yield from find_equations(parameter, inner)
+
+
+def trace_attend(num_tokens=40, **options):
+    qkv = [jax.ShapeDtypeStruct((2, num_tokens, 3, 4), jnp.float32)] * 3
+    size = jax.ShapeDtypeStruct((2, num_tokens), jnp.float32)
+    closed = jax.make_jaxpr(partial(ops.attend, with_saliency=True, **options))(*qkv, size)
+    return list(find_equations(closed.jaxpr))
+
+
+def find_largest(equations):
+    return max(int(np.prod(v.aval.shape)) for equation, _ in equations for v in equation.outvars)
+
+
+def test_the_blocked_form_never_makes_the_whole_map():
+    whole = 2 * 3 * 40 * 40
+    assert find_largest(trace_attend(form="dense")) == whole, "the search must be able to find the map"
+    assert find_largest(trace_attend(block_size=8)) == whole // 5
+    assert find_largest(trace_attend(block_size=1)) <= whole // 10
+
+
+def test_the_default_block_stays_small_for_many_tokens():
+    whole = 2 * 3 * 2352 * 2352
+    assert find_largest(trace_attend(2352)) < whole // 8
+
+
+def test_the_blocked_form_computes_each_exponential_once():
+    exps = [
+        times * int(np.prod(equation.outvars[0].aval.shape))
+        for equation, times in trace_attend(block_size=8)
+        if equation.primitive.name == "exp"
+    ]
+    assert exps == [2 * 3 * 40 * 40]
+
+
+def test_blocks_are_balanced_so_that_padding_is_less_than_a_row_per_block():
+    exps = [
+        (times, equation.outvars[0].aval.shape[2])
+        for equation, times in trace_attend(17, block_size=16)
+        if equation.primitive.name == "exp"
+    ]
+    assert exps == [(2, 9)]
+
+
+def test_shapes_that_differ_are_refused(shapes_unchecked):
+    with pytest.raises(ValueError) as error:
+        ops.attend(jnp.ones((1, 2, 3, 4)), jnp.ones((1, 3, 3, 4)), jnp.ones((1, 2, 3, 4)))
+    assert str(error.value) == (
+        "attend: query, key and value have one shape [B, N, H, K]; (1, 2, 3, 4), (1, 3, 3, 4), (1, 2, 3, 4) came; "
+        "split the heads first."
+    )
+    with pytest.raises(ValueError, match=r"^attend: query, key and value have one shape"):
+        ops.attend(*[jnp.ones((2, 3, 4))] * 3)
+
+
+def test_a_size_of_another_shape_is_refused(shapes_unchecked):
+    with pytest.raises(ValueError) as error:
+        ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, jnp.ones((1, 3)))
+    assert str(error.value) == (
+        "attend: size is [B, N] = (1, 2); (1, 3) came; one size for each key is needed."
+    )
+
+
+def test_a_block_of_no_rows_is_refused():
+    with pytest.raises(ValueError) as error:
+        ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, block_size=0)
+    assert str(error.value) == "attend: block_size is at least 1; 0 came; leave it out for the default."
+
+
+def test_an_unknown_form_is_refused(shapes_unchecked):
+    with pytest.raises(ValueError) as error:
+        ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, form="flash")
+    assert str(error.value) == "attend: form is \"blocked\" or \"dense\"; 'flash' came; leave it out for the default."
+
+
+def test_protecting_every_token_is_refused():
+    with pytest.raises(ValueError, match=r"^attend: num_protected is from 0 to 1 for 2 tokens; 2 came; "):
+        ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, with_saliency=True, num_protected=2)

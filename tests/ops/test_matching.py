@@ -1,0 +1,138 @@
+"""Plans against the oracle, ties, edges and errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.reference import oracle
+from tests.reference.inputs import make_plan_arrays, make_tokens
+from vidtldr_jax import ops
+
+
+# One compilation for each shape is faster than one for each operation of it.
+jitted_match = jax.jit(ops.match_tokens, static_argnames=("r", "num_protected"))
+
+
+def match(features, **kwargs):
+    return jitted_match(jnp.asarray(features), **kwargs)
+
+
+def sort_plan(plan):
+    """The plan as NumPy, absorbed tokens in ascending order: top-k's own order has no meaning."""
+    order = np.argsort(plan.absorbed, axis=1)
+    return (
+        np.asarray(plan.kept),
+        np.take_along_axis(np.asarray(plan.absorbed), order, 1),
+        np.take_along_axis(np.asarray(plan.target), order, 1),
+    )
+
+
+def assert_equals_oracle(features, r, num_protected=0):
+    plan = sort_plan(match(features, r=r, num_protected=num_protected))
+    for actual, expected in zip(plan, make_plan_arrays(oracle.match(features, r, num_protected)), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "r", "num_protected"),
+    [(12, 5, 0), (12, 6, 0), (13, 6, 0), (2, 1, 0), (3, 1, 0), (33, 10, 0), (12, 5, 1), (13, 6, 1), (3, 1, 1), (12, 4, 2)],
+)
+def test_a_plan_equals_the_oracle(num_tokens, r, num_protected):
+    assert_equals_oracle(make_tokens((3, num_tokens, 8)), r, num_protected)
+
+
+def test_two_tokens_become_one():
+    plan = match(make_tokens((1, 2, 4)), r=1)
+    np.testing.assert_array_equal(plan.kept, [[1]])
+    np.testing.assert_array_equal(plan.absorbed, [[0]])
+    np.testing.assert_array_equal(plan.target, [[0]])
+
+
+def test_even_tokens_are_absorbed_by_odd_ones():
+    features = np.eye(6, dtype=np.float32)
+    features[4] = features[1] + 0.1 * features[4]  # token 4 is like token 1
+    plan = match(features[None], r=1)
+    np.testing.assert_array_equal(plan.kept, [[0, 2, 1, 3, 5]])
+    np.testing.assert_array_equal(plan.absorbed, [[4]])
+    np.testing.assert_array_equal(plan.target, [[2]])
+
+
+def test_the_first_of_equally_similar_partners_is_taken():
+    features = np.ones((1, 6, 4), np.float32)
+    plan = match(features, r=3)
+    np.testing.assert_array_equal(plan.kept, [[1, 3, 5]])
+    np.testing.assert_array_equal(plan.target, [[0, 0, 0]])
+
+
+def test_the_first_of_equally_good_pairs_are_absorbed():
+    plan = match(jnp.ones((1, 8, 4)), r=2)
+    np.testing.assert_array_equal(np.sort(plan.absorbed), [[0, 2]])
+    np.testing.assert_array_equal(plan.kept, [[4, 6, 1, 3, 5, 7]])
+
+
+def test_similarity_ignores_length_but_not_sign():
+    features = np.array([[[1, 0], [100, 1], [0, 3], [-5, 0.1]]], np.float32)
+    plan = match(features, r=1)
+    np.testing.assert_array_equal(plan.absorbed, [[0]])
+    np.testing.assert_array_equal(plan.target, [[1]])  # outputs are 2, 1, 3
+
+
+def test_a_zero_vector_is_similar_to_nothing_and_gives_no_nan():
+    features = make_tokens((1, 10, 4))
+    features[:, [0, 3]] = 0
+    assert_equals_oracle(features, 3)
+    all_zero = match(jnp.zeros((1, 4, 3)), r=2)
+    np.testing.assert_array_equal(all_zero.kept, [[1, 3]])
+    np.testing.assert_array_equal(all_zero.target, [[0, 0]])
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e25])
+def test_tiny_and_huge_features_have_unit_length_all_the_same(scale):
+    features = make_tokens((1, 10, 4))
+    unit = ops.normalise_features(jnp.asarray(scale * features))
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=-1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(unit, ops.normalise_features(jnp.asarray(features)), atol=1e-6)
+    assert_equals_oracle((scale * features).astype(np.float32), 4)
+
+
+def test_protected_tokens_stay_first_and_are_in_no_pair():
+    features = make_tokens((2, 9, 4))
+    features[:, 0] = features[:, 4] = features[:, 3]  # the most similar pair of all would include the protected one
+    plan = match(features, r=4, num_protected=1)
+    np.testing.assert_array_equal(plan.kept, [[0, 2, 4, 6, 8]] * 2)
+    assert not (np.asarray(plan.absorbed) == 0).any()
+    assert not (np.asarray(plan.target) == 0).any()
+
+
+def test_bfloat16_features_are_compared_in_float32():
+    features = jnp.asarray(make_tokens((2, 20, 16)), jnp.bfloat16)
+    assert_equals_oracle(np.asarray(features, np.float32), 7)
+    assert ops.normalise_features(features).dtype == jnp.float32
+
+
+def test_no_r_is_no_change():
+    plan = match(make_tokens((2, 5, 3)), r=0)
+    np.testing.assert_array_equal(plan.kept, [range(5)] * 2)
+    assert plan.absorbed.shape == plan.target.shape == (2, 0)
+
+
+def test_shapes_follow_from_static_numbers_alone():
+    spec = jax.ShapeDtypeStruct((2, 13, 4), jnp.bfloat16)
+    plan = jax.eval_shape(lambda x: ops.match_tokens(x, r=4, num_protected=2), spec)
+    assert [(a.shape, a.dtype) for a in plan] == [((2, n), jnp.int32) for n in (9, 4, 4)]
+
+
+@pytest.mark.parametrize("r", [-1, 5])
+def test_an_r_out_of_range_is_refused(r):
+    with pytest.raises(ValueError) as error:
+        match(jnp.ones((1, 10, 2)), r=r, num_protected=1)
+    assert str(error.value) == (
+        f"match_tokens: r is from 0 to 4 (half of 9 unprotected tokens); {r} came; "
+        "resolve the schedule first, which clamps it."
+    )
+
+
+def test_protecting_every_token_is_refused():
+    with pytest.raises(ValueError, match=r"^match_tokens: num_protected is from 0 to 2 for 3 tokens; 3 came; "):
+        match(jnp.ones((1, 3, 2)), r=0, num_protected=3)

@@ -1,0 +1,60 @@
+"""The count of multiply-accumulates against published numbers and a count by hand."""
+
+import json
+
+import pytest
+
+from tests.reference.files import find_golden
+from vidtldr_jax.models import VideoViTConfig, get_preset
+from vidtldr_jax.reduction import count_macs, resolve_schedule
+
+FACTS = json.loads(find_golden("schedules.json").read_text())
+PUBLISHED = [
+    (preset, name, entry)
+    for key, preset in (("umt_b16", "umt-b16"), ("umt_l16", "umt-l16"))
+    for name, entry in FACTS[key].items()
+]
+
+
+def resolve(config, r):
+    return resolve_schedule(r, num_tokens=config.num_tokens, num_layers=config.depth)
+
+
+@pytest.mark.parametrize(("preset", "name", "entry"), PUBLISHED, ids=[f"{p}-{n}" for p, n, _ in PUBLISHED])
+def test_gmacs_equal_the_published_ones_to_the_decimal(preset, name, entry):
+    config = get_preset(preset)
+    schedule = resolve(config, entry["r"])
+    assert schedule.tokens[0] == FACTS["tokens_in"]
+    assert schedule.tokens[-1] == entry["tokens_out"]
+    assert round(count_macs(config, schedule).gmacs, 1) == entry["gmacs"]
+
+
+def test_a_small_model_is_counted_by_hand():
+    config = VideoViTConfig(
+        num_frames=2, image_size=8, patch_size=4, tubelet_size=1, dim=6, depth=2, num_heads=2, mlp_dim=10, final_norm=True
+    )
+    cost = count_macs(config, resolve(config, "3"))  # 8 tokens, then 5
+    assert cost.patches == 8 * 4 * 4 * 3 * 6
+    first, second = cost.layers
+    assert (first.tokens_in, first.tokens_out, second.tokens_in, second.tokens_out) == (8, 5, 5, 5)
+    assert first.projections == 4 * 8 * 6 * 6
+    assert first.attention == 2 * 8 * 8 * 6
+    assert first.matching == 4 * 4 * 6
+    assert first.mlp == 2 * 5 * 6 * 10
+    assert first.norms == 5 * 6 * (8 + 5)
+    assert second.matching == 0
+    assert second.total == 4 * 5 * 36 + 2 * 25 * 6 + 2 * 5 * 60 + 5 * 6 * 10
+    assert cost.final_norm == 5 * 5 * 6
+    assert cost.total == cost.patches + first.total + second.total + cost.final_norm
+    assert cost.gmacs == cost.total / 1e9
+    assert sum(cost.by_part().values()) == cost.total
+    assert cost.by_part()["mlp"] == first.mlp + second.mlp
+
+
+def test_an_odd_number_of_tokens_is_matched_unevenly():
+    config = VideoViTConfig(
+        num_frames=1, image_size=12, patch_size=4, tubelet_size=1, dim=6, depth=1, num_heads=2, mlp_dim=10
+    )
+    cost = count_macs(config, resolve(config, "2"))
+    assert cost.layers[0].matching == 5 * 4 * 6
+    assert cost.final_norm == 0

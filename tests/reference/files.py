@@ -1,0 +1,34 @@
+"""Where expected numbers come from, and torch for those who compare with it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GOLDENS = Path(__file__).resolve().parent.parent / "goldens"
+
+
+def find_golden(name):
+    """Returns the path of a golden file; a missing one is a failure, never a skip."""
+    path = GOLDENS / name
+    if not path.is_file():
+        pytest.fail(f"golden {name} is missing from tests/goldens: restore it from version control.")
+    return path
+
+
+def load_golden(name):
+    """Returns the arrays of an .npz golden."""
+    with np.load(find_golden(name)) as file:
+        return dict(file)
+
+
+def require_torch():
+    """Returns torch; without it the test is skipped, or fails where VIDTLDR_REQUIRE_PARITY is 1."""
+    if os.environ.get("VIDTLDR_REQUIRE_PARITY") != "1":
+        return pytest.importorskip("torch", reason="parity with PyTorch is not checked: torch is not installed")
+    try:
+        import torch
+    except ImportError as error:
+        pytest.fail(f"VIDTLDR_REQUIRE_PARITY is 1 and torch does not import: {error}")
+    return torch

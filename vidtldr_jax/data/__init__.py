@@ -1,0 +1,7 @@
+"""Video in, arrays out: decoding, frame sampling, resizing, normalisation. NumPy on the host, nothing of JAX."""
+
+from vidtldr_jax.data.clip import Clip, read_clip, read_clips, read_frames
+from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.data.preprocessing import Preprocessing
+
+__all__ = ["Clip", "Preprocessing", "VideoReadError", "read_clip", "read_clips", "read_frames"]

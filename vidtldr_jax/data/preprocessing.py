@@ -1,0 +1,137 @@
+"""How a clip is made for a model: which frames, what size, which crop, what normalisation."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "sampling": ("middle", "uniform", "dense"),
+    "resize": ("squash", "shortest_edge"),
+    "kernel": ("bicubic", "bicubic_antialias", "bilinear_antialias"),
+    "crop": ("center", "three"),
+}
+_COUNTS: Final = ("num_frames", "image_size", "stride", "num_clips")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What happens to a video before a model sees it.
+
+    Attributes:
+      num_frames: frames of a clip.
+      image_size: rows and columns of a frame in the end, pixels.
+      sampling: "middle" of equal segments (UMT), "uniform" from first to last, or "dense": a window of frames `stride`
+        apart (VideoMAE, Kinetics).
+      stride: distance of a clip's frames; only "dense" uses it.
+      num_clips: clips taken from a video.
+      resize: "squash" to the square whatever the aspect ratio, or "shortest_edge": the aspect ratio stays, then a crop.
+      shortest_edge: what the shorter side becomes, pixels; None for image_size. Only for resize "shortest_edge".
+      kernel: how pixels are interpolated, see `vidtldr_jax.data.resize`.
+      crop: "center", or "three" crops along the longer side. "three" only for resize "shortest_edge".
+      mean: per colour, subtracted from values in [0, 1].
+      std: per colour, divided by after that.
+      first_seconds: only what is shown before this time is sampled from; None for all.
+    """
+
+    num_frames: int
+    image_size: int
+    sampling: Literal["middle", "uniform", "dense"] = "middle"
+    stride: int = 1
+    num_clips: int = 1
+    resize: Literal["squash", "shortest_edge"] = "squash"
+    shortest_edge: int | None = None
+    kernel: Literal["bicubic", "bicubic_antialias", "bilinear_antialias"] = "bicubic"
+    crop: Literal["center", "three"] = "center"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    first_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        faults = [
+            f"{n} = {getattr(self, n)!r} is not a positive int" for n in _COUNTS if not _is_count(getattr(self, n))
+        ]
+        faults += [
+            f"{name} = {getattr(self, name)!r} is none of {', '.join(allowed)}"
+            for name, allowed in _CHOICES.items()
+            if getattr(self, name) not in allowed
+        ]
+        for name in ("mean", "std"):
+            if not _is_colour(getattr(self, name)):
+                faults.append(f"{name} = {getattr(self, name)!r} is not three finite numbers")
+            elif name == "std" and min(self.std) <= 0:
+                faults.append(f"std = {self.std!r} is not above 0")
+        if self.first_seconds is not None and not (_is_number(self.first_seconds) and self.first_seconds > 0):
+            faults.append(f"first_seconds = {self.first_seconds!r} is not above 0")
+        if not faults:
+            faults = self._find_misfits()
+        if faults:
+            raise ValueError(f"Preprocessing: {'; '.join(faults)}; change these fields.")
+
+    def _find_misfits(self) -> list[str]:
+        if self.resize == "squash":
+            faults = [] if self.shortest_edge is None else [f"shortest_edge = {self.shortest_edge!r}"]
+            faults += ['crop = "three"'] if self.crop == "three" else []
+            return [f'{fault} needs resize = "shortest_edge"' for fault in faults]
+        if self.shortest_edge is not None and not _is_count(self.shortest_edge):
+            return [f"shortest_edge = {self.shortest_edge!r} is not a positive int"]
+        if self.shortest_edge is not None and self.shortest_edge < self.image_size:
+            return [f"shortest_edge = {self.shortest_edge} is below image_size = {self.image_size}"]
+        return []
+
+    @property
+    def num_views(self) -> int:
+        """Clips times crops."""
+        return self.num_clips * (3 if self.crop == "three" else 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain data for JSON."""
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Builds a Preprocessing from plain data.
+
+        Args:
+          fields: what `to_dict` returned.
+
+        Returns:
+          The Preprocessing.
+
+        Raises:
+          ValueError: unknown or missing fields, all named together, or values that don't fit.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        faults = []
+        for name in fields:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                faults.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        faults += [
+            f"missing field {name!r}"
+            for name, field in known.items()
+            if name not in fields and field.default is dataclasses.MISSING
+        ]
+        if faults:
+            raise ValueError(f"{cls.__name__}: {'; '.join(faults)}; mend the preprocessing in config.json.")
+        return cls(**fields)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_colour(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(_is_number(part) for part in value)

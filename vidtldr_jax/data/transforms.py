@@ -1,0 +1,78 @@
+"""From a frame as decoded to the squares that a model sees."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.data.resize import resize_frame
+
+
+def transform_frame(
+    frame: UInt8[np.ndarray, "Y X 3"], preprocessing: Preprocessing
+) -> UInt8[np.ndarray, "P size size 3"]:
+    """Resizes and crops a frame.
+
+    Args:
+      frame: as decoded.
+      preprocessing: says how.
+
+    Returns:
+      The crops, one or three.
+    """
+    size = preprocessing.image_size
+    height, width = size, size
+    if preprocessing.resize == "shortest_edge":
+        height, width = fit_shortest_edge(*frame.shape[:2], edge=preprocessing.shortest_edge or size)
+    resized = resize_frame(frame, height=height, width=width, kernel=preprocessing.kernel)
+    return crop_frame(resized, size=size, crop=preprocessing.crop)
+
+
+def fit_shortest_edge(height: int, width: int, *, edge: int) -> tuple[int, int]:
+    """Returns the height and width at which the shorter side is `edge`; the longer one is cut to whole pixels."""
+    if height <= width:
+        return edge, edge * width // height
+    return edge * height // width, edge
+
+
+def crop_frame(
+    frame: UInt8[np.ndarray, "Y X 3"], *, size: int, crop: Literal["center", "three"]
+) -> UInt8[np.ndarray, "P size size 3"]:
+    """Cuts squares out of a frame.
+
+    Args:
+      frame: at least `size` x `size`.
+      size: rows and columns of a square.
+      crop: "center", or "three": at the beginning, the middle and the end of the longer side, in the middle of the
+        shorter one.
+
+    Returns:
+      The squares; where a middle falls between pixels it is nearer to the top left.
+
+    Raises:
+      ValueError: the frame is smaller than a square.
+    """
+    spare_y, spare_x = frame.shape[0] - size, frame.shape[1] - size
+    if min(spare_y, spare_x) < 0:
+        raise ValueError(
+            f"crop_frame: a frame is at least {size} x {size}; got {frame.shape[0]} x {frame.shape[1]}; resize first."
+        )
+    y, x = spare_y // 2, spare_x // 2
+    if crop == "center":
+        corners = [(y, x)]
+    elif spare_x >= spare_y:
+        corners = [(y, 0), (y, x), (y, spare_x)]
+    else:
+        corners = [(0, x), (y, x), (spare_y, x)]
+    return np.stack([frame[top : top + size, left : left + size] for top, left in corners])
+
+
+def normalize_frames(
+    frames: UInt8[np.ndarray, "*axes 3"], *, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float32[np.ndarray, "*axes 3"]:
+    """Returns (frames / 255 - mean) / std, per colour, in float32."""
+    scaled = frames.astype(np.float32) / np.float32(255)
+    return (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)

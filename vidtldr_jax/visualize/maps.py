@@ -1,0 +1,115 @@
+"""A trace -> maps over the patches: saliency per layer, and which patches share a token. Arrays only, no pixels.
+
+A map is `[t, y, x]`, one value for each patch of the clip; t counts tubelets, not frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int32
+
+from vidtldr_jax.models.encoder import Trace
+
+Grid = tuple[int, int, int]
+DROPPED = -1
+
+
+class LayerMap(NamedTuple):
+    """What one reducing layer saw and did, on the grid of patches.
+
+    Attributes:
+      layer: index of the layer.
+      saliency: `[t, y, x]` float32 in [0, 1] of the token that held each patch when it came into the layer; NaN where
+        the patch had been dropped before.
+      group: `[t, y, x]` int32, index of the token that holds each patch after the layer; -1 where it is dropped.
+    """
+
+    layer: int
+    saliency: Float32[np.ndarray, "t y x"]
+    group: Int32[np.ndarray, "t y x"]
+
+
+def make_layer_maps(trace: Trace, *, grid: Grid, layers: Sequence[int], example: int = 0) -> tuple[LayerMap, ...]:
+    """Spreads the trace of one clip over its grid, layer by layer.
+
+    Args:
+      trace: of `encode_video(..., trace=True)`.
+      grid: patches over time, rows and columns.
+      layers: indices of the layers that reduce, in order.
+      example: which clip of the batch.
+
+    Returns:
+      One `LayerMap` per reducing layer; none where nothing was merged.
+
+    Raises:
+      ValueError: the number of layers is not that of the trace's steps, or the grid is another clip's.
+    """
+    if len(layers) != len(trace.steps):
+        raise ValueError(
+            f"make_layer_maps: one layer index per reduction step, {len(trace.steps)}; {len(layers)} came; "
+            "pass the layers of the schedule where r is above 0."
+        )
+    after = [step.source for step in trace.steps[1:]] + [trace.source]
+    return tuple(
+        LayerMap(
+            layer,
+            spread_saliency(np.asarray(step.saliency)[example], np.asarray(step.source)[example], grid=grid),
+            spread_groups(np.asarray(source)[example], grid=grid),
+        )
+        for layer, step, source in zip(layers, trace.steps, after)
+    )
+
+
+def spread_saliency(
+    saliency: Float[np.ndarray, " N"], source: Int[np.ndarray, " N0"], *, grid: Grid
+) -> Float32[np.ndarray, "t y x"]:
+    """Gives every patch the saliency of the token that holds it.
+
+    Args:
+      saliency: of the tokens.
+      source: index of the token that holds each patch, -1 for none.
+      grid: patches over time, rows and columns.
+
+    Returns:
+      The map; NaN where no token holds the patch.
+
+    Raises:
+      ValueError: the grid has another number of patches.
+    """
+    _check_grid("spread_saliency", source, grid)
+    held = np.asarray(saliency, np.float32)[np.maximum(source, 0)]
+    return np.where(source == DROPPED, np.float32(np.nan), held).reshape(grid)
+
+
+def spread_groups(source: Int[np.ndarray, " N0"], *, grid: Grid) -> Int32[np.ndarray, "t y x"]:
+    """Lays the index of the token that holds each patch out on the grid.
+
+    Args:
+      source: index of the token that holds each patch, -1 for none.
+      grid: patches over time, rows and columns.
+
+    Returns:
+      The map.
+
+    Raises:
+      ValueError: the grid has another number of patches.
+    """
+    _check_grid("spread_groups", source, grid)
+    return np.asarray(source, np.int32).reshape(grid)
+
+
+def count_members(group: Int[np.ndarray, "t y x"]) -> Int[np.ndarray, "t y x"]:
+    """Counts, for every patch, the patches that share its token, itself included; 0 where it is dropped."""
+    num_members = np.bincount(group[group != DROPPED].ravel(), minlength=1)
+    return np.where(group == DROPPED, 0, num_members[np.maximum(group, 0)])
+
+
+def _check_grid(function: str, source: np.ndarray, grid: Grid) -> None:
+    if source.shape != (grid[0] * grid[1] * grid[2],):
+        raise ValueError(
+            f"{function}: a grid of {grid} has {grid[0] * grid[1] * grid[2]} patches; a source of shape "
+            f"{source.shape} came; pass the grid of this clip."
+        )

@@ -1,0 +1,89 @@
+"""Pictures into files: H.264 in MP4 through PyAV, PNG through Pillow. A file appears when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+def write_video(
+    path: str | os.PathLike[str], frames: Iterable[UInt8[np.ndarray, "Y X 3"]], *, fps: float, quality: int = 18
+) -> Path:
+    """Writes pictures as an H.264 MP4 that browsers play.
+
+    Args:
+      path: where to; an existing file is replaced.
+      frames: the pictures, all of one size, with even sides.
+      fps: pictures per second.
+      quality: the encoder's constant rate factor, 0 (lossless) to 51.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: there is no picture, sizes are odd or differ, or fps is not above 0.
+      OSError: the file can't be written.
+    """
+    import av
+
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None or not fps > 0:
+        came = "no picture" if first is None else f"fps = {fps}"
+        raise ValueError(f"write_video: at least one picture and fps above 0 are needed; {came} came; pass others.")
+    rows, columns = first.shape[:2]
+    if rows % 2 or columns % 2:
+        raise ValueError(f"write_video: H.264 needs even sides; {rows} x {columns} came; pad the pictures.")
+    with _write_aside(Path(path)) as aside, av.open(str(aside), "w", options={"movflags": "faststart"}) as container:
+        rate = Fraction(fps).limit_denominator(1000)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "medium"})
+        stream.width, stream.height, stream.pix_fmt = columns, rows, "yuv420p"
+        for picture in _chain(first, pictures):
+            if picture.shape != first.shape:
+                raise ValueError(
+                    f"write_video: all pictures have one size, here {first.shape}; {picture.shape} came; resize it."
+                )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
+def write_image(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "Y X 3"]) -> Path:
+    """Writes a picture as PNG.
+
+    Args:
+      path: where to; an existing file is replaced.
+      picture: RGB.
+
+    Returns:
+      The path.
+
+    Raises:
+      OSError: the file can't be written.
+    """
+    from PIL import Image
+
+    with _write_aside(Path(path)) as aside:
+        Image.fromarray(picture).save(aside, format="PNG", optimize=True)
+    return Path(path)
+
+
+def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest
+
+
+@contextlib.contextmanager
+def _write_aside(path: Path) -> Iterator[Path]:
+    """Gives a place in the same folder to write to; it takes the path's name if all goes well."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+        aside = Path(folder) / path.name
+        yield aside
+        aside.replace(path)
