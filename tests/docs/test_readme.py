@@ -45,8 +45,8 @@ def test_every_script_that_is_named_exists():
 
 
 def test_every_command_that_is_named_exists():
-    from vidtldr_jax.cli.main import main
+    from vidtldr_jax.cli.main import cli
 
     named = set(re.findall(r"vidtldr (\w+)", README))
     assert named >= {"demo", "classify", "info", "benchmark"}
-    assert named <= set(main.commands)
+    assert named <= set(cli.commands)

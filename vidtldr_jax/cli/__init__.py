@@ -1,0 +1,1 @@
+"""The command line: `main` holds the group and the errors, each command has a file of its own."""

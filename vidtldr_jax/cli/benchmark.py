@@ -1,0 +1,120 @@
+"""`vidtldr benchmark`: what merging brings on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from vidtldr_jax.cli.comparison import MEMORY_MEANING, compare_models, list_rows, summarise_gain, warn_of_loss
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.options import (
+    DEFAULT_MODEL,
+    choose_schedule,
+    dtype_option,
+    json_option,
+    open_model,
+    schedule_option,
+    verbose_option,
+)
+from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
+from vidtldr_jax.cli.runtime import describe_device
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference.checkpoint import find_param_shapes
+from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.presets import get_preset
+
+_EPILOG = """\b
+Examples:
+  vidtldr benchmark
+  vidtldr benchmark --preset umt-b16 --schedule 600,200,100 --repeats 5
+  vidtldr benchmark --preset videomae-b16 --frames 32 --dtype bfloat16 --json
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--model", metavar="FOLDER|NAME", help=f"Checkpoint folder or shipped model.  [default: {DEFAULT_MODEL}]")
+@click.option("--preset", metavar="NAME", help="Published architecture with random weights, such as umt-b16.")
+@schedule_option("Without it: one that suits the model.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips per run.")
+@click.option("--frames", type=click.IntRange(min=1), help="Frames per clip.  [default: the model's]")
+@click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Counted runs of each.")
+@dtype_option
+@json_option
+@verbose_option
+def benchmark(
+    model: str | None,
+    preset: str | None,
+    schedule: str | None,
+    batch_size: int,
+    frames: int | None,
+    repeats: int,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """Times the plain against the merged model on random clips.
+
+    Both are compiled ahead of time, without a cache; after a warm-up they run in turn (plain, merged, plain, ...), so
+    that a drift of the machine's speed meets both. Weights don't matter for the time, so presets have random ones.
+    """
+    if model is not None and preset is not None:
+        raise click.UsageError("give --model or --preset, not both.")
+    name = preset or model or DEFAULT_MODEL
+    written = choose_schedule(schedule, name)
+    try:
+        loaded = (
+            _make_random_model(preset, written, dtype) if preset else open_model(name, schedule=written, dtype=dtype)
+        )
+        shape = _find_shape(loaded.config, batch_size, frames)
+        resolved = loaded.schedule_for(shape)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    video = np.random.default_rng(0).standard_normal(shape, np.float32)
+    with show_progress(f"compiling and timing {repeats} runs of each"):
+        result = compare_models(loaded, video, repeats=repeats)
+    heading = {"model": name, "weights": "random" if preset else "trained", "device": describe_device()}
+    setting = {"shape": list(shape), "dtype": dtype, "repeats": repeats, "memory_meaning": MEMORY_MEANING}
+    warning = warn_of_loss(result)
+    if as_json:
+        print_json({**heading, **setting, **result, "warning": warning})
+        return
+    _print(heading, setting, result, resolved.describe())
+    if warning:
+        print_note(warning)
+
+
+def _print(heading: dict[str, Any], setting: dict[str, Any], result: dict[str, Any], schedule: str) -> None:
+    click.echo(f"model     {heading['model']}, {heading['weights']} weights, {setting['dtype']}")
+    click.echo(
+        f"clips     {' x '.join(str(side) for side in setting['shape'])} (batch, frames, rows, columns, colours)"
+    )
+    click.echo(f"device    {heading['device']}")
+    click.echo(f"schedule  {schedule}")
+    click.echo()
+    print_table(("", "plain", "merged"), list_rows(result, compile_label="compile"))
+    click.echo()
+    click.echo(summarise_gain(result))
+    click.echo(f"memory: {MEMORY_MEANING}")
+
+
+def _find_shape(config: VideoViTConfig, batch_size: int, frames: int | None) -> tuple[int, ...]:
+    count = config.num_frames if frames is None else frames
+    if count % config.tubelet_size:
+        raise CommandError(
+            f"--frames is a multiple of the model's tubelet, {config.tubelet_size}; {count} came; "
+            f"take {count + config.tubelet_size - count % config.tubelet_size}."
+        )
+    return (batch_size, count, config.image_size, config.image_size, config.num_channels)
+
+
+def _make_random_model(preset: str, schedule: str, dtype: str) -> VideoModel:
+    config = get_preset(preset)
+    rng = np.random.default_rng(0)
+    params = {
+        path: np.ones(shape, np.float32) if path.endswith("scale") else 0.02 * rng.standard_normal(shape, np.float32)
+        for path, shape in find_param_shapes(config).items()
+    }
+    preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size)
+    return VideoModel(params, config, preprocessing=preprocessing, schedule=schedule, dtype=dtype)

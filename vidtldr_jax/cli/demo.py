@@ -1,0 +1,182 @@
+"""`vidtldr demo`: one clip through the plain and the merged model, with pictures of what was merged."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from vidtldr_jax.cli.comparison import MEMORY_MEANING, compare_models, list_rows, summarise_gain, warn_of_loss
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.options import (
+    cache_option,
+    choose_schedule,
+    dtype_option,
+    json_option,
+    model_option,
+    open_model,
+    schedule_option,
+    verbose_option,
+)
+from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
+from vidtldr_jax.cli.predictions import Prediction, average_views, format_percent, list_top
+from vidtldr_jax.cli.runtime import describe_device
+from vidtldr_jax.data.clip import Clip, read_frames
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.data.transforms import normalize_frames
+from vidtldr_jax.inference.model import VideoModel, find_asset
+from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.visualize import (
+    Drawing,
+    draw_overlay_frames,
+    draw_strip,
+    make_layer_maps,
+    spread_groups,
+    write_image,
+    write_video,
+)
+
+_EPILOG = """\b
+Examples:
+  vidtldr demo
+  vidtldr demo --video dive.mp4 --schedule 100,40 --out dive-demo
+"""
+_PICTURE_SIZE = 256
+_MOST_LAYERS_SHOWN = 3
+_DEFAULT_FPS = 8.0
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--video", metavar="FILE", help="Video, GIF or folder of images.  [default: a clip that ships with it]")
+@model_option
+@schedule_option("Without it: one that suits the model.")
+@click.option(
+    "--out",
+    default="vidtldr-demo",
+    show_default=True,
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the overlay video and the strip go.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), default=3, show_default=True, help="Predictions shown.")
+@click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Timed runs of each.")
+@dtype_option
+@json_option
+@cache_option
+@verbose_option
+def demo(
+    video: str | None,
+    model: str,
+    schedule: str | None,
+    out: Path,
+    top_k: int,
+    repeats: int,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """Classifies a clip plain and merged, side by side, and draws what was merged and dropped.
+
+    Prints predictions, tokens per layer, GMACs, measured time and memory of both; writes an overlay video (MP4) and a
+    strip (PNG). One clip from the middle of the video is looked at, cropped at the centre.
+    """
+    path = Path(video) if video is not None else find_demo_clip()
+    merged = open_model(model, schedule=choose_schedule(schedule, model), dtype=dtype)
+    preprocessing = dataclasses.replace(merged.preprocessing, num_clips=1, crop="center")
+    clip = read_frames(path, preprocessing)
+    out.mkdir(parents=True, exist_ok=True)
+    batch = normalize_frames(clip.frames, mean=preprocessing.mean, std=preprocessing.std)
+    with show_progress("compiling, running and timing both"):
+        result = compare_models(merged, batch, repeats=repeats)
+        outputs = {
+            "plain": merged.with_schedule(None).encode_video(batch),
+            "merged": merged.encode_video(batch, trace=True),
+        }
+    for name, output in outputs.items():
+        result[name]["predictions"] = _list_predictions(output, merged, top_k)
+    with show_progress("drawing"):
+        drawing = _make_drawing(merged, outputs["merged"], _read_large_frames(path, preprocessing))
+        stem = path.resolve().stem
+        overlay = write_video(out / f"{stem}-overlay.mp4", draw_overlay_frames(drawing), fps=_find_fps(clip))
+        strip = write_image(out / f"{stem}-strip.png", draw_strip(drawing))
+    heading = {"video": str(path), "model": model, "dtype": dtype, "device": describe_device()}
+    files = {"overlay": str(overlay), "strip": str(strip)}
+    notices = [*clip.notices, *([warning] if (warning := warn_of_loss(result)) else [])]
+    if as_json:
+        print_json({**heading, "notices": notices, "memory_meaning": MEMORY_MEANING, **result, "files": files})
+        return
+    _print(heading, result, merged.schedule.describe(), files)
+    for notice in notices:
+        print_note(notice)
+
+
+def find_demo_clip() -> Path:
+    """Returns the clip that ships with the package.
+
+    Raises:
+      CommandError: this installation has none.
+    """
+    folder = find_asset("clips")
+    clips = sorted(folder.glob("*.mp4"))
+    if not clips:
+        raise CommandError(f"the shipped clips must lie in {folder}; there are none; install again, or give --video.")
+    return clips[0]
+
+
+def _list_predictions(output: VideoOutput, model: VideoModel, top_k: int) -> list[Prediction] | None:
+    if output.logits is None:
+        return None
+    return list_top(average_views(np.asarray(output.logits)), model.labels, k=top_k)
+
+
+def _read_large_frames(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Reads the same frames, cut the same way, in more pixels than the model sees."""
+    factor = -(-_PICTURE_SIZE // preprocessing.image_size)
+    edge = preprocessing.shortest_edge
+    large = dataclasses.replace(
+        preprocessing,
+        image_size=preprocessing.image_size * factor,
+        shortest_edge=None if edge is None else edge * factor,
+    )
+    return read_frames(path, large).frames[0]
+
+
+def _make_drawing(model: VideoModel, output: VideoOutput, frames: np.ndarray) -> Drawing:
+    if output.trace is None:
+        raise RuntimeError("demo: the model returned no trace.")
+    grid = model.config.grid
+    reducing = [layer for layer, r in enumerate(model.schedule.r) if r]
+    layers = make_layer_maps(output.trace, grid=grid, layers=reducing)
+    if len(layers) > _MOST_LAYERS_SHOWN:
+        layers = (layers[0], layers[len(layers) // 2], layers[-1])
+    return Drawing(frames=frames, group=spread_groups(np.asarray(output.trace.source)[0], grid=grid), layers=layers)
+
+
+def _find_fps(clip: Clip) -> float:
+    """Returns the rate at which the sampled frames show the motion in its own time."""
+    steps = np.diff(clip.indices[0])
+    stride = float(steps[steps > 0].mean()) if (steps > 0).any() else 1.0
+    return float(np.clip((clip.fps or _DEFAULT_FPS * stride) / stride, 1.0, 30.0))
+
+
+def _print(heading: dict[str, Any], result: dict[str, Any], schedule: str, files: dict[str, str]) -> None:
+    click.echo(f"video     {heading['video']}")
+    click.echo(f"model     {heading['model']}, {heading['dtype']}")
+    click.echo(f"device    {heading['device']}")
+    click.echo(f"schedule  {schedule}")
+    click.echo()
+    plain, merged = result["plain"]["predictions"], result["merged"]["predictions"]
+    rows = []
+    if plain is not None:
+        cells = [[f"{one['label']} {format_percent(one)}" for one in predictions] for predictions in (plain, merged)]
+        rows = [(f"prediction {number}", *pair) for number, pair in enumerate(zip(*cells), start=1)]
+    rows += list_rows(result, compile_label="compile, or load from cache")
+    print_table(("", "plain", "merged"), rows)
+    click.echo()
+    click.echo(summarise_gain(result))
+    click.echo(f"memory: {MEMORY_MEANING}")
+    click.echo()
+    click.echo(f"overlay   {files['overlay']}")
+    click.echo(f"strip     {files['strip']}")

@@ -1,0 +1,142 @@
+"""`vidtldr info`: what a model is and what a schedule makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.options import DEFAULT_MODEL, explain_unknown_model, json_option, schedule_option, verbose_option
+from vidtldr_jax.cli.output import format_macs, print_json, print_table
+from vidtldr_jax.inference.checkpoint import find_param_shapes, read_checkpoint
+from vidtldr_jax.inference.model import SHIPPED_MODELS, find_checkpoint
+from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.presets import PRESETS
+from vidtldr_jax.reduction.cost import EncoderCost, count_macs
+from vidtldr_jax.reduction.schedule import ResolvedSchedule, resolve_schedule
+
+_EPILOG = """\b
+Examples:
+  vidtldr info
+  vidtldr info umt-b16 --schedule 600,200,100
+  vidtldr info checkpoints/mine --json
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("model", default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET]")
+@schedule_option("Without it: no merging.")
+@json_option
+@verbose_option
+def info(model: str, schedule: str | None, as_json: bool) -> None:
+    """Shows a model: architecture, tokens per layer, GMACs by part, preprocessing, labels, source.
+
+    MODEL is a checkpoint folder, a shipped model (moving-objects, the default) or a preset such as umt-b16: an
+    architecture without weights.
+    """
+    config, facts = _read_facts(model)
+    try:
+        resolved = resolve_schedule(schedule, num_tokens=config.num_tokens, num_layers=config.depth)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    cost = count_macs(config, resolved)
+    if as_json:
+        print_json(_describe(config, facts, resolved, cost))
+        return
+    _print_facts(config, facts, resolved)
+    _print_cost(cost, resolved)
+
+
+def _read_facts(name: str) -> tuple[VideoViTConfig, dict[str, Any]]:
+    if name in PRESETS and not Path(name).exists():
+        nothing = {"folder": None, "family": None, "preprocessing": None, "labels": None, "source": None}
+        return PRESETS[name], {"name": name, "kind": "preset", **nothing}
+    if not Path(name).exists() and not name.startswith("hf://") and name not in SHIPPED_MODELS:
+        raise CommandError(explain_unknown_model(name, with_presets=True))
+    folder = find_checkpoint(name)
+    stored = read_checkpoint(folder)
+    return stored.config, {
+        "name": name,
+        "kind": "checkpoint",
+        "folder": str(folder),
+        "family": stored.family,
+        "preprocessing": stored.preprocessing.to_dict(),
+        "labels": stored.labels,
+        "source": stored.source,
+    }
+
+
+def _describe(
+    config: VideoViTConfig, facts: dict[str, Any], schedule: ResolvedSchedule, cost: EncoderCost
+) -> dict[str, Any]:
+    return {
+        **facts,
+        "architecture": config.to_dict(),
+        "grid": list(config.grid),
+        "num_parameters": _count_parameters(config),
+        "schedule": describe_schedule(schedule),
+        "gmacs": cost.gmacs,
+        "macs_by_part": cost.by_part(),
+        "macs_by_layer": [layer.total for layer in cost.layers],
+    }
+
+
+def _count_parameters(config: VideoViTConfig) -> int:
+    return sum(math.prod(shape) for shape in find_param_shapes(config).values())
+
+
+def _print_facts(config: VideoViTConfig, facts: dict[str, Any], schedule: ResolvedSchedule) -> None:
+    t, y, x = config.grid
+    heads = [f"classifier of {config.num_classes}"] if config.num_classes else []
+    heads += [f"projection to {config.embed_dim}"] if config.embed_dim else []
+    rows = [
+        ("model", f"{facts['name']} ({facts['kind']}{', family ' + facts['family'] if facts['family'] else ''})"),
+        ("parameters", f"{_count_parameters(config):,}"),
+        ("clip", f"{config.num_frames} frames x {config.image_size} x {config.image_size} pixels"),
+        ("tokens", f"{config.num_tokens} = {t} x {y} x {x} patches of {config.tubelet_size} x {config.patch_size} x "
+         f"{config.patch_size}"),
+        ("encoder", f"{config.depth} layers, {config.dim} channels, {config.num_heads} heads, MLP {config.mlp_dim}"),
+        ("outputs", ", ".join(heads) or "tokens only"),
+        ("schedule", schedule.describe()),
+        ("tokens per layer", format_tokens(list(schedule.tokens))),
+    ]  # fmt: skip
+    if facts["folder"]:
+        rows.append(("folder", facts["folder"]))
+    if facts["preprocessing"]:
+        rows.append(("preprocessing", _format_preprocessing(facts["preprocessing"])))
+    if facts["labels"]:
+        shown = ", ".join(facts["labels"][:4])
+        rows.append(("labels", f"{len(facts['labels'])}: {shown}{', ...' if len(facts['labels']) > 4 else ''}"))
+    if facts["source"]:
+        rows.append(("source", ", ".join(f"{key}: {value}" for key, value in facts["source"].items())))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name.ljust(width)}  {value}")
+    click.echo()
+
+
+def _format_preprocessing(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_format_value(value)}" for name, value in fields.items() if value is not None)
+
+
+def _format_value(value: Any) -> str:
+    return "/".join(f"{part:g}" for part in value) if isinstance(value, list) else str(value)
+
+
+def _print_cost(cost: EncoderCost, schedule: ResolvedSchedule) -> None:
+    parts = [field.name for field in dataclasses.fields(cost.layers[0]) if not field.name.startswith("tokens")]
+    rows = [("patches", "", "", *[""] * len(parts), format_macs(cost.patches))]
+    for number, layer in enumerate(cost.layers):
+        macs = [format_macs(getattr(layer, part)) for part in parts]
+        rows.append((f"layer {number}", str(layer.tokens_in), str(schedule.r[number]), *macs, format_macs(layer.total)))
+    if cost.final_norm:
+        rows.append(("final norm", "", "", *[""] * len(parts), format_macs(cost.final_norm)))
+    by_part = cost.by_part()
+    totals = [format_macs(by_part[part]) for part in parts]
+    rows.append(("sum", str(schedule.tokens[-1]), str(sum(schedule.r)), *totals, format_macs(cost.total)))
+    print_table(("GMACs per clip", "tokens", "r", *parts, "sum"), rows)

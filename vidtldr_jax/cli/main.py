@@ -1,0 +1,40 @@
+"""`vidtldr`: the group of commands."""
+
+from __future__ import annotations
+
+import click
+
+from vidtldr_jax import __version__
+from vidtldr_jax.cli.benchmark import benchmark
+from vidtldr_jax.cli.classify import classify
+from vidtldr_jax.cli.demo import demo
+from vidtldr_jax.cli.group import CommandGroup
+from vidtldr_jax.cli.info import info
+from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
+
+_EPILOG = """\b
+Examples:
+  vidtldr demo
+  vidtldr classify clip.mp4 --schedule 70,50,30
+  vidtldr info umt-b16 --schedule 600,200,100
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage.
+"""
+
+
+@click.group(cls=CommandGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vidtldr")
+@click.option("-v", "--verbose", is_flag=True, help="Say more, to stderr.")
+def cli(verbose: bool) -> None:
+    """Makes trained video transformers cheaper without training (vid-TLDR), in JAX."""
+    set_verbosity(verbose)
+
+
+for _command in (demo, classify, info, benchmark):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    silence_warnings()
+    cli(prog_name="vidtldr")

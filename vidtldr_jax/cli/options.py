@@ -1,0 +1,130 @@
+"""Options that commands share, and the defaults behind them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.runtime import set_verbosity, use_compilation_cache
+from vidtldr_jax.inference.model import SHIPPED_MODELS, VideoModel, load_model
+from vidtldr_jax.models.presets import PRESETS
+from vidtldr_jax.reduction.schedule import parse_schedule
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_MODEL: Final = "moving-objects"
+DEFAULT_SCHEDULES: Final = {DEFAULT_MODEL: "70,50,30"}
+# About what 600,200,100 are of UMT-B/16's 2352 tokens.
+FALLBACK_SCHEDULE: Final = "0.25,0.11,0.06"
+
+
+class ScheduleType(click.ParamType):
+    """A schedule as it is written; read here so that a typing error is a usage error."""
+
+    name = "schedule"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the text as it came, or fails."""
+        try:
+            parse_schedule(value)
+        except (ValueError, TypeError) as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def choose_schedule(schedule: str | None, name: str) -> str:
+    """Returns the schedule asked for, or the one that suits a model."""
+    return schedule if schedule is not None else DEFAULT_SCHEDULES.get(name, FALLBACK_SCHEDULE)
+
+
+def open_model(name: str, *, schedule: str | None, dtype: str = "float32") -> VideoModel:
+    """Loads a model for a command.
+
+    Args:
+      name: a checkpoint folder or a shipped model.
+      schedule: as it was written.
+      dtype: of the computation.
+
+    Returns:
+      The model.
+
+    Raises:
+      CommandError: it can't be loaded, or the schedule does not fit it.
+    """
+    if not Path(name).exists() and not name.startswith("hf://") and name not in SHIPPED_MODELS:
+        raise CommandError(explain_unknown_model(name))
+    try:
+        return load_model(name, schedule=schedule, dtype=dtype)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def explain_unknown_model(name: str, *, with_presets: bool = False) -> str:
+    """Says that there is no such model, and which name is nearest.
+
+    Args:
+      name: what was asked for.
+      with_presets: whether a preset's name would have done.
+
+    Returns:
+      The message.
+    """
+    known = [*SHIPPED_MODELS, *(PRESETS if with_presets else ())]
+    rule = f"a model is a checkpoint folder or one of {', '.join(known)}"
+    if name in PRESETS:
+        return f"{rule}; {name!r} is an architecture without weights; use it with info or benchmark --preset."
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "check the path, or convert the weights first."
+    return f"{rule}; there is no {name!r}; {hint}"
+
+
+def model_option(command: Command) -> Command:
+    """Adds --model."""
+    text = "Checkpoint folder (model.safetensors + config.json), or the name of a shipped model."
+    return click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="FOLDER|NAME", help=text)(command)
+
+
+def schedule_option(text: str) -> Callable[[Command], Command]:
+    """Adds --schedule, with what is done where it is missing."""
+    forms = 'Tokens absorbed per layer: "600,200,100", ratios "0.25,0.25", a constant "60x12", or "none".'
+    return click.option("--schedule", type=ScheduleType(), metavar="TEXT", help=f"{forms} {text}")
+
+
+def dtype_option(command: Command) -> Command:
+    """Adds --dtype."""
+    kinds = click.Choice(["float32", "bfloat16"])
+    return click.option("--dtype", type=kinds, default="float32", show_default=True, help="Computation dtype.")(command)
+
+
+def json_option(command: Command) -> Command:
+    """Adds --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
+
+
+def cache_option(command: Command) -> Command:
+    """Adds --no-cache; without it, compiled programs are kept from call to call."""
+
+    def start_cache(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if not value:
+            use_compilation_cache()
+
+    text = "Keep no compiled programs in the user's cache folder (XDG_CACHE_HOME moves it)."
+    return click.option("--no-cache", is_flag=True, expose_value=False, callback=start_cache, help=text)(command)
+
+
+def verbose_option(command: Command) -> Command:
+    """Adds -v."""
+
+    def switch(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            set_verbosity(True)
+
+    # Eager: what other options log is shown too.
+    return click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, is_eager=True, callback=switch, help="Say more, to stderr."
+    )(command)

@@ -1,0 +1,93 @@
+"""What commands print: tables for people, strict JSON for machines, progress for whoever waits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+def print_json(value: Any) -> None:
+    """Prints plain data as strict JSON; what is not finite becomes null."""
+    click.echo(json.dumps(_replace_non_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Prints a table: drawn on a terminal, in plain columns otherwise. The first column is left-aligned."""
+    if sys.stdout.isatty():
+        table = Table(title=title or None, title_justify="left")
+        for number, name in enumerate(header):
+            table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(_escape(cell) for cell in row))
+        Console().print(table)
+        return
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    if title:
+        click.echo(title)
+    for line in lines:
+        cells = [
+            cell.ljust(width) if not at else cell.rjust(width) for at, (cell, width) in enumerate(zip(line, widths))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_note(message: str) -> None:
+    """Tells something that is no failure, to stderr."""
+    click.echo(f"note: {' '.join(message.split())}", err=True)
+
+
+@contextlib.contextmanager
+def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
+    """Shows a bar on stderr while work goes on; nothing where stderr is no terminal.
+
+    Args:
+      text: what is being done.
+      total: how many steps it has; None where that is unknown.
+
+    Yields:
+      The bar; its only task is number 0.
+    """
+    count = [BarColumn(), MofNCompleteColumn()] if total is not None else [SpinnerColumn()]
+    columns = (TextColumn("{task.description}"), *count, TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        progress.add_task(text, total=total)
+        yield progress
+
+
+def format_seconds(seconds: float) -> str:
+    """Writes a duration in ms or s, with three digits."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+def format_bytes(count: int | None) -> str:
+    """Writes a size in MiB; "unknown" for None."""
+    return "unknown" if count is None else f"{count / 2**20:.1f} MiB"
+
+
+def format_macs(macs: float) -> str:
+    """Writes multiply-accumulates in units of 10^9."""
+    gmacs = macs / 1e9
+    return f"{gmacs:.{1 if gmacs >= 10 else 2 if gmacs >= 1 else 4}f}"
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("[", r"\[")
+
+
+def _replace_non_finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _replace_non_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace_non_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,54 @@
+"""The process around a command: what is logged, and where compiled programs are kept between calls."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+
+log = logging.getLogger("vidtldr_jax")
+_PROBING_LOGGERS = ("jax._src.xla_bridge", "jax._src.hardware_utils", "jax._src.cloud_tpu_init")
+
+
+def set_verbosity(is_verbose: bool) -> None:
+    """Lets only errors through, or everything with -v; JAX says nothing of devices that it looked for in vain."""
+    logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
+    log.setLevel(logging.DEBUG if is_verbose else logging.ERROR)
+    for name in _PROBING_LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO if is_verbose else logging.ERROR)
+
+
+def silence_warnings() -> None:
+    """Keeps Python's warnings off the terminal; to be called where the process is ours alone."""
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def find_cache_folder() -> Path:
+    """Returns where compiled programs are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vidtldr-jax" / "compiled"
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder; where it can't be written, nothing is kept."""
+    folder = find_cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.info("compiled programs are not kept: %s", error)
+        return
+    log.info("compiled programs are kept in %s", folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def describe_device() -> str:
+    """Names what JAX computes on."""
+    device = jax.devices()[0]
+    cores = f", {os.cpu_count()} cores" if device.platform == "cpu" else ""
+    return f"{device.platform} ({device.device_kind}{cores}), JAX {jax.__version__}"
