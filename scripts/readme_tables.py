@@ -1,7 +1,7 @@
 """Makes the README's tables from the benchmarks' JSON.
 
-    python scripts/readme_tables.py           # writes them
-    python scripts/readme_tables.py --check   # exit code 1 if the README is not in step
+python scripts/readme_tables.py           # writes them
+python scripts/readme_tables.py --check   # exit code 1 if the README is not in step
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def make_speed_table(result: dict[str, Any]) -> str:
     share = merged["activation_peak_bytes"] / variants["merged_dense"]["activation_peak_bytes"]
     lines += [
         "",
-        f"Merging is {speedup:.2f} times as fast as plain for {reduction:.2f} times fewer multiply-accumulates; blocked "
-        f"attention needs {share:.0%} of the dense form's memory. The floor is the counted multiply-accumulates at this "
+        f"Merging is {speedup:.2f} times as fast as plain for {reduction:.2f} times fewer multiply-accumulates; "
+        f"blocked attention needs {share:.0%} of the dense form's memory. The floor is the counted multiply-accumulates at this "
         f"machine's own matrix product rate ({rate:.0f} GMAC per CPU-second). Random weights, batch 1, "
         f"{result['repeats']} alternating runs on {machine['processor']}, {machine['cores']} cores, jax "
         f"{machine['jax']}, commit {result['commit']}, {result['date']}; `python benchmarks/umt_b16.py`.",
@@ -74,7 +74,10 @@ def make_accuracy_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"speed": ("umt_b16.json", make_speed_table), "accuracy": ("moving_objects_accuracy.json", make_accuracy_table)}
+TABLES = {
+    "speed": ("umt_b16.json", make_speed_table),
+    "accuracy": ("moving_objects_accuracy.json", make_accuracy_table),
+}
 
 
 def fill_tables(text: str) -> str:

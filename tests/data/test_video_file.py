@@ -1,5 +1,7 @@
 """Frames by number: the same by seeking as by decoding everything, in every container and codec."""
 
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import pytest
@@ -54,7 +56,9 @@ def test_frames_by_number_are_those_of_decoding_everything(name, tmp_path):
             assert read_number(frame) == index
 
 
-@pytest.mark.parametrize("name", ["h264, GOP of 5", "h264, open GOP, Matroska", "mpeg4", "vp9", "hevc"])
+@pytest.mark.parametrize(
+    "name", ["h264, GOP of 5", "h264, open GOP, Matroska", "h264, transport stream", "mpeg4", "vp9", "hevc"]
+)
 def test_a_seek_leaves_most_frames_undecoded(name, tmp_path, monkeypatch):
     file_name, settings = FILES[name]
     file = VideoFile(write_video(tmp_path / file_name, **settings))
@@ -71,20 +75,34 @@ def test_a_seek_leaves_most_frames_undecoded(name, tmp_path, monkeypatch):
     assert 0 < num_decoded <= 20
 
 
-def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path):
+def write_trimmed(tmp_path, num_hidden):
+    """Writes a video whose first frames are there but hidden: what a phone's trimming does."""
     whole = write_video(tmp_path / "whole.mp4", options={"x264-params": X264.format(40, 40, 0)})
     trimmed = tmp_path / "trimmed.mp4"
-    with av.open(str(whole)) as source, av.open(str(trimmed), "w") as target:
+    with av.open(str(whole)) as source, av.open(str(trimmed), "w", options={"movflags": "faststart"}) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:
-                shift = round(10 / 25 / packet.time_base)
+                shift = round(num_hidden / 25 / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
                 target.mux(packet)
-    file = VideoFile(trimmed)
+    return trimmed
+
+
+def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path):
+    file = VideoFile(write_trimmed(tmp_path, 10))
     assert file.num_frames == 30
     assert [read_number(frame) for _, frame in file.read([0, 7, 29])] == [10, 17, 39]
     assert file.times[0] == 0
+
+
+def test_hidden_frames_are_not_counted_either_where_the_file_was_cut_off(tmp_path):
+    path = write_trimmed(tmp_path, 10)
+    path.write_bytes(path.read_bytes()[:-300])
+    file = VideoFile(path)
+    assert file.num_frames == 30
+    assert len(file.times) < 30
+    assert [read_number(frame) for _, frame in file.read([0, 7])] == [10, 17]
 
 
 def test_times_and_rate_follow_a_variable_frame_rate(tmp_path):
@@ -152,6 +170,13 @@ def test_a_container_that_can_not_seek_is_decoded_from_its_beginning(seek_by, tm
     assert [read_number(frame) for _, frame in file.read([2, 14, 25])] == [2, 14, 25]
 
 
+def test_what_comes_before_the_keyframe_that_was_sought_is_not_used(monkeypatch):
+    frames = [SimpleNamespace(key_frame=is_key, number=i) for i, is_key in enumerate([False, False, True, False])]
+    monkeypatch.setattr(video_file, "decode_frames", lambda *_: iter(frames))
+    container = SimpleNamespace(seek=lambda *_, **__: None)
+    assert [frame.number for frame in video_file._seek(container, None, 0)] == [2, 3]
+
+
 def test_damage_in_the_middle_costs_only_frames_that_are_named(tmp_path):
     path = write_video(tmp_path / "a.mp4", options={"g": "1"}, container_options={"movflags": "faststart"})
     with av.open(str(path)) as container:
@@ -186,6 +211,19 @@ def test_a_cut_off_mp4_gives_what_is_there_and_says_what_is_not(tmp_path):
         VideoReadError, match=f"is cut off: {num_readable} of 40 frames are readable, frame 38 is needed"
     ):
         list(file.read([0, 38]))
+
+
+@pytest.mark.parametrize("num_packets", range(9, 15))
+def test_wherever_an_mp4_is_cut_off_the_readable_frames_have_no_gap(num_packets, tmp_path):
+    settings = {"options": {"x264-params": X264.format(40, 40, 0)}, "container_options": {"movflags": "faststart"}}
+    path = write_video(tmp_path / "a.mp4", **settings)
+    with av.open(str(path)) as container:
+        begins = [packet.pos for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes()[: begins[num_packets]])
+    file = VideoFile(path)
+    num_readable = len(file.times)
+    assert num_packets - 4 <= num_readable <= num_packets
+    assert [read_number(frame) for _, frame in file.read(range(num_readable))] == list(range(num_readable))
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9")])

@@ -20,8 +20,8 @@ from vidtldr_jax.ops.saliency import attention_saliency, check_protected, negati
 
 AttentionForm = Literal["blocked", "dense"]
 
-# Rows of the map that are alive at a time, over all heads: 14 MB at 2352 keys and 12 heads. On a CPU, 64 to 256 rows are
-# about equally fast, larger blocks up to a third slower.
+# Rows of the map that are alive at a time, over all heads: 14 MB at 2352 keys and 12 heads. On a CPU, 64 to 256 rows
+# are about equally fast, larger blocks up to a third slower.
 _DEFAULT_BLOCK_SIZE = 128
 
 

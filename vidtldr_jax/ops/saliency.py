@@ -46,7 +46,11 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     """
     all_sharpness = sharpness.astype(jnp.float32)
     s = all_sharpness[:, num_protected:]
-    low, high = s.min(-1, keepdims=True), s.max(-1, keepdims=True)  # [B, 1]
+    # Picked by index: the gradient of max looks for entries equal to it, and a compiler that computes s twice, with
+    # other roundings, may find none.
+    sharpest = s.argmax(-1, keepdims=True)  # [B, 1]
+    low = jnp.take_along_axis(s, s.argmin(-1, keepdims=True), axis=-1)  # [B, 1]
+    high = jnp.take_along_axis(s, sharpest, axis=-1)  # [B, 1]
     spread = high - low
     rounding = _EQUAL_WITHIN_ROUNDINGS * jnp.finfo(jnp.float32).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
     is_flat = spread <= rounding  # [B, 1]
@@ -54,7 +58,7 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     mean = s.mean(-1, keepdims=True)
     is_background = s < mean
     weight = s - mean
-    peak = weight.max(-1, keepdims=True)
+    peak = jnp.take_along_axis(weight, sharpest, axis=-1)  # [B, 1]
     weight = jnp.where(is_background, 0.0, weight / jnp.where(is_flat, 1.0, peak))
     weight = jnp.where(is_flat, 1.0, weight)
     return jnp.concatenate([jnp.ones_like(all_sharpness[:, :num_protected]), weight], axis=-1)  # [B, N]
