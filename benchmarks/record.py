@@ -33,7 +33,9 @@ def describe_machine() -> dict[str, Any]:
 def find_commit() -> str:
     """Returns the commit that is checked out, with "+" where files differ from it."""
     here = Path(__file__).parent
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    head = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+    )
     # What the benchmark itself writes does not make the code another one.
     query = ["git", "status", "--porcelain", "--", "..", ":!results", ":!../README.md"]
     changes = subprocess.run(query, cwd=here, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ import jax
 import jaxtyping
 import pytest
 
-# The import hook must come before the first import of these modules. Configs are left out: beartype refuses `Self` there.
+# The import hook must come before the first import of these modules. Configs are left out: beartype refuses `Self`.
 _CHECKED = (
     "vidtldr_jax.ops",
     "vidtldr_jax.reduction.methods",

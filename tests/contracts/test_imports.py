@@ -31,7 +31,11 @@ ALLOWED = {
     ),
 }  # fmt: skip
 # Who may import what others may not.
-ONLY_IN = {"torch": "checkpoints_convert", "transformers": "checkpoints_convert", "scenic": "vidtldr_jax.scenic_adapter"}
+ONLY_IN = {
+    "torch": "checkpoints_convert",
+    "transformers": "checkpoints_convert",
+    "scenic": "vidtldr_jax.scenic_adapter",
+}
 
 
 def find_modules():
@@ -110,7 +114,19 @@ def find_loaded(statement, extra=()):
 def test_importing_the_package_touches_only_its_own_few_dependencies():
     loaded = find_loaded("import vidtldr_jax")
     assert "vidtldr_jax" in loaded
-    heavy = {"av", "PIL", "click", "torch", "transformers", "scenic", "optax", "matplotlib", "mlxtend", "skimage", "scipy_"}
+    heavy = {
+        "av",
+        "PIL",
+        "click",
+        "torch",
+        "transformers",
+        "scenic",
+        "optax",
+        "matplotlib",
+        "mlxtend",
+        "skimage",
+        "scipy_",
+    }
     # Flax itself loads rich and optax; only what is loaded beyond Flax counts.
     beyond = loaded - find_loaded("import flax.linen, jax, numpy, jaxtyping, safetensors.numpy")
     assert beyond & (heavy | {"rich"}) == set()

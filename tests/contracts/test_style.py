@@ -29,7 +29,9 @@ def find_docstring_faults(tree):
             faults.append(f"{node.name} has no docstring")
         elif not one_liner:
             faults += [f"{node.name} does not say what {name} is" for name in names if f"\n  {name}: " not in text]
-            returns = node.returns is not None and not (isinstance(node.returns, ast.Constant) and node.returns.value is None)
+            returns = node.returns is not None and not (
+                isinstance(node.returns, ast.Constant) and node.returns.value is None
+            )
             if returns and "\nReturns:\n" not in text:
                 faults.append(f"{node.name} does not say what it returns")
         raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))

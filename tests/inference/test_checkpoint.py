@@ -161,7 +161,9 @@ def test_an_unknown_architecture_field_gets_the_nearest_name(tmp_path):
     architecture = CONFIG.to_dict()
     architecture["num_head"] = architecture.pop("num_heads")
     edit_config(folder, architecture=architecture)
-    with pytest.raises(CheckpointError, match=r"unknown field 'num_head' \(did you mean 'num_heads'\?\); missing field"):
+    with pytest.raises(
+        CheckpointError, match=r"unknown field 'num_head' \(did you mean 'num_heads'\?\); missing field"
+    ):
         read_checkpoint(folder)
 
 

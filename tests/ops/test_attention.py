@@ -15,9 +15,7 @@ from vidtldr_jax import ops
 TOLERANCE = 1e-5
 N = 13
 
-attend = jax.jit(
-    ops.attend, static_argnames=("with_saliency", "num_protected", "form", "block_size")
-)
+attend = jax.jit(ops.attend, static_argnames=("with_saliency", "num_protected", "form", "block_size"))
 
 
 def make_inputs(dtype=jnp.float32, sized=True, num_tokens=N):
@@ -85,7 +83,9 @@ def test_gradients_of_both_forms_equal_finite_differences(form):
         return (attended.update * mix).sum() + (attended.saliency * mix_saliency).sum()
 
     def expected_value(q, k, v, s):
-        return (oracle.attend(q, k, v, s) * mix).sum() + (oracle.saliency(oracle.attention_map(q, k)) * mix_saliency).sum()
+        return (oracle.attend(q, k, v, s) * mix).sum() + (
+            oracle.saliency(oracle.attention_map(q, k)) * mix_saliency
+        ).sum()
 
     inputs = (query, key, value, size)
     gradients = jax.jit(jax.grad(value_of, argnums=(0, 1, 2, 3)))(*inputs)
@@ -164,9 +164,7 @@ def test_shapes_that_differ_are_refused(shapes_unchecked):
 def test_a_size_of_another_shape_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, jnp.ones((1, 3)))
-    assert str(error.value) == (
-        "attend: size is [B, N] = (1, 2); (1, 3) came; one size for each key is needed."
-    )
+    assert str(error.value) == ("attend: size is [B, N] = (1, 2); (1, 3) came; one size for each key is needed.")
 
 
 def test_a_block_of_no_rows_is_refused():
@@ -178,7 +176,7 @@ def test_a_block_of_no_rows_is_refused():
 def test_an_unknown_form_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, form="flash")
-    assert str(error.value) == "attend: form is \"blocked\" or \"dense\"; 'flash' came; leave it out for the default."
+    assert str(error.value) == 'attend: form is "blocked" or "dense"; \'flash\' came; leave it out for the default.'
 
 
 def test_protecting_every_token_is_refused():

@@ -9,7 +9,6 @@ from tests.reference import oracle
 from tests.reference.inputs import make_plan_arrays, make_tokens
 from vidtldr_jax import ops
 
-
 # One compilation for each shape is faster than one for each operation of it.
 jitted_match = jax.jit(ops.match_tokens, static_argnames=("r", "num_protected"))
 
@@ -36,7 +35,18 @@ def assert_equals_oracle(features, r, num_protected=0):
 
 @pytest.mark.parametrize(
     ("num_tokens", "r", "num_protected"),
-    [(12, 5, 0), (12, 6, 0), (13, 6, 0), (2, 1, 0), (3, 1, 0), (33, 10, 0), (12, 5, 1), (13, 6, 1), (3, 1, 1), (12, 4, 2)],
+    [
+        (12, 5, 0),
+        (12, 6, 0),
+        (13, 6, 0),
+        (2, 1, 0),
+        (3, 1, 0),
+        (33, 10, 0),
+        (12, 5, 1),
+        (13, 6, 1),
+        (3, 1, 1),
+        (12, 4, 2),
+    ],
 )
 def test_a_plan_equals_the_oracle(num_tokens, r, num_protected):
     assert_equals_oracle(make_tokens((3, num_tokens, 8)), r, num_protected)

@@ -132,9 +132,7 @@ def test_a_token_that_absorbs_nothing_passes_unchanged_to_the_bit():
 def test_the_two_forms_agree():
     tokens, weight, size = make_tokens((2, 30, 8)), make_weight((2, 30)), make_size((2, 30))
     plan = match_tokens(jnp.asarray(tokens), r=15)
-    one, other = (
-        merge_tokens(make_state(tokens, size), plan, jnp.asarray(weight), form=f) for f in FORMS
-    )
+    one, other = (merge_tokens(make_state(tokens, size), plan, jnp.asarray(weight), form=f) for f in FORMS)
     np.testing.assert_allclose(one.tokens, other.tokens, atol=TOLERANCE)
     np.testing.assert_allclose(one.size, other.size, rtol=TOLERANCE)
 
@@ -181,5 +179,5 @@ def test_an_unknown_form_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.merge_tokens(make_state(tokens), match_tokens(jnp.asarray(tokens), r=1), form="scatter")
     assert str(error.value) == (
-        "merge_tokens: form is \"segment_sum\" or \"one_hot\"; 'scatter' came; leave it out for the default."
+        'merge_tokens: form is "segment_sum" or "one_hot"; \'scatter\' came; leave it out for the default.'
     )

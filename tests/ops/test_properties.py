@@ -42,7 +42,9 @@ def test_a_batch_equals_its_examples_one_by_one(shape, seed):
     state, weight, options = make_case(shape, seed)
     together = reduce(state, state.tokens, weight, **options)
     for b in range(BATCH):
-        alone = reduce(jax.tree.map(lambda a: a[b : b + 1], state), state.tokens[b : b + 1], weight[b : b + 1], **options)
+        alone = reduce(
+            jax.tree.map(lambda a, b=b: a[b : b + 1], state), state.tokens[b : b + 1], weight[b : b + 1], **options
+        )
         for whole, part in zip(together, alone, strict=True):
             np.testing.assert_allclose(whole[b : b + 1], part, atol=1e-6)
 
@@ -59,7 +61,7 @@ def test_permuting_the_batch_permutes_the_result(shape, seed):
 
 @given(SHAPES, SEEDS)
 def test_every_token_is_kept_or_absorbed_and_kept_ones_stay_in_order(shape, seed):
-    num_tokens, r, num_protected = shape
+    num_tokens, _, num_protected = shape
     state, _, options = make_case(shape, seed)
     plan = jax.tree.map(np.asarray, match(state.tokens, **options))
     odd = np.arange(num_protected + 1, num_tokens, 2)

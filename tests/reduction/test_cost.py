@@ -31,7 +31,15 @@ def test_gmacs_equal_the_published_ones_to_the_decimal(preset, name, entry):
 
 def test_a_small_model_is_counted_by_hand():
     config = VideoViTConfig(
-        num_frames=2, image_size=8, patch_size=4, tubelet_size=1, dim=6, depth=2, num_heads=2, mlp_dim=10, final_norm=True
+        num_frames=2,
+        image_size=8,
+        patch_size=4,
+        tubelet_size=1,
+        dim=6,
+        depth=2,
+        num_heads=2,
+        mlp_dim=10,
+        final_norm=True,
     )
     cost = count_macs(config, resolve(config, "3"))  # 8 tokens, then 5
     assert cost.patches == 8 * 4 * 4 * 3 * 6

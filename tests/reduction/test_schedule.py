@@ -103,10 +103,19 @@ def test_a_resolved_schedule_can_be_resolved_for_another_model():
     assert large.r == (50, 4, 0)
 
 
-@pytest.mark.parametrize(("r", "num_tokens", "expected"), [
-    (0, 10, (0, None)), (5, 10, (5, None)), (6, 10, (5, 5)), (0.5, 11, (5, None)), (0.51, 11, (5, None)),
-    (0.6, 10, (5, 5)), (1, 1, (0, 0)), (0.29, 100, (28, None)),
-])
+@pytest.mark.parametrize(
+    ("r", "num_tokens", "expected"),
+    [
+        (0, 10, (0, None)),
+        (5, 10, (5, None)),
+        (6, 10, (5, 5)),
+        (0.5, 11, (5, None)),
+        (0.51, 11, (5, None)),
+        (0.6, 10, (5, 5)),
+        (1, 1, (0, 0)),
+        (0.29, 100, (28, None)),
+    ],
+)
 def test_one_entry_is_resolved_with_its_limit(r, num_tokens, expected):
     # 0.29 * 100 is 28.999999999999996 in floating point: truncated as the original truncates it.
     assert resolve_r(r, num_tokens) == expected
@@ -119,21 +128,24 @@ def test_a_written_schedule_is_read_back(entries, text):
     assert parse_schedule(text) == entries[: len(parse_schedule(text))]
 
 
-@pytest.mark.parametrize(("written", "fault"), [
-    ("600;200", "entries are numbers; '600;200' came in '600;200'"),
-    ("600,,200", "entries are numbers; '' came in '600,,200'"),
-    ("all", "entries are numbers; 'all' came in 'all'"),
-    ("60x", "entries are numbers; '60x' came in '60x'"),
-    ("60x-2", "entries are numbers; '60x-2' came in '60x-2'"),
-    (["a"], "entries are numbers; 'a' came in ['a']"),
-    ([True], "entries are numbers; True came in [True]"),
-    ([None, 3], "entries are numbers; None came in [None, 3]"),
-    ("-5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; -5.0 came in '-5'"),
-    ("1.5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; 1.5 came in '1.5'"),
-    (-0.5, "an entry is a whole number from 0 on, or a ratio above 0 and below 1; -0.5 came in -0.5"),
-    ([float("inf")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; inf came in [inf]"),
-    ([float("nan")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; nan came in [nan]"),
-])
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("600;200", "entries are numbers; '600;200' came in '600;200'"),
+        ("600,,200", "entries are numbers; '' came in '600,,200'"),
+        ("all", "entries are numbers; 'all' came in 'all'"),
+        ("60x", "entries are numbers; '60x' came in '60x'"),
+        ("60x-2", "entries are numbers; '60x-2' came in '60x-2'"),
+        (["a"], "entries are numbers; 'a' came in ['a']"),
+        ([True], "entries are numbers; True came in [True]"),
+        ([None, 3], "entries are numbers; None came in [None, 3]"),
+        ("-5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; -5.0 came in '-5'"),
+        ("1.5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; 1.5 came in '1.5'"),
+        (-0.5, "an entry is a whole number from 0 on, or a ratio above 0 and below 1; -0.5 came in -0.5"),
+        ([float("inf")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; inf came in [inf]"),
+        ([float("nan")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; nan came in [nan]"),
+    ],
+)
 def test_a_wrong_entry_is_named(written, fault):
     with pytest.raises(ValueError) as error:
         parse_schedule(written)

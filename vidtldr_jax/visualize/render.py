@@ -19,7 +19,7 @@ from vidtldr_jax.visualize.labels import PAPER, draw_legend, draw_text, fit_text
 from vidtldr_jax.visualize.maps import DROPPED, LayerMap
 
 _HEAT_SHARE: Final = 0.6  # the rest is the frame, in grey
-_TINT_SHARE: Final = 0.45
+_TINT_SHARE: Final = 0.5  # the rest is the frame, in grey
 _DROPPED_LIGHT: Final = 0.12
 _GAP: Final = 4
 _VIDEO_TEXT: Final = 15
@@ -60,9 +60,7 @@ class Drawing:
         return len(self.frames) // self.group.shape[0]
 
 
-def draw_saliency(
-    frame: UInt8[np.ndarray, "Y X 3"], saliency: Float[np.ndarray, "y x"]
-) -> UInt8[np.ndarray, "Y X 3"]:
+def draw_saliency(frame: UInt8[np.ndarray, "Y X 3"], saliency: Float[np.ndarray, "y x"]) -> UInt8[np.ndarray, "Y X 3"]:
     """Lays the heat of every patch over a grey frame; patches dropped before (NaN) are nearly black.
 
     Args:
@@ -82,7 +80,7 @@ def draw_saliency(
 def draw_merge_map(
     frame: UInt8[np.ndarray, "Y X 3"], group: Int[np.ndarray, "y x"], colour: Int[np.ndarray, "y x"]
 ) -> UInt8[np.ndarray, "Y X 3"]:
-    """Shows what became of every patch: tinted and bordered if merged, darkened if dropped, untouched if alone.
+    """Shows what became of every patch: tinted grey with a border if merged, darkened if dropped, untouched if alone.
 
     Args:
       frame: the pixels; rows and columns are multiples of the map's.
@@ -95,9 +93,10 @@ def draw_merge_map(
     large_group, large_colour = _enlarge(group, frame.shape), _enlarge(colour, frame.shape)
     is_merged = (large_colour != DROPPED)[..., None]
     inks = GROUP_COLOURS[np.maximum(large_colour, 0)].astype(np.float32)
-    panel = np.where(is_merged, frame * (1 - _TINT_SHARE) + inks * np.float32(_TINT_SHARE), frame)
-    panel = np.where((large_group == DROPPED)[..., None], frame.mean(-1, keepdims=True) * _DROPPED_LIGHT, panel)
-    width = max(1, frame.shape[0] // group.shape[0] // 14)
+    grey = frame.mean(-1, keepdims=True)
+    panel = np.where(is_merged, grey * (1 - _TINT_SHARE) + inks * np.float32(_TINT_SHARE), frame)
+    panel = np.where((large_group == DROPPED)[..., None], grey * _DROPPED_LIGHT, panel)
+    width = max(min(2, frame.shape[0] // group.shape[0] // 4), frame.shape[0] // group.shape[0] // 14, 1)
     border = _find_borders(large_group, width)[..., None] & is_merged
     return np.rint(np.where(border, inks, panel)).astype(np.uint8)
 
