@@ -46,8 +46,8 @@ def make_speed_table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"Merging is {speedup:.2f} times as fast as plain for {reduction:.2f} times fewer multiply-accumulates; "
-        f"blocked attention needs {share:.0%} of the dense form's memory. The floor is the counted multiply-accumulates "
-        f"at this machine's own matrix product rate ({rate:.0f} GMAC per CPU-second). Random weights, batch 1, "
+        f"blocked attention needs {share:.0%} of the dense form's memory. The floor is the counted "
+        f"multiply-accumulates at this machine's own matrix product rate ({rate:.0f} GMAC per CPU-second). Random weights, batch 1, "
         f"{result['repeats']} alternating runs on {machine['processor']}, {machine['cores']} cores, jax "
         f"{machine['jax']}, commit {result['commit']}, {result['date']}; `python benchmarks/umt_b16.py`.",
     ]
