@@ -47,9 +47,10 @@ def make_speed_table(result: dict[str, Any]) -> str:
         "",
         f"Merging is {speedup:.2f} times as fast as plain for {reduction:.2f} times fewer multiply-accumulates; "
         f"blocked attention needs {share:.0%} of the dense form's memory. The floor is the counted "
-        f"multiply-accumulates at this machine's own matrix product rate ({rate:.0f} GMAC per CPU-second). Random weights, batch 1, "
-        f"{result['repeats']} alternating runs on {machine['processor']}, {machine['cores']} cores, jax "
-        f"{machine['jax']}, commit {result['commit']}, {result['date']}; `python benchmarks/umt_b16.py`.",
+        f"multiply-accumulates at this machine's own matrix product rate ({rate:.0f} GMAC per CPU-second). "
+        f"Random weights, batch 1, {result['repeats']} alternating runs on {machine['processor']}, "
+        f"{machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, {result['date']}; "
+        "`python benchmarks/umt_b16.py`.",
     ]
     return "\n".join(lines)
 
