@@ -14,6 +14,7 @@ from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 MEMORY_MEANING = "input, outputs and temporaries as the compiler planned them, without the weights"
+_FEWEST_FOR_CERTAINTY = 5
 
 
 def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dic
 
     Returns:
       "plain" and "merged" (see `describe_run`), "mac_ratio" and "speedup": plain over merged, and "pays": whether the
-      merged model is the faster one, with "is_certain": the middle halves of the runs do not overlap.
+      merged model is the faster one, with "is_certain": there are enough runs, and their middle halves do not overlap.
     """
     models = {"plain": model.with_schedule(None), "merged": model}
     measured = measure_models(models, video, repeats=repeats)
@@ -36,7 +37,8 @@ def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dic
     result["speedup"] = plain.median / merged.median
     result["pays"] = merged.median < plain.median
     faster, slower = (merged, plain) if result["pays"] else (plain, merged)
-    result["is_certain"] = bool(np.quantile(faster.seconds, 0.75) < np.quantile(slower.seconds, 0.25))
+    is_apart = bool(np.quantile(faster.seconds, 0.75) < np.quantile(slower.seconds, 0.25))
+    result["is_certain"] = is_apart and repeats >= _FEWEST_FOR_CERTAINTY
     return result
 
 
@@ -85,7 +87,7 @@ def list_rows(result: Mapping[str, Any], *, compile_label: str) -> list[tuple[st
 def summarise_gain(result: Mapping[str, Any]) -> str:
     """Says in one sentence what merging brought, next to what its multiply-accumulates promise."""
     macs, speed = result["mac_ratio"], result["speedup"]
-    certainty = "" if result["is_certain"] else "; the runs overlap, so take more --repeats or a quieter machine"
+    certainty = "" if result["is_certain"] else "; not certain, for the runs overlap or are few: take more --repeats"
     return f"merged: {macs:.2f} x fewer multiply-accumulates, {speed:.2f} x the speed{certainty}"
 
 

@@ -60,7 +60,9 @@ def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
     count = [BarColumn(), MofNCompleteColumn()] if total is not None else [SpinnerColumn()]
     columns = (TextColumn("{task.description}"), *count, TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    is_off = not sys.stderr.isatty()
+    # Drawn rarely: what is being timed shares the cores.
+    with Progress(*columns, console=console, transient=True, disable=is_off, refresh_per_second=2) as progress:
         progress.add_task(text, total=total)
         yield progress
 

@@ -1,0 +1,43 @@
+"""Batches of clips at the model's size: a split, a seed and a number give one batch, always the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from pictures import Pictures, Split, load_pictures
+from scenes import draw_scenes, render_scenes, shrink_photos
+
+NUM_FRAMES = 16
+IMAGE_SIZE = 48
+BRIGHTNESS = 0.5  # of the photos
+MEAN, STD = 0.5, 0.5  # of values 0 to 1, every colour
+_SPLIT_SEEDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
+
+
+def load_small_pictures(split: Split) -> Pictures:
+    """Loads the pictures of a split, photos no larger than the model can use."""
+    pictures = load_pictures(split)
+    return pictures._replace(photos=shrink_photos(pictures.photos, image_size=IMAGE_SIZE))
+
+
+def draw_clips(
+    pictures: Pictures, split: Split, batch: int, *, batch_size: int, seed: int = 0, brightness: float = BRIGHTNESS
+) -> tuple[UInt8[np.ndarray, "B T Y X 3"], Int[np.ndarray, " B"]]:
+    """Renders one batch at the model's size; it depends on the arguments alone.
+
+    Args:
+      pictures: the split's, photos already shrunk.
+      split: which one; it has random numbers of its own.
+      batch: which batch.
+      batch_size: clips.
+      seed: another seed, other clips.
+      brightness: of the photos.
+
+    Returns:
+      Clips and labels.
+    """
+    rng = np.random.default_rng((seed, _SPLIT_SEEDS[split], batch))
+    counts = {"num_digits": len(pictures.digits), "num_photos": len(pictures.photos)}
+    scenes = draw_scenes(rng, batch_size, num_frames=NUM_FRAMES, **counts)
+    clips = render_scenes(scenes, pictures.digits, pictures.photos, image_size=IMAGE_SIZE, brightness=brightness)
+    return clips, scenes.label

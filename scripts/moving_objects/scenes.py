@@ -1,0 +1,255 @@
+"""Clips whose label is how two objects move; arrays of pictures go in, frames come out, at any resolution.
+
+    scenes = draw_scenes(np.random.default_rng(0), 64, num_digits=len(digits), num_photos=len(photos))
+    clips = render_scenes(scenes, digits, photos, image_size=48)      # uint8 [B, T, Y, X, 3]
+
+Why a single frame can't tell: every clip shows two objects over a photo, whatever the label; the middle of the clip is
+drawn from one distribution for all labels, and the motion leads up to it and away from it. Labels come in pairs that
+are each other's reversal in time (left and right, ...), so even all frames without their order don't tell which.
+Lengths are fractions of the frame's side, rows before columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+LABELS = (
+    "left",
+    "right",
+    "up",
+    "down",
+    "growing",
+    "shrinking",
+    "turning clockwise",
+    "turning anticlockwise",
+    "coming together",
+    "moving apart",
+    "circling each other",
+    "still",
+)
+NUM_OBJECTS = 2
+_DIGIT_SIDE = 28
+_PAN_SHARE = 0.5  # of the clips
+_PAN_LENGTH = (0.1, 0.3)  # of the frame, over the whole clip
+_SHIFTS = {"left": (0.0, -1.0), "right": (0.0, 1.0), "up": (-1.0, 0.0), "down": (1.0, 0.0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """What happens in a batch of clips, free of any resolution. `O` is objects, the last axis of a place is (y, x).
+
+    Attributes:
+      label: index into `LABELS`.
+      digit: which picture each object is.
+      tint: its colour, 0 to 1.
+      place: centre of each object in each frame, fractions of the frame.
+      side: side of its square, fractions of the frame.
+      angle: its turn in radians, clockwise on the screen.
+      photo: which photo lies behind.
+      window: top, left and side of the part of the photo in the first frame, fractions of the photo's free space
+        (top, left) and of its shorter side.
+      pan: how far the window moves over the clip, fractions of the window.
+      is_mirrored: whether the photo is mirrored.
+      gain: brightness of each colour of the photo, 0 to 1.
+    """
+
+    label: Int[np.ndarray, " B"]
+    digit: Int[np.ndarray, "B O"]
+    tint: Float[np.ndarray, "B O 3"]
+    place: Float[np.ndarray, "B T O 2"]
+    side: Float[np.ndarray, "B T O"]
+    angle: Float[np.ndarray, "B T O"]
+    photo: Int[np.ndarray, " B"]
+    window: Float[np.ndarray, "B 3"]
+    pan: Float[np.ndarray, "B 2"]
+    is_mirrored: Int[np.ndarray, " B"]
+    gain: Float[np.ndarray, "B 3"]
+
+
+def draw_scenes(
+    rng: np.random.Generator, num_scenes: int, *, num_digits: int, num_photos: int, num_frames: int = 16
+) -> Scenes:
+    """Draws what happens; labels are as equally frequent as `num_scenes` allows, in random order.
+
+    Args:
+      rng: where all chance comes from.
+      num_scenes: clips.
+      num_digits: pictures of objects to choose from.
+      num_photos: photos to choose from.
+      num_frames: frames of a clip, evenly over its time.
+
+    Returns:
+      The scenes.
+    """
+    count, objects = num_scenes, (num_scenes, NUM_OBJECTS)
+    label = rng.permutation(np.arange(count) + rng.integers(len(LABELS))) % len(LABELS)
+    middle = rng.uniform(0.44, 0.56, (count, 2))
+    reach = rng.uniform(0.17, 0.23, count)  # from the middle to each object
+    heading = rng.uniform(0, 2 * np.pi, count)  # from the middle to the first object
+    side = rng.uniform(0.36, 0.48, objects)
+    angle = rng.uniform(-0.4, 0.4, objects)
+    strength = rng.uniform(0.0, 1.0, count)  # slow to fast, within each label's range
+    turn_sign = rng.choice((-1.0, 1.0), count)
+
+    time = np.linspace(-0.5, 0.5, num_frames)  # 0 is the middle of the clip
+    is_label = {name: (label == index)[:, None] for index, name in enumerate(LABELS)}
+    course = (0.24 + 0.14 * strength)[:, None] * time  # [B, T]
+    shift = sum(is_label[name][..., None] * course[..., None] * np.array(way) for name, way in _SHIFTS.items())
+    parting = is_label["moving apart"] * 1.0 - is_label["coming together"]
+    reach_now = reach[:, None] + parting * (0.14 + 0.06 * strength)[:, None] * time
+    circling = is_label["circling each other"] * (turn_sign * (1.2 + 0.7 * strength))[:, None] * time
+    heading_now = heading[:, None] + circling
+    growth = is_label["growing"] * 1.0 - is_label["shrinking"]
+    turning = is_label["turning clockwise"] * 1.0 - is_label["turning anticlockwise"]
+
+    arm = reach_now[..., None] * np.stack([np.sin(heading_now), np.cos(heading_now)], -1)  # [B, T, 2]
+    arms = np.stack([arm, -arm], 2)  # [B, T, O, 2]
+    colour = rng.uniform(0.25, 1.0, (*objects, 3))
+    is_panned = rng.random(count) < _PAN_SHARE
+    way = rng.uniform(0, 2 * np.pi, count)
+    length = is_panned * rng.uniform(*_PAN_LENGTH, count)
+    return Scenes(
+        label=label,
+        digit=rng.integers(num_digits, size=objects),
+        tint=colour / colour.max(-1, keepdims=True),
+        place=(middle[:, None] + shift)[:, :, None] + arms,
+        side=side[:, None] * np.exp(growth * (0.55 + 0.25 * strength)[:, None] * time)[..., None],
+        angle=angle[:, None] + (turning * (1.2 + 0.7 * strength)[:, None] * time)[..., None],
+        photo=rng.integers(num_photos, size=count),
+        window=np.stack([rng.random(count), rng.random(count), rng.uniform(0.3, 0.65, count)], -1),
+        pan=length[:, None] * np.stack([np.sin(way), np.cos(way)], -1),
+        is_mirrored=rng.integers(2, size=count),
+        gain=rng.uniform(0.6, 1.0, (count, 3)),
+    )
+
+
+def render_scenes(
+    scenes: Scenes,
+    digits: UInt8[np.ndarray, "num 28 28"],
+    photos: Sequence[Image.Image],
+    *,
+    image_size: int,
+    brightness: float = 0.5,
+) -> UInt8[np.ndarray, "B T Y X 3"]:
+    """Renders scenes.
+
+    Args:
+      scenes: what happens.
+      digits: pictures of objects, 0 where there is none.
+      photos: RGB.
+      image_size: rows and columns of a frame, pixels.
+      brightness: of the photos, 0 to 1; the objects stay as bright as they are.
+
+    Returns:
+      The clips, values 0 to 255.
+    """
+    frames = render_photos(scenes, photos, image_size=image_size)  # [B, T, Y, X, 3]
+    frames *= brightness * scenes.gain[:, None, None, None].astype(np.float32)
+    for clip, pair in enumerate(scenes.digit):
+        for item, digit in enumerate(pair):
+            _paste_object(
+                frames[clip],
+                digits[digit],
+                centre=scenes.place[clip, :, item].astype(np.float32) * image_size,
+                side=scenes.side[clip, :, item].astype(np.float32) * image_size,
+                angle=scenes.angle[clip, :, item].astype(np.float32),
+                tint=scenes.tint[clip, item].astype(np.float32) * 255,
+            )
+    return np.rint(frames).astype(np.uint8)
+
+
+def render_photos(scenes: Scenes, photos: Sequence[Image.Image], *, image_size: int) -> Float[np.ndarray, "B T Y X 3"]:
+    """Renders the moving windows on the photos alone, values 0 to 255."""
+    num_scenes, num_frames = scenes.place.shape[:2]
+    frames = np.empty((num_scenes, num_frames, image_size, image_size, 3), np.float32)
+    for clip, (photo, (top, left, part), pan) in enumerate(zip(scenes.photo, scenes.window, scenes.pan, strict=True)):
+        picture = photos[photo]
+        width, height = picture.size
+        side = part * min(width, height)
+        # The window's whole way, pan included, stays inside the photo.
+        start = [
+            max(0.0, -way * side) + share * (room - side - abs(way) * side)
+            for share, room, way in zip((top, left), (height, width), pan, strict=True)
+        ]
+        steps = np.linspace(0, 1, num_frames) if pan.any() else np.zeros(1)
+        for step, moment in enumerate(steps):
+            y, x = (begin + moment * way * side for begin, way in zip(start, pan, strict=True))
+            box = (max(x, 0.0), max(y, 0.0), min(x + side, width), min(y + side, height))
+            view = picture.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+            frames[clip, step] = np.asarray(view)
+        if len(steps) == 1:
+            frames[clip, 1:] = frames[clip, :1]
+    mirrored = scenes.is_mirrored.astype(bool)
+    frames[mirrored] = frames[mirrored, :, :, ::-1]
+    return frames
+
+
+def shrink_photos(photos: Sequence[Image.Image], *, image_size: int) -> list[Image.Image]:
+    """Makes photos as small as frames of this size can show, so that rendering is quick."""
+    shorter = round(image_size / 0.3)
+    small = []
+    for photo in photos:
+        scale = min(1.0, shorter / min(photo.size))
+        small.append(photo.resize([round(n * scale) for n in photo.size], Image.Resampling.BILINEAR))
+    return small
+
+
+def _paste_object(
+    frames: Float[np.ndarray, "T Y X 3"],
+    digit: UInt8[np.ndarray, "28 28"],
+    *,
+    centre: Float[np.ndarray, "T 2"],
+    side: Float[np.ndarray, " T"],
+    angle: Float[np.ndarray, " T"],
+    tint: Float[np.ndarray, " 3"],
+) -> None:
+    """Blends one object into the frames of one clip, in place; lengths are in pixels."""
+    size = frames.shape[1]
+    extent = int(np.ceil(side.max())) + 2  # one square for all frames; ink stays inside its circle when it turns
+    corner = np.floor(centre - extent / 2).astype(np.int32)  # [T, 2]
+    steps = np.arange(extent, dtype=np.int32)
+    rows, columns = corner[:, :1] + steps, corner[:, 1:] + steps  # [T, extent]
+
+    scale = _DIGIT_SIDE / side[:, None]
+    y, x = (rows + 0.5 - centre[:, :1]) * scale, (columns + 0.5 - centre[:, 1:]) * scale
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    v = (y * cos)[:, :, None] - (x * sin)[:, None, :]
+    u = (y * sin)[:, :, None] + (x * cos)[:, None, :]  # [T, extent, extent]
+    cover = _sample(_prepare_digit(digit, pixels=float(side.mean())), v.astype(np.float32), u.astype(np.float32))
+    inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None, :]
+
+    seen = np.nonzero(inside & (cover > 0))
+    frame = seen[0]
+    places = (frame, rows[frame, seen[1]], columns[frame, seen[2]])
+    behind = frames[places]  # [pixels, 3]
+    frames[places] = behind + cover[seen][:, None] * (tint - behind)
+
+
+def _prepare_digit(digit: UInt8[np.ndarray, "28 28"], *, pixels: float) -> Float[np.ndarray, "32 32"]:
+    """Adds a rim, and smooths what will be drawn smaller than it is, against aliasing."""
+    padded = np.pad(digit.astype(np.float32) / 255, 2)
+    if pixels < _DIGIT_SIDE:
+        for axis in (0, 1):
+            padded = (np.roll(padded, 1, axis) + 2 * padded + np.roll(padded, -1, axis)) / 4
+    return padded
+
+
+def _sample(
+    picture: Float[np.ndarray, "side side"], v: Float[np.ndarray, "T Y X"], u: Float[np.ndarray, "T Y X"]
+) -> Float[np.ndarray, "T Y X"]:
+    """Reads a picture between its pixels, bilinearly; (0, 0) is its middle, outside is what its rim is."""
+    side = picture.shape[0]
+    v, u = (np.clip(part + np.float32((side - 1) / 2), 0, np.float32(side - 1.001)) for part in (v, u))
+    row, column = v.astype(np.int32), u.astype(np.int32)
+    v -= row
+    u -= column
+    flat = picture.ravel()
+    first = row * side + column
+    top = flat[first] * (1 - u) + flat[first + 1] * u
+    bottom = flat[first + side] * (1 - u) + flat[first + side + 1] * u
+    return top * (1 - v) + bottom * v
