@@ -81,7 +81,9 @@ def _swatch_groups(side: int) -> np.ndarray:
 
 
 def _swatch_dropped(side: int) -> np.ndarray:
-    return _frame(np.full((side, side, 3), 12, np.uint8))
+    swatch = np.full((side, side, 3), 12, np.uint8)
+    swatch[np.arange(side)[::-1], np.arange(side)] = 90
+    return _frame(swatch)
 
 
 def _swatch_alone(side: int) -> np.ndarray:

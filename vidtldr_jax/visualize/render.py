@@ -21,6 +21,7 @@ from vidtldr_jax.visualize.maps import DROPPED, LayerMap
 _HEAT_SHARE: Final = 0.6  # the rest is the frame, in grey
 _TINT_SHARE: Final = 0.5  # the rest is the frame, in grey
 _DROPPED_LIGHT: Final = 0.12
+_CROSS_LIGHT: Final = 72
 _GAP: Final = 4
 _VIDEO_TEXT: Final = 15
 _STRIP_TEXT: Final = 14
@@ -80,7 +81,7 @@ def draw_saliency(frame: UInt8[np.ndarray, "Y X 3"], saliency: Float[np.ndarray,
 def draw_merge_map(
     frame: UInt8[np.ndarray, "Y X 3"], group: Int[np.ndarray, "y x"], colour: Int[np.ndarray, "y x"]
 ) -> UInt8[np.ndarray, "Y X 3"]:
-    """Shows what became of every patch: tinted grey with a border if merged, darkened if dropped, untouched if alone.
+    """Shows what became of every patch: tinted and bordered if merged, dark and crossed out if dropped, else untouched.
 
     Args:
       frame: the pixels; rows and columns are multiples of the map's.
@@ -95,7 +96,8 @@ def draw_merge_map(
     inks = GROUP_COLOURS[np.maximum(large_colour, 0)].astype(np.float32)
     grey = frame.mean(-1, keepdims=True)
     panel = np.where(is_merged, grey * (1 - _TINT_SHARE) + inks * np.float32(_TINT_SHARE), frame)
-    panel = np.where((large_group == DROPPED)[..., None], grey * _DROPPED_LIGHT, panel)
+    dropped = np.where(_find_diagonals(frame.shape, group.shape)[..., None], _CROSS_LIGHT, grey * _DROPPED_LIGHT)
+    panel = np.where((large_group == DROPPED)[..., None], dropped, panel)
     width = max(min(2, frame.shape[0] // group.shape[0] // 4), frame.shape[0] // group.shape[0] // 14, 1)
     border = _find_borders(large_group, width)[..., None] & is_merged
     return np.rint(np.where(border, inks, panel)).astype(np.uint8)
@@ -188,6 +190,13 @@ def _resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _enlarge(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return values.repeat(shape[0] // values.shape[0], axis=0).repeat(shape[1] // values.shape[1], axis=1)
+
+
+def _find_diagonals(shape: tuple[int, ...], grid: tuple[int, ...]) -> np.ndarray:
+    """Marks a line from the lower left to the upper right corner of every patch, so that dark frames show it too."""
+    height, width = shape[0] // grid[0], shape[1] // grid[1]
+    rows, columns = np.arange(shape[0])[:, None] % height, np.arange(shape[1]) % width
+    return np.abs(rows * width + (columns + 1) * height - height * width) < max(height, width)
 
 
 def _find_borders(group: np.ndarray, width: int) -> np.ndarray:

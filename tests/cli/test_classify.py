@@ -1,0 +1,161 @@
+"""classify: every kind of input, and one line for every kind of bad one."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import LABELS, save_model
+from tests.cli.test_main import assert_one_error
+from tests.data.making import draw_frame, write_audio, write_video
+from vidtldr_jax.data import read_clip, read_clips
+from vidtldr_jax.inference import load_model
+
+
+def write_folder(folder, num_frames=6):
+    folder.mkdir()
+    for number in range(num_frames):
+        Image.fromarray(draw_frame(number)).save(folder / f"{number:03}.png")
+    return folder
+
+
+def write_gif(path):
+    first, *rest = [Image.fromarray(draw_frame(number)) for number in range(6)]
+    first.save(path, save_all=True, append_images=rest, duration=40)
+    return path
+
+
+GOOD = {
+    "H.264 in MP4": lambda folder: write_video(folder / "a.mp4", num_frames=8),
+    "MPEG-4 in AVI": lambda folder: write_video(folder / "a.avi", num_frames=8, codec="mpeg4"),
+    "VP9 in WebM": lambda folder: write_video(folder / "a.webm", num_frames=8, codec="libvpx-vp9"),
+    "GIF": lambda folder: write_gif(folder / "a.gif"),
+    "folder": lambda folder: write_folder(folder / "frames"),
+}
+
+
+def write_bad(kind, folder):
+    path = folder / "bad.mp4"
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("not a video\n" * 50)
+    elif kind == "truncated":
+        whole = write_video(folder / "whole.mp4", num_frames=20).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "audio":
+        return write_audio(folder / "sound.wav", codec="pcm_s16le")
+    elif kind == "no images":
+        path = folder / "texts"
+        path.mkdir()
+        (path / "a.txt").write_text("a")
+    return path
+
+
+BAD = ["missing", "empty", "text", "truncated", "audio", "no images"]
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_every_kind_of_video_is_classified(call_json, model, tmp_path, kind):
+    path = GOOD[kind](tmp_path)
+    answer = call_json("classify", path, "--model", model, "--schedule", "8,4")
+    (result,) = answer["results"]
+    assert (result["video"], result["error"]) == (str(path), None)
+    loaded = load_model(model, schedule="8,4")
+    logits = np.asarray(loaded.classify(read_clip(path, loaded.preprocessing)[None]), np.float64)[0]
+    expected = np.exp(logits - logits.max())
+    expected /= expected.sum()
+    order = np.argsort(-expected)
+    assert [one["index"] for one in result["predictions"]] == order.tolist()
+    assert [one["label"] for one in result["predictions"]] == [LABELS[index] for index in order]
+    np.testing.assert_allclose([one["probability"] for one in result["predictions"]], expected[order], atol=1e-5)
+    assert answer["schedule"]["tokens"] == [32, 24, 20, 20]
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_one_error_and_exit_code_1(call, model, tmp_path, kind):
+    path = write_bad(kind, tmp_path)
+    result = call("classify", path, "--model", model)
+    assert_one_error(result, str(path))
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_the_others_of_a_list_are_done(call_json, call, model, clip, tmp_path, kind):
+    path = write_bad(kind, tmp_path)
+    words = ("classify", clip, path, clip, "--model", model, "--batch-size", 2)
+    answer = call_json(*words, exit_code=1)
+    assert [result["video"] for result in answer["results"]] == [clip, str(path), clip]
+    first, bad, last = answer["results"]
+    assert bad["predictions"] is None
+    assert bad["error"]
+    assert first["predictions"] == last["predictions"]
+    result = call(*words)
+    assert_one_error(result, str(path))
+    assert result.stdout.count(clip) == 2
+
+
+def test_a_short_video_is_padded_with_a_notice(call, call_json, model, tmp_path):
+    path = write_video(tmp_path / "short.mp4", num_frames=2)
+    result = call("classify", path, "--model", model)
+    assert result.exit_code == 0
+    assert result.stderr == (f"note: {path}: there are 2 frames, the model looks at 4: the last one is repeated\n")
+    assert call_json("classify", path, "--model", model)["results"][0]["notices"]
+
+
+def test_batches_of_any_size_give_the_same_answers(call_json, model, tmp_path):
+    paths = [write_video(tmp_path / f"{number}.mp4", num_frames=6, first_number=20 * number) for number in range(5)]
+    answers = [
+        call_json("classify", *paths, "--model", model, "--batch-size", size)["results"] for size in (1, 2, 4, 9)
+    ]
+    values = [[[one["probability"] for one in result["predictions"]] for result in answer] for answer in answers]
+    for other in values[1:]:
+        np.testing.assert_allclose(other, values[0], atol=1e-6)
+    assert np.ptp(np.array(values[0])[:, 0]) > 1e-4
+
+
+def test_probabilities_of_several_views_are_averaged(call, call_json, tmp_path):
+    folder = save_model(
+        tmp_path / "views", sampling="dense", num_clips=2, resize="shortest_edge", shortest_edge=20, crop="three"
+    )
+    path = write_video(tmp_path / "a.mp4", num_frames=30)
+    answer = call_json("classify", path, "--model", folder, "--batch-size", 4)
+    assert (answer["num_views"], answer["views"]) == (6, "probabilities averaged")
+    loaded = load_model(folder)
+    logits = np.asarray(loaded.classify(read_clips(path, loaded.preprocessing)), np.float64)
+    expected = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).mean(0)
+    found = {one["index"]: one["probability"] for one in answer["results"][0]["predictions"]}
+    np.testing.assert_allclose([found[index] for index in range(3)], expected, atol=1e-6)
+    assert "probabilities averaged over 6 views" in call("classify", path, "--model", folder).stdout
+
+
+def test_people_see_top_k_and_the_schedule_with_its_clamps(call, model, clip):
+    result = call("classify", clip, "--model", model, "--schedule", "20", "--top-k", 2)
+    assert result.exit_code == 0
+    name, first, second, schedule = result.stdout.splitlines()
+    assert name == clip
+    assert first.split()[1] == second.split()[1] == "%"
+    assert "clamped to 16, half of 32 tokens" in schedule
+    assert result.stderr == ""
+
+
+def test_bfloat16_gives_nearly_the_same(call_json, model, clip):
+    full = call_json("classify", clip, "--model", model)["results"][0]["predictions"]
+    half = call_json("classify", clip, "--model", model, "--dtype", "bfloat16")["results"][0]["predictions"]
+    by_index = {one["index"]: one["probability"] for one in half}
+    assert any(by_index[one["index"]] != one["probability"] for one in full)
+    for one in full:
+        assert by_index[one["index"]] == pytest.approx(one["probability"], abs=0.1)
+
+
+def test_wrong_usage_is_exit_code_2(call, clip):
+    assert_one_error(call("classify"), "VIDEO", exit_code=2)
+    assert_one_error(call("classify", clip, "--top-k", 0), "--top-k", exit_code=2)
+    assert_one_error(call("classify", clip, "--dtype", "float8"), "bfloat16", exit_code=2)
+
+
+def test_models_that_cannot_classify_are_one_error(call, clip, tmp_path):
+    assert_one_error(call("classify", clip, "--model", "moving-object"), "did you mean 'moving-objects'?")
+    assert_one_error(call("classify", clip, "--model", "umt-b16"), "is an architecture without weights")
+    assert_one_error(call("classify", clip, "--model", "hf://a/b"), "hf://a/b is on a hub")
+    (tmp_path / "other").mkdir()
+    assert_one_error(call("classify", clip, "--model", tmp_path / "other"), "has no config.json")

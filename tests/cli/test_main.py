@@ -1,0 +1,105 @@
+"""The group: help, nearest names, exit codes, one line per failure."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vidtldr_jax
+from vidtldr_jax.cli.group import format_error
+from vidtldr_jax.cli.main import cli
+
+COMMANDS = sorted(cli.commands)
+ROOT = str(Path(vidtldr_jax.__file__).parents[1])
+
+
+def run_process(*words, **environment):
+    return run_python("-m", "vidtldr_jax", *words, **environment)
+
+
+def run_python(*words, **environment):
+    command = [sys.executable, *map(str, words)]
+    everything = os.environ | {"PYTHONPATH": ROOT} | environment
+    return subprocess.run(command, capture_output=True, text=True, env=everything, check=False)
+
+
+def assert_one_error(result, message, *, exit_code=1):
+    assert result.exit_code == exit_code, result.output
+    assert isinstance(result.exception, SystemExit)
+    errors = result.stderr.splitlines()
+    assert len(errors) == 1, result.stderr
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+
+
+def test_the_commands_are_those_of_the_readme():
+    assert COMMANDS == ["benchmark", "classify", "demo", "info"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_that_names_only_options_that_there_are(call, command):
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    examples = [line.split() for line in result.stdout.splitlines() if line.startswith(f"    vidtldr {command}")]
+    assert examples
+    known = {option for parameter in cli.commands[command].params for option in parameter.opts}
+    assert {word for words in examples for word in words if word.startswith("--")} <= known
+    assert "--json" in result.stdout
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(call):
+    assert_one_error(call("clasify"), "there is no command 'clasify'; did you mean 'classify'?", exit_code=2)
+    assert_one_error(call("xyz"), "commands are benchmark, classify, demo, info", exit_code=2)
+
+
+def test_an_unknown_option_is_answered_with_the_nearest(call):
+    assert_one_error(call("info", "--schedul", "3"), "--schedule", exit_code=2)
+
+
+@pytest.mark.parametrize("schedule", ["abc", "-3", "1.5", "3x"])
+def test_a_schedule_that_is_none_is_wrong_usage(call, schedule):
+    assert_one_error(call("info", "umt-b16", f"--schedule={schedule}"), schedule, exit_code=2)
+
+
+def test_errors_are_one_line_without_the_name_of_the_function():
+    assert format_error("read_frames: a\n  b") == "error: a b"
+    assert format_error("clip.mp4: read_frames: a: b") == "error: clip.mp4: a: b"
+    assert format_error("a rule: what came") == "error: a rule: what came"
+
+
+def test_verbose_shows_the_traceback_and_the_next_call_is_quiet_again(call):
+    assert "Traceback" in call("info", "nowhere", "-v").stderr
+    assert "Traceback" not in call("info", "nowhere").stderr
+    assert logging.getLogger("vidtldr_jax").level == logging.ERROR
+
+
+def test_the_module_runs_as_a_program_and_keeps_stdout_for_the_answer():
+    result = run_process("--version")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"vidtldr, version {vidtldr_jax.__version__}\n", "")
+    result = run_process("info", "nowhere")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: a model is a checkpoint folder")
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_answer_that_cannot_be_written_is_one_error():
+    words = [sys.executable, "-m", "vidtldr_jax", "info", "umt-b16"]
+    with open("/dev/full", "w") as full:
+        environment = os.environ | {"PYTHONPATH": ROOT}
+        result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: No space left on device")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_leaves_early_ends_the_program_quietly():
+    words = [sys.executable, "-m", "vidtldr_jax", "info", "umt-b16"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    result = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")

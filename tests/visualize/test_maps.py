@@ -1,0 +1,72 @@
+"""Maps: what the trace says, laid out on the grid of patches."""
+
+import numpy as np
+import pytest
+
+from vidtldr_jax.models.encoder import ReductionStep, Trace
+from vidtldr_jax.visualize.colours import GROUP_COLOURS, colour_groups, map_heat
+from vidtldr_jax.visualize.maps import count_members, make_layer_maps, spread_groups, spread_saliency
+
+GRID = (1, 2, 3)
+# Layer 0 sees 6 tokens: patch 2 goes into patch 1's token, patch 4 is dropped. Layer 1 sees 4: patch 0 joins as well.
+FIRST = ReductionStep(np.array([[0.0, 1.0, 0.5, 0.25, 0.0, 0.75]], np.float32), np.arange(6, dtype=np.int32)[None])
+SECOND = ReductionStep(np.array([[0.1, 0.2, 0.3, 0.4]], np.float32), np.array([[0, 1, 1, 2, -1, 3]], np.int32))
+TRACE = Trace(np.array([[0, 0, 0, 1, -1, 2]], np.int32), np.ones((1, 6), np.float32), (FIRST, SECOND))
+
+
+def test_each_layer_shows_what_it_saw_and_what_it_left():
+    first, second = make_layer_maps(TRACE, grid=GRID, layers=[0, 2])
+    assert (first.layer, second.layer) == (0, 2)
+    np.testing.assert_array_equal(first.saliency, np.float32([[[0, 1, 0.5], [0.25, 0, 0.75]]]))
+    np.testing.assert_array_equal(first.group, [[[0, 1, 1], [2, -1, 3]]])
+    np.testing.assert_array_equal(second.saliency, np.float32([[[0.1, 0.2, 0.2], [0.3, np.nan, 0.4]]]))
+    np.testing.assert_array_equal(second.group, [[[0, 0, 0], [1, -1, 2]]])
+
+
+def test_one_layer_index_per_step_is_demanded():
+    with pytest.raises(ValueError, match=r"make_layer_maps: one layer index per reduction step, 2; 3 came; pass the"):
+        make_layer_maps(TRACE, grid=GRID, layers=[0, 1, 2])
+
+
+@pytest.mark.parametrize("spread", [spread_groups, lambda source, grid: spread_saliency(np.ones(6), source, grid=grid)])
+def test_a_grid_of_another_clip_is_refused(spread):
+    with pytest.raises(ValueError, match=r"a grid of \(1, 2, 4\) has 8 patches; a source of shape \(6,\) came"):
+        spread(np.arange(6), grid=(1, 2, 4))
+
+
+def test_members_are_counted_over_all_frames():
+    group = np.array([[[0, 1], [-1, 2]], [[0, 0], [2, -1]]])
+    np.testing.assert_array_equal(count_members(group), [[[3, 1], [0, 2]], [[3, 3], [2, 0]]])
+
+
+def test_a_group_has_one_colour_in_all_frames_and_neighbours_have_others():
+    rng = np.random.default_rng(3)
+    group = rng.integers(-1, 40, (4, 6, 6))
+    colours = colour_groups(group)
+    is_merged = count_members(group) > 1
+    assert ((colours >= 0) == is_merged).all()
+    for index in np.unique(group[is_merged]):
+        assert len(np.unique(colours[group == index])) == 1
+    for axis in range(3):
+        left, right = np.split(np.stack([group, colours]), [1], axis=axis + 1)[1], None
+        right = np.delete(np.stack([group, colours]), -1, axis=axis + 1)
+        differ = (left[0] != right[0]) & (left[1] >= 0) & (right[1] >= 0)
+        assert differ.any()
+        assert (left[1] != right[1])[differ].all()
+
+
+def test_few_groups_share_no_colour():
+    group = np.repeat(np.arange(len(GROUP_COLOURS)), 2).reshape(1, 2, -1)
+    assert len(np.unique(colour_groups(group))) == len(GROUP_COLOURS)
+
+
+def test_all_patches_dropped_or_alone_have_no_colour():
+    assert (colour_groups(np.full((1, 2, 2), -1)) == -1).all()
+    assert (colour_groups(np.arange(4).reshape(1, 2, 2)) == -1).all()
+
+
+def test_heat_grows_lighter_with_the_value():
+    heat = map_heat(np.linspace(0, 1, 20)).astype(int)
+    lightness = heat @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) > 0).all()
+    np.testing.assert_array_equal(map_heat(np.array([np.nan, -1.0, 2.0])), heat[[0, 0, -1]])
