@@ -52,7 +52,8 @@ def test_a_schedule_of_zeros_is_the_plain_model_bit_for_bit():
 def test_a_batch_equals_its_examples_one_by_one():
     model, video = make_model("8,4"), make_video()
     one_by_one = np.concatenate([model.classify(clip[None]) for clip in video])
-    np.testing.assert_allclose(model.classify(video), one_by_one, atol=2e-6)
+    # Matrix products of another size sum in another order; merging weighs the difference.
+    np.testing.assert_allclose(model.classify(video), one_by_one, atol=1e-5)
 
 
 def test_a_trace_changes_no_output():

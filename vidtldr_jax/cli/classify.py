@@ -30,7 +30,7 @@ from vidtldr_jax.reduction.cost import count_macs
 _EPILOG = """\b
 Examples:
   vidtldr classify clip.mp4
-  vidtldr classify clips/*.mp4 frames/ --schedule 70,50,30 --top-k 3
+  vidtldr classify clips/*.mp4 frames/ --schedule 100,40 --top-k 3
   vidtldr classify dive.webm --model checkpoints/mine --json
 """
 

@@ -15,7 +15,7 @@ from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
 _EPILOG = """\b
 Examples:
   vidtldr demo
-  vidtldr classify clip.mp4 --schedule 70,50,30
+  vidtldr classify clip.mp4 --schedule 100,40
   vidtldr info umt-b16 --schedule 600,200,100
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage.

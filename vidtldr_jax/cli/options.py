@@ -18,7 +18,7 @@ from vidtldr_jax.reduction.schedule import parse_schedule
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_MODEL: Final = "moving-objects"
-DEFAULT_SCHEDULES: Final = {DEFAULT_MODEL: "70,50,30"}
+DEFAULT_SCHEDULES: Final = {DEFAULT_MODEL: "100,40"}
 # About what 600,200,100 are of UMT-B/16's 2352 tokens.
 FALLBACK_SCHEDULE: Final = "0.25,0.11,0.06"
 
