@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
-import torch
-from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
 from checkpoints_convert import ConversionError, convert_checkpoint
+from tests.reference.files import require_module
 from vidtldr_jax.inference.model import load_model
+
+torch = require_module("torch")
+transformers = require_module("transformers")
+safetensors_torch = require_module("safetensors.torch")
 
 _PROCESSOR = {
     "size": {"shortest_edge": 36},
@@ -30,12 +32,12 @@ _SHAPES = (
 )
 
 
-def make_twin(**fields: Any) -> VideoMAEForVideoClassification:
+def make_twin(**fields: Any) -> transformers.VideoMAEForVideoClassification:
     """A tiny random model; biases and scales are randomised too, at 0 and 1 a swap would not show."""
     shape = {"image_size": 32, "patch_size": 8, "num_frames": 4, "hidden_size": 24, "num_hidden_layers": 2}
-    config = VideoMAEConfig(**{**shape, "intermediate_size": 48, "num_labels": 5, **fields})
+    config = transformers.VideoMAEConfig(**{**shape, "intermediate_size": 48, "num_labels": 5, **fields})
     torch.manual_seed(1)
-    twin = VideoMAEForVideoClassification(config).eval()
+    twin = transformers.VideoMAEForVideoClassification(config).eval()
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
             is_scale = "norm" in name and name.endswith("weight")
@@ -43,13 +45,13 @@ def make_twin(**fields: Any) -> VideoMAEForVideoClassification:
     return twin
 
 
-def save_folder(twin: VideoMAEForVideoClassification, folder: Path, layout: str) -> Path:
+def save_folder(twin: transformers.VideoMAEForVideoClassification, folder: Path, layout: str) -> Path:
     folder.mkdir()
     state = {key: value.contiguous() for key, value in twin.state_dict().items()}
     if layout == "today":
         twin.save_pretrained(folder)
     elif layout == "memory":  # the names that transformers 5 has in memory
-        safetensors.torch.save_file(state, folder / "model.safetensors")
+        safetensors_torch.save_file(state, folder / "model.safetensors")
     else:
         names = {".query.bias": ".q_bias", ".value.bias": ".v_bias"}
         for theirs, old in names.items():
@@ -70,11 +72,11 @@ def save_shards(state: dict[str, torch.Tensor], folder: Path) -> None:
     shards = {name: files[number % 2] for number, name in enumerate(state)}
     for file in files:
         part = {name: state[name] for name in state if shards[name] == file}
-        safetensors.torch.save_file(part, folder / file)
+        safetensors_torch.save_file(part, folder / file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
 
 
-def check_same_numbers(twin: VideoMAEForVideoClassification, checkpoint: Path) -> None:
+def check_same_numbers(twin: transformers.VideoMAEForVideoClassification, checkpoint: Path) -> None:
     config = twin.config
     shape = (2, config.num_frames, config.image_size, config.image_size, 3)
     video = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

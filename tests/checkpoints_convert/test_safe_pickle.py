@@ -23,11 +23,13 @@ from typing import Any
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-import torch
 
 from checkpoints_convert import ConversionError, open_source
 from checkpoints_convert.inert import Global, StandIn, read_fields
 from checkpoints_convert.safe_pickle import load_pickle
+from tests.reference.files import require_torch
+
+torch = require_torch()
 
 
 class Call:

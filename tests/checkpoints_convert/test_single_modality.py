@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from checkpoints_convert import FAMILIES, ConversionError, convert_checkpoint
 from checkpoints_convert.facts import find_facts
+from tests.reference.files import require_torch
 from vidtldr_jax.inference.model import load_model
+
+torch = require_torch()
 
 Find = Callable[[str], Path]
 SETTINGS = {"heads": 4, "image_size": 32}

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from checkpoints_convert import ConversionError, open_source
 from checkpoints_convert.inert import StandIn, read_fields
 from checkpoints_convert.torch_files import read_torch_file
+from tests.reference.files import require_torch
+
+torch = require_torch()
 
 Find = Callable[[str], Path]
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool)

@@ -1,5 +1,6 @@
 """Where expected numbers come from, and torch for those who compare with it."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -23,12 +24,16 @@ def load_golden(name):
         return dict(file)
 
 
-def require_torch():
-    """Returns torch; without it the test is skipped, or fails where VIDTLDR_REQUIRE_PARITY is 1."""
+def require_module(name):
+    """Returns a module; without it the test is skipped, or fails where VIDTLDR_REQUIRE_PARITY is 1."""
     if os.environ.get("VIDTLDR_REQUIRE_PARITY") != "1":
-        return pytest.importorskip("torch", reason="parity with PyTorch is not checked: torch is not installed")
+        return pytest.importorskip(name, reason=f"parity is not checked: {name} is not installed")
     try:
-        import torch
+        return importlib.import_module(name)
     except ImportError as error:
-        pytest.fail(f"VIDTLDR_REQUIRE_PARITY is 1 and torch does not import: {error}")
-    return torch
+        pytest.fail(f"VIDTLDR_REQUIRE_PARITY is 1 and {name} does not import: {error}")
+
+
+def require_torch():
+    """Returns torch, as `require_module` does."""
+    return require_module("torch")
