@@ -2,7 +2,7 @@
 
     python scripts/moving_objects/train.py --out vidtldr_jax/assets/moving_objects
 
-Expect 98 % of the validation clips; the shipped weights took 46 minutes on two cores that had other work too. Needs
+Expect 98 % of the validation clips; the shipped weights took 46 minutes on two cores that others used too. Needs
 mlxtend, scikit-image and optax besides the package. The same seed gives the same clips and the same start; float32
 sums may differ by machine.
 

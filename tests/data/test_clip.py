@@ -134,8 +134,7 @@ def test_frames_that_can_not_be_decoded_are_left_out_with_a_notice(tmp_path):
 def test_metadata_in_a_strange_encoding_does_not_matter(tmp_path):
     path = write_video(tmp_path / "a.mp4", metadata={"title": "cartwheel"})
     path.write_bytes(path.read_bytes().replace(b"cartwheel", b"cart\xff\xfe\xfdel"))
-    with pytest.raises(UnicodeDecodeError):
-        av.open(str(path))
+    assert b"cart\xff\xfe\xfdel" in path.read_bytes()
     assert read_number(read_frames(path, SMALL).frames[0, 0]) == 4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vidtldr_jax.data.errors import VideoReadError
 
@@ -35,8 +35,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     from av.stream import Disposition
 
     try:
-        # "file:" keeps a name such as "a:b.mp4" from being read as a protocol; metadata may be in any encoding.
-        container = av.open(f"file:{path}", metadata_errors="ignore")
+        # "file:" keeps a name such as "a:b.mp4" from being read as a protocol.
+        container = av.open(f"file:{path}", **_choose_options(av.__version__))
     except (av.FFmpegError, OSError) as error:
         raise VideoReadError(_explain_unopenable(path, error)) from error
     with container:
@@ -57,6 +57,11 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             )
         decodable[0].thread_type = "AUTO"
         yield container, decodable[0]
+
+
+def _choose_options(av_version: str) -> dict[str, Any]:
+    """Lets metadata be in any encoding: PyAV takes that by itself from version 19 on, and must be told before."""
+    return {"metadata_errors": "ignore"} if int(av_version.split(".")[0]) < 19 else {}
 
 
 def _explain_unopenable(path: Path, error: Exception) -> str:
