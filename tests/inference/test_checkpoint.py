@@ -48,6 +48,11 @@ def test_a_saved_checkpoint_comes_back_the_same(tmp_path):
         np.testing.assert_array_equal(stored.params[path], value)
 
 
+def test_others_may_read_a_saved_checkpoint(tmp_path):
+    folder = save(tmp_path / "model")
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder / "model.safetensors")] == [0o755, 0o644]
+
+
 def test_nested_parameters_are_stored_flat(tmp_path):
     variables = jax.jit(VideoViT(CONFIG).init)(jax.random.key(0), jnp.zeros((1, 4, 16, 16, 3)))
     stored = read_checkpoint(save(tmp_path / "model", params=variables["params"]))

@@ -107,6 +107,7 @@ def save_checkpoint(
     try:
         contiguous = {path: np.ascontiguousarray(value) for path, value in flat.items()}
         safetensors.numpy.save_file(contiguous, aside / WEIGHTS_NAME)
+        (aside / WEIGHTS_NAME).chmod(0o644)  # written for its owner alone, like the folder
         text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
         (aside / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
         aside.chmod(0o755)
