@@ -259,7 +259,8 @@ def main() -> None:
     recipe = Recipe(**arguments)
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    params, accuracy = train(recipe, out.with_name(out.name + "-progress.safetensors"))
+    progress_file = out.with_name(out.name + "-progress.safetensors")
+    params, accuracy = train(recipe, progress_file)
     save_checkpoint(
         out,
         params=params,
@@ -284,6 +285,7 @@ def main() -> None:
             "machine": platform.machine(),
         },
     )
+    progress_file.unlink(missing_ok=True)
     print(f"wrote {out}")
 
 

@@ -94,6 +94,13 @@ def test_the_others_of_a_list_are_done(call_json, call, model, clip, tmp_path, k
     assert result.stdout.count(clip) == 2
 
 
+def test_people_and_machines_read_the_same_error(call, call_json, model, tmp_path):
+    path = write_bad("text", tmp_path)
+    (result,) = call_json("classify", path, "--model", model, exit_code=1)["results"]
+    assert result["error"].startswith("a video is needed; ")
+    assert result["error"] in call("classify", path, "--model", model).stderr
+
+
 def test_a_short_video_is_padded_with_a_notice(call, call_json, model, tmp_path):
     path = write_video(tmp_path / "short.mp4", num_frames=2)
     result = call("classify", path, "--model", model)

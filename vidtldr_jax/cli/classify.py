@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from vidtldr_jax.cli.comparison import describe_schedule
-from vidtldr_jax.cli.group import CommandError, describe_os_error, format_error
+from vidtldr_jax.cli.group import CommandError, describe_os_error, format_error, strip_function_name
 from vidtldr_jax.cli.options import (
     cache_option,
     dtype_option,
@@ -130,7 +130,7 @@ def _read_views(path: str, model: VideoModel) -> Views:
     try:
         clip = read_frames(path, preprocessing)
     except VideoReadError as error:
-        return Views(None, (), str(error))
+        return Views(None, (), strip_function_name(str(error)))
     except OSError as error:
         return Views(None, (), describe_os_error(error))
     video = normalize_frames(clip.frames, mean=preprocessing.mean, std=preprocessing.std)

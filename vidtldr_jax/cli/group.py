@@ -81,8 +81,13 @@ def describe_os_error(error: OSError) -> str:
 
 
 def format_error(message: str) -> str:
-    """Returns the line that tells a failure; the name of the function that refused is for callers, not for users."""
-    return f"error: {_FUNCTION_NAME.sub('', ' '.join(message.split()))}"
+    """Returns the line that tells a failure."""
+    return f"error: {strip_function_name(message)}"
+
+
+def strip_function_name(message: str) -> str:
+    """Puts a message on one line; the name of the function that refused is for callers, not for users."""
+    return _FUNCTION_NAME.sub("", " ".join(message.split()))
 
 
 def _describe_usage(error: click.UsageError) -> str:
