@@ -81,7 +81,7 @@ def find_faults(
             for target in made
             if target not in target_shapes
         ]
-    wanted = {target: _name_sources(target, rules) for target in target_shapes if target not in filled}
+    wanted = {target: name_sources(target, rules) for target in target_shapes if target not in filled}
     all_wanted = [name for names in wanted.values() for name in names]
     faults += [f"unknown key {key}{_name_nearest(key, all_wanted)}" for key in unknown]
     for target, names in wanted.items():
@@ -91,8 +91,16 @@ def find_faults(
     return faults
 
 
-def _name_sources(target: str, rules: Sequence[Rule]) -> list[str]:
-    """Names the keys from which a parameter would come."""
+def name_sources(target: str, rules: Sequence[Rule]) -> list[str]:
+    """Names the keys from which a parameter would come, without prefixes.
+
+    Args:
+      target: a parameter's path.
+      rules: the family's.
+
+    Returns:
+      The keys; empty if no rule fills the parameter.
+    """
     names = []
     for rule in rules:
         for pattern in rule.targets:

@@ -6,47 +6,25 @@ report = convert_checkpoint("vit_b16_k400.pth", "checkpoints/umt-b16-k400", sett
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
 
-from checkpoints_convert.check import find_faults, plan_assignments
 from checkpoints_convert.errors import ConversionError
-from checkpoints_convert.facts import Fact, check_known, find_facts, name_settings
-from checkpoints_convert.families import FAMILIES, Family
+from checkpoints_convert.plan import ConversionPlan, plan_conversion
 from checkpoints_convert.rules import Assignment, apply_transform
 from checkpoints_convert.sources import Source, open_source
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.checkpoint import find_param_shapes, save_checkpoint
-from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.inference.checkpoint import LazyArray, make_initial_params, save_checkpoint
 
 # Raised when the same source gives other parameters, another config or other preprocessing.
-CONVERTER_VERSION: Final = 1
-
-_REQUIRED: Final = (
-    "num_frames",
-    "image_size",
-    "patch_size",
-    "tubelet_size",
-    "dim",
-    "depth",
-    "num_heads",
-    "mlp_dim",
-    "gelu",
-    "norm_eps",
-)
-# Facts that say how others are found and are no fields of the architecture.
-_ONLY_FACTS: Final = frozenset({"num_positions"})
-_PREPROCESSING_FIELDS: Final = tuple(
-    field.name for field in dataclasses.fields(Preprocessing) if field.name not in ("num_frames", "image_size")
-)
-# Below this share of known keys a source is not of the family, and faults key by key would say nothing.
-_KNOWN_SHARE: Final = 0.5
+CONVERTER_VERSION: Final = 2
+DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,20 +40,26 @@ class ConversionReport:
       labels: names of the classes, or None.
       assignments: source key -> the parameters that it fills.
       left_out: source keys that no parameter needs, each named in the family's list.
-      origins: fact about the architecture -> where it comes from.
+      ignored: source keys that the caller's patterns left out.
+      fresh: parameters without a source that the caller's patterns let through; they have initial values.
+      origins: fact about the architecture and the preprocessing -> where it comes from.
       num_parameters: numbers in all parameters together.
+      dtype: in which the parameters are stored.
     """
 
     destination: Path
     family: str
     source: str
-    config: VideoViTConfig
+    config: Any
     preprocessing: Preprocessing
     labels: list[str] | None
     assignments: Mapping[str, tuple[str, ...]]
     left_out: tuple[str, ...]
+    ignored: tuple[str, ...]
+    fresh: tuple[str, ...]
     origins: Mapping[str, str]
     num_parameters: int
+    dtype: str
 
 
 def convert_checkpoint(
@@ -84,178 +68,149 @@ def convert_checkpoint(
     *,
     family: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    allow_missing: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> ConversionReport:
     """Converts a checkpoint, or says everything that is wrong with it.
 
+    One tensor at a time is in memory.
+
     Args:
-      source: a .pth, .pt, .bin or .safetensors file, or a Hugging Face folder. Nothing in it is executed.
+      source: a torch, safetensors, msgpack or .npz file, a folder of Hugging Face's or Scenic's, or "hf://owner/name".
+        Nothing in it is executed.
       destination: the checkpoint folder to write; it appears complete or not at all.
       family: a key of `FAMILIES`; None finds it by the keys.
       settings: facts that the weights can't tell (heads, frames, image_size, gelu, norm_eps, labels, and the fields of
         `Preprocessing`); text is read as JSON or as a comma list. They go before what the checkpoint's own config says.
+      dtype: in which parameters are stored: "float32", "bfloat16" or "float16".
+      allow_missing: patterns (* stands for anything) of parameters, or of the keys they come from, that may have no
+        source; they get initial values.
+      ignore: patterns of source keys to leave out.
+      progress: called with the bytes written so far and in all.
 
     Returns:
-      A `ConversionReport`.
+      A `ConversionReport`. What `allow_missing` and `ignore` let through is in config.json, too.
 
     Raises:
       ConversionError: the source can't be read or is refused, facts are missing, or keys and parameters don't match
         one to one; the message names all faults of a kind.
       CheckpointError: the destination is taken by something else.
     """
-    opened = open_source(Path(source))
-    chosen = _choose_family(opened, family)
-    given = name_settings(_read_texts(settings), [*_PREPROCESSING_FIELDS, "labels"])
-    assignments, left_out, unknown = plan_assignments(
-        list(opened.tensors), chosen.rules, prefixes=chosen.prefixes, leave_out=chosen.leave_out
-    )
-    used = {assignment.key: opened.tensors[assignment.key].shape for assignment in assignments}
-    facts = find_facts(chosen, used, config=opened.config, settings=given)
-    values = {name: fact.value for name, fact in facts.items()}
-    fields, origin = chosen.read_preprocessing(values, opened.preprocessor)
-    fields |= {name: value for name, value in given.items() if name in _PREPROCESSING_FIELDS}
-    recipe = {name: Fact(value, origin) for name, value in fields.items()}
-    check_known({**facts, **recipe}, (*_REQUIRED, "mean", "std"), unknown=unknown)
-
-    config = _build_config(values)
-    faults = find_faults(
-        assignments, unknown, source_shapes=used, target_shapes=find_param_shapes(config), rules=chosen.rules
-    )
-    faults += _find_odd_dtypes(opened, assignments)
-    if faults:
-        raise ConversionError.collect(
-            f"convert_checkpoint: every key of a {chosen.title} fills parameters and every parameter is filled once",
-            faults,
-            "get the original file, or give the family and settings that fit it; nothing was written",
-        )
-    preprocessing = _build_preprocessing(config, fields)
-    labels = _find_labels(opened, given, config)
-    params = _read_params(opened, assignments)
+    if dtype not in DTYPES:
+        raise ConversionError(f"convert_checkpoint: dtypes are {', '.join(DTYPES)}; {dtype!r} came; choose one.")
+    opened = open_source(source)
+    plan = plan_conversion(opened, family=family, settings=settings, allow_missing=allow_missing, ignore=ignore)
+    check_plan(plan)
+    if plan.preprocessing is None:
+        raise RuntimeError("convert_checkpoint: a checked plan has preprocessing.")
+    params = _describe_params(opened, plan, np.dtype(jnp.dtype(dtype)))
+    num_bytes = sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in params.values())
     record = {
         "name": opened.name,
         "sha256": dict(opened.digests),
-        "family": chosen.name,
+        "family": plan.family.name,
         "converter_version": CONVERTER_VERSION,
-        "left_out": left_out,
-        "settings": given,
-        "preprocessing_from": origin,
+        "dtype": dtype,
+        "left_out": list(plan.left_out),
+        "ignored": list(plan.ignored),
+        "missing": list(plan.fresh),
+        "settings": dict(plan.settings),
+        "preprocessing_from": plan.preprocessing_from,
     }
     written = save_checkpoint(
         destination,
         params=params,
-        family=chosen.saved_as.get(config.tubelet_size) or chosen.saved_as[None],
-        config=config,
-        preprocessing=preprocessing,
-        labels=labels,
+        family=plan.family.saved_as.get(plan.config.tubelet_size) or plan.family.saved_as[None],
+        config=plan.config,
+        preprocessing=plan.preprocessing,
+        labels=plan.labels,
         source=record,
+        progress=None if progress is None else lambda done: progress(done, num_bytes),
     )
     return ConversionReport(
         destination=written,
-        family=chosen.name,
+        family=plan.family.name,
         source=opened.name,
-        config=config,
-        preprocessing=preprocessing,
-        labels=labels,
-        assignments={assignment.key: assignment.targets for assignment in assignments},
-        left_out=tuple(left_out),
-        origins={name: fact.origin for name, fact in {**facts, **recipe}.items()},
-        num_parameters=sum(array.size for array in params.values()),
+        config=plan.config,
+        preprocessing=plan.preprocessing,
+        labels=plan.labels,
+        assignments={assignment.key: assignment.targets for assignment in plan.assignments},
+        left_out=plan.left_out,
+        ignored=plan.ignored,
+        fresh=plan.fresh,
+        origins={name: fact.origin for name, fact in plan.facts.items()},
+        num_parameters=sum(int(np.prod(array.shape)) for array in params.values()),
+        dtype=dtype,
     )
 
 
-def _choose_family(source: Source, name: str | None) -> Family:
-    if name is not None:
-        if name not in FAMILIES:
-            raise ConversionError(f"convert_checkpoint: families are {', '.join(FAMILIES)}; {name!r} came; choose one.")
-        return FAMILIES[name]
-    shares = {}
-    for family in FAMILIES.values():
-        _, _, unknown = plan_assignments(
-            list(source.tensors), family.rules, prefixes=family.prefixes, leave_out=family.leave_out
+def check_plan(plan: ConversionPlan) -> None:
+    """Refuses a plan with anything wrong in it.
+
+    Args:
+      plan: what `plan_conversion` returned.
+
+    Raises:
+      ConversionError: facts are missing or keys and parameters don't match; all of them are named.
+    """
+    if plan.missing:
+        raise ConversionError.collect(
+            "convert_checkpoint: neither the weights nor a config tell",
+            [*plan.missing, *plan.faults],
+            "give them as settings",
         )
-        shares[family.name] = 1 - len(unknown) / max(len(source.tensors), 1)
-    fitting = sorted((share, name) for name, share in shares.items() if share > _KNOWN_SHARE)
-    if len(fitting) == 1 or (fitting and fitting[-1][0] > fitting[-2][0]):
-        return FAMILIES[fitting[-1][1]]
-    examples = ", ".join(list(source.tensors)[:4])
-    counts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    raise ConversionError(
-        f"convert_checkpoint: the family is told by the keys; of {source.name} the families know: {counts}; its keys "
-        f"are like {examples}; name the family, or convert one of these kinds."
-    )
-
-
-def _read_texts(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Reads values that came as text: numbers, lists with commas, words."""
-    return {name: _read_text(value) if isinstance(value, str) else value for name, value in (settings or {}).items()}
-
-
-def _read_text(text: str) -> Any:
-    for form in (text, f"[{text}]"):
-        try:
-            return json.loads(form)
-        except ValueError:
-            continue
-    return [part.strip() for part in text.split(",")] if "," in text else text
-
-
-def _build_config(values: Mapping[str, Any]) -> VideoViTConfig:
-    fields = {name: value for name, value in values.items() if name not in _ONLY_FACTS}
-    try:
-        config = VideoViTConfig(**fields)
-        # A fixed table was made for this grid; other clips get it interpolated, as the originals do.
-        config = dataclasses.replace(config, position_grid=config.grid)
-    except ValueError as error:
-        raise ConversionError(f"convert_checkpoint: {error}") from error
-    positions = values.get("num_positions", config.num_tokens)
-    if positions != config.num_tokens:
-        raise ConversionError(
-            f"convert_checkpoint: {config.num_frames} frames of {config.image_size} x {config.image_size} are "
-            f"{config.num_tokens} tokens; the position table in the weights has {positions}; give other settings for "
-            "frames or image_size."
+    if plan.faults:
+        raise ConversionError.collect(
+            f"convert_checkpoint: every key of a {plan.family.title} fills parameters and every parameter is filled "
+            "once",
+            plan.faults,
+            "get the original file, or give the family and settings that fit it; nothing was written",
         )
-    return config
 
 
-def _build_preprocessing(config: VideoViTConfig, fields: Mapping[str, Any]) -> Preprocessing:
-    try:
-        return Preprocessing(num_frames=config.num_frames, image_size=config.image_size, **fields)
-    except ValueError as error:
-        raise ConversionError(f"convert_checkpoint: {error}") from error
-
-
-def _find_labels(source: Source, given: Mapping[str, Any], config: VideoViTConfig) -> list[str] | None:
-    labels = given.get("labels")
-    if labels is None:
-        by_number = (source.config or {}).get("id2label")
-        if not isinstance(by_number, Mapping) or config.num_classes is None:
-            return None
-        labels = [by_number.get(str(number)) for number in range(config.num_classes)]
-        if labels == [f"LABEL_{number}" for number in range(config.num_classes)]:
-            return None  # what transformers writes where nobody gave names
-    if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
-        raise ConversionError(
-            f"convert_checkpoint: labels are a text for each class; {str(labels)[:100]} came; mend them."
-        )
-    if len(labels) != config.num_classes:
-        raise ConversionError(
-            f"convert_checkpoint: one label for each of {config.num_classes} classes; {len(labels)} came; mend them."
-        )
-    return list(labels)
-
-
-def _find_odd_dtypes(source: Source, assignments: list[Assignment]) -> list[str]:
-    dtypes = {assignment.key: source.tensors[assignment.key].dtype for assignment in assignments}
-    return [
-        f"{key} has dtype {dtype}, and parameters are floating-point numbers"
-        for key, dtype in dtypes.items()
-        if not jnp.issubdtype(dtype, jnp.floating)
-    ]
-
-
-def _read_params(source: Source, assignments: list[Assignment]) -> dict[str, np.ndarray]:
-    params: dict[str, np.ndarray] = {}
-    for assignment in assignments:
-        values = np.asarray(source.tensors[assignment.key].read())
-        made = apply_transform(assignment, values)
-        params |= {target: np.ascontiguousarray(array, dtype=np.float32) for target, array in made.items()}
+def _describe_params(source: Source, plan: ConversionPlan, dtype: np.dtype) -> dict[str, LazyArray]:
+    """Describes the parameters in the source's order; each is read when it is written."""
+    params: dict[str, LazyArray] = {}
+    read_last = _LastRead(source)
+    for assignment in plan.assignments:
+        empty = np.broadcast_to(np.zeros((), np.int8), source.tensors[assignment.key].shape)
+        for target, made in apply_transform(assignment, empty).items():
+            read = functools.partial(_read_param, read_last, assignment, target, dtype)
+            params[target] = LazyArray(made.shape, dtype, read)
+    fresh = make_initial_params(plan.config, plan.fresh) if plan.fresh else {}
+    for path, values in fresh.items():
+        params[path] = LazyArray(values.shape, dtype, functools.partial(_cast, values, dtype, path))
     return params
+
+
+class _LastRead:
+    """Reads tensors and keeps the last one, since one key may fill several parameters."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._key: str | None = None
+        self._values = np.zeros(0)
+
+    def __call__(self, key: str) -> np.ndarray:
+        if key != self._key:
+            self._key, self._values = None, np.zeros(0)  # lets the old one go before the next comes
+            self._values = np.asarray(self._source.tensors[key].read())
+            self._key = key
+        return self._values
+
+
+def _read_param(read: _LastRead, assignment: Assignment, target: str, dtype: np.dtype) -> np.ndarray:
+    return _cast(apply_transform(assignment, read(assignment.key))[target], dtype, assignment.key)
+
+
+def _cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(values, dtype=dtype)
+    if dtype == np.float16 and np.isinf(cast).any() and np.isfinite(values.astype(np.float64)).all():
+        raise ConversionError(
+            f"convert_checkpoint: float16 holds numbers up to 65504; {name} has {np.abs(values).max():g}; "
+            "store it in bfloat16 or float32; nothing was written."
+        )
+    return cast.reshape(values.shape)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from checkpoints_convert.errors import ConversionError
 from checkpoints_convert.families import Family
+from checkpoints_convert.inert import read_fields
 from checkpoints_convert.rules import find_layer, strip_prefix
-from vidtldr_jax.models.presets import PRESETS
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -30,7 +30,6 @@ _COUNTS: Final = (
     *("num_heads", "num_frames", "image_size", "patch_size", "tubelet_size", "num_channels", "num_positions"),
     *("dim", "depth", "mlp_dim", "num_classes"),
 )
-_LAYER_SHAPE: Final = ("dim", "depth", "mlp_dim", "patch_size")
 
 
 class Fact(NamedTuple):
@@ -45,12 +44,15 @@ class Fact(NamedTuple):
     origin: str
 
 
-def name_settings(settings: Mapping[str, Any] | None, others: Sequence[str]) -> dict[str, Any]:
+def name_settings(
+    settings: Mapping[str, Any] | None, others: Sequence[str], *, family: Family | None = None
+) -> dict[str, Any]:
     """Checks the names of settings and spells them out.
 
     Args:
       settings: as the caller gave them; heads, frames and size stand for num_heads, num_frames and image_size.
       others: names that are allowed beside the facts of an architecture.
+      family: the kind of checkpoint, which may have facts of its own.
 
     Returns:
       Full name -> value.
@@ -59,7 +61,7 @@ def name_settings(settings: Mapping[str, Any] | None, others: Sequence[str]) -> 
       ConversionError: names that aren't known; all of them, each with the nearest.
     """
     named = {_ALIASES.get(name, name): value for name, value in (settings or {}).items()}
-    known = [*_SETTABLE, *others]
+    known = [*_SETTABLE, *(family.settable if family else ()), *others]
     faults = []
     for name in named:
         if name not in known:
@@ -92,14 +94,15 @@ def find_facts(
     Raises:
       ConversionError: the config has values that are not built.
     """
-    facts = {name: Fact(value, "settings") for name, value in settings.items() if name in _SETTABLE}
+    settable = (*_SETTABLE, *family.settable)
+    facts = {name: Fact(value, "settings") for name, value in settings.items() if name in settable}
     for origin, found in (
         ("the checkpoint's config", _read_config(family, config or {})),
         ("the weights", _measure(family, shapes)),
         ("the family", family.constants),
     ):
         facts |= {name: Fact(value, origin) for name, value in found.items() if name not in facts}
-    _check_counts(facts, most_layers=len(shapes))
+    _check_counts(facts, {*_COUNTS, *family.lengths, *family.counts}, most_layers=len(shapes))
     for name, value in _fit_positions(facts).items():
         facts.setdefault(name, Fact(value, "the position table"))
     for name, value in _find_published(family, facts).items():
@@ -107,30 +110,24 @@ def find_facts(
     return facts
 
 
-def check_known(facts: Mapping[str, Fact], names: Sequence[str], *, unknown: Sequence[str] = ()) -> None:
-    """Refuses to go on while facts are missing.
+def list_missing(facts: Mapping[str, Fact], names: Sequence[str]) -> list[str]:
+    """Lists the facts that nobody told, each with a way to give it.
 
     Args:
       facts: what `find_facts` found.
       names: what is needed.
-      unknown: keys that no rule knows; they may be why, so the message names them too.
 
-    Raises:
-      ConversionError: some are missing; each is named with a way to give it.
+    Returns:
+      One line for each.
     """
-    missing = [f"{name} (give {_HOW_TO_GIVE.get(name, f'{name}=...')})" for name in names if name not in facts]
-    if missing:
-        missing += [f"unknown key {key}" for key in unknown]
-        raise ConversionError.collect(
-            "convert_checkpoint: neither the weights nor a config tell", missing, "give them as settings"
-        )
+    return [f"{name} (give {_HOW_TO_GIVE.get(name, f'{name}=...')})" for name in names if name not in facts]
 
 
-def _check_counts(facts: Mapping[str, Fact], *, most_layers: int) -> None:
+def _check_counts(facts: Mapping[str, Fact], names: Collection[str], *, most_layers: int) -> None:
     faults = [
         f"{name} from {fact.origin} is a {type(fact.value).__name__}, or not above 0"
         for name, fact in facts.items()
-        if name in _COUNTS and (not isinstance(fact.value, int) or isinstance(fact.value, bool) or fact.value < 1)
+        if name in names and (not isinstance(fact.value, int) or isinstance(fact.value, bool) or fact.value < 1)
     ]
     depth = facts.get("depth")
     if not faults and depth is not None and depth.value > most_layers:
@@ -142,8 +139,11 @@ def _check_counts(facts: Mapping[str, Fact], *, most_layers: int) -> None:
 def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     faults = []
-    for name, theirs in family.config_names.items():
-        value = config.get(theirs)
+    for name, alternatives in family.config_names.items():
+        paths = (alternatives,) if isinstance(alternatives, str) else alternatives
+        theirs, value = next(
+            ((path, value) for path in paths if (value := _look_up(config, path)) is not None), ("", None)
+        )
         if value is None:
             continue
         if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
@@ -162,6 +162,14 @@ def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _look_up(config: Any, path: str) -> Any:
+    """Follows a dotted name into nested configs, which may be objects of classes that are not installed."""
+    for part in path.split("."):
+        fields = read_fields(config)
+        config = None if fields is None else fields.get(part)
+    return config
+
+
 def _measure(family: Family, shapes: Shapes) -> dict[str, Any]:
     bare = {strip_prefix(key, family.prefixes): shape for key, shape in shapes.items()}
     found: dict[str, Any] = {}
@@ -171,14 +179,22 @@ def _measure(family: Family, shapes: Shapes) -> dict[str, Any]:
         )
         if lengths:
             found[name] = lengths.most_common(1)[0][0]
-    blocks = {rule.source for rule in family.rules if "{i}" in rule.source}
-    layers = [layer for pattern in blocks for layer, _ in _match(bare, pattern)]
-    if layers:
-        found["depth"] = max(layers) + 1
+    blocks = tuple({rule.source for rule in family.rules if "{i}" in rule.source})
+    for name, patterns in {"depth": blocks, **family.counts}.items():
+        layers = [layer for pattern in patterns for layer, _ in _match(bare, pattern)]
+        if layers:
+            found[name] = max(layers) + 1
+    for name, patterns in family.first_layers.items():
+        layers = [layer for pattern in patterns for layer, _ in _match(bare, pattern)]
+        if layers:
+            found[name] = min(layers)
     for name, patterns in family.presence.items():
         found[name] = any(True for pattern in patterns for _ in _match(bare, pattern))
     for name, options in family.choices.items():
-        found[name] = next(value for pattern, value in options if any(True for _ in _match(bare, pattern)))
+        fitting = (value for pattern, value in options if any(True for _ in _match(bare, pattern)))
+        value = next(fitting, None)
+        if value is not None:
+            found[name] = value
     return found
 
 
@@ -194,7 +210,8 @@ def _fit_positions(facts: Mapping[str, Fact]) -> dict[str, int]:
     known = {name: fact.value for name, fact in facts.items()}
     if not {"num_positions", "tubelet_size", "patch_size"} <= known.keys():
         return {}
-    positions, tubelet, patch = known["num_positions"], known["tubelet_size"], known["patch_size"]
+    tubelet, patch = known["tubelet_size"], known["patch_size"]
+    positions = known["num_positions"] - known.get("num_extra_positions", 0)
     if "image_size" in known and "num_frames" not in known:
         per_frame = (known["image_size"] // patch) ** 2
         return {"num_frames": positions // per_frame * tubelet} if per_frame and positions % per_frame == 0 else {}
@@ -207,16 +224,17 @@ def _fit_positions(facts: Mapping[str, Fact]) -> dict[str, int]:
 
 def _find_published(family: Family, facts: Mapping[str, Fact]) -> dict[str, Any]:
     known = {name: fact.value for name, fact in facts.items()}
-    layers = tuple(known.get(name) for name in _LAYER_SHAPE)
-    same = [preset for preset in PRESETS.values() if tuple(getattr(preset, name) for name in _LAYER_SHAPE) == layers]
     found: dict[str, Any] = {}
-    if not same:
-        return found
-    heads = {preset.num_heads for preset in same}
-    if len(heads) == 1:
-        found["num_heads"] = heads.pop()
-    for frames, size, tubelet in family.known_inputs:
-        tokens = frames // tubelet * (size // known["patch_size"]) ** 2
+    conflicting = set()
+    is_published = False
+    for shape, follows in family.published:
+        if any(known.get(name) != value for name, value in shape.items()):
+            continue
+        is_published = True
+        conflicting |= {name for name, value in follows.items() if found.setdefault(name, value) != value}
+    found = {name: value for name, value in found.items() if name not in conflicting}
+    for frames, size, tubelet in family.known_inputs if is_published else ():
+        tokens = frames // tubelet * (size // known["patch_size"]) ** 2 + known.get("num_extra_positions", 0)
         if tubelet == known.get("tubelet_size") and known.get("num_positions") in (None, tokens):
             return {**found, "num_frames": frames, "image_size": size}
     return found

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 Transform = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+Inverse = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 def _split_rows(values: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -23,11 +24,35 @@ TRANSFORMS: Final[dict[str, Transform]] = {
     "copy": lambda values: (values,),
     "transpose": lambda values: (values.T,),  # [out, in] -> [in, out]
     "conv3d": lambda values: (values.transpose(2, 3, 4, 1, 0),),  # [D, C, t, p, p] -> [t, p, p, C, D]
+    "conv2d": lambda values: (values.transpose(2, 3, 1, 0)[None],),  # [D, C, p, p] -> [1, p, p, C, D]
     "drop_batch": lambda values: (values[0],),  # [1, N, D] -> [N, D]
     "split_qkv": _split_rows,
     "split_qkv_bias": lambda values: tuple(values.reshape(3, -1)),
+    "join_heads_in": lambda values: (values.reshape(len(values), -1),),  # [D, H, K] -> [D, H K]
+    "join_heads_out": lambda values: (values.reshape(-1, values.shape[-1]),),  # [H, K, D] -> [H K, D]
+    "join_heads_bias": lambda values: (values.reshape(-1),),  # [H, K] -> [H K]
 }
-_RANKS: Final = {"transpose": 2, "conv3d": 5, "drop_batch": 3, "split_qkv": 2, "split_qkv_bias": 1}
+# The way back, where the parameters alone tell it; heads that were joined can't be told apart any more.
+INVERSES: Final[dict[str, Inverse]] = {
+    "copy": lambda parts: parts[0],
+    "transpose": lambda parts: parts[0].T,
+    "conv3d": lambda parts: parts[0].transpose(4, 3, 0, 1, 2),
+    "conv2d": lambda parts: parts[0][0].transpose(3, 2, 0, 1),
+    "drop_batch": lambda parts: parts[0][None],
+    "split_qkv": lambda parts: np.concatenate([part.T for part in parts]),
+    "split_qkv_bias": lambda parts: np.concatenate(list(parts)),
+}
+_RANKS: Final = {
+    "transpose": 2,
+    "conv3d": 5,
+    "conv2d": 4,
+    "drop_batch": 3,
+    "split_qkv": 2,
+    "split_qkv_bias": 1,
+    "join_heads_in": 3,
+    "join_heads_out": 3,
+    "join_heads_bias": 2,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +97,18 @@ def strip_prefix(key: str, prefixes: Sequence[str]) -> str:
 
 def is_left_out(key: str, patterns: Sequence[str]) -> bool:
     """Tells whether a key is named in a list of what to leave out; * stands for anything."""
-    return any(_compile(pattern).fullmatch(key) for pattern in patterns)
+    return any(matches(key, pattern) for pattern in patterns)
 
 
 def find_layer(key: str, pattern: str) -> int | None:
     """Returns the layer's number of a key that a pattern with {i} fits, 0 for one without {i}, None where none fits."""
     match = _compile(pattern).fullmatch(key)
     return None if match is None else int(match.groupdict().get("i") or 0)
+
+
+def matches(key: str, pattern: str) -> bool:
+    """Tells whether a pattern fits a whole key; {i} is a layer's number, * anything."""
+    return _compile(pattern).fullmatch(key) is not None
 
 
 def assign_key(key: str, rules: Sequence[Rule], prefixes: Sequence[str] = ()) -> Assignment | None:
@@ -116,9 +146,10 @@ def apply_transform(assignment: Assignment, values: np.ndarray) -> Mapping[str, 
     """
     rank = _RANKS.get(assignment.transform, values.ndim)
     is_uneven = assignment.transform.startswith("split_qkv") and values.shape[:1] and values.shape[0] % 3
-    if values.ndim != rank or is_uneven:
+    is_batch = assignment.transform == "drop_batch" and values.shape[:1] != (1,)
+    if values.ndim != rank or is_uneven or is_batch:
         raise ValueError(
-            f"apply_transform: {assignment.transform} takes {rank} axes (query, key and value in thirds); "
-            f"{assignment.key} has shape {values.shape}; check the key."
+            f"apply_transform: {assignment.transform} takes {rank} axes (query, key and value in thirds, a batch of "
+            f"1); {assignment.key} has shape {values.shape}; check the key."
         )
     return dict(zip(assignment.targets, TRANSFORMS[assignment.transform](values), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +60,7 @@ class Source:
     preprocessor: Mapping[str, Any] | None = None
 
 
-def open_source(source: Path) -> Source:
+def open_source(source: str | os.PathLike[str]) -> Source:
     """Opens a checkpoint; nothing in it is executed.
 
     Args:
@@ -71,8 +72,9 @@ def open_source(source: Path) -> Source:
     Raises:
       ConversionError: there is no such place, or what is there is damaged, refused or no checkpoint.
     """
+    place = Path(source)
     try:
-        return _open_folder(source) if source.is_dir() else _open_file(source)
+        return _open_folder(place) if place.is_dir() else _open_file(place)
     except OSError as error:
         raise ConversionError(
             f"open_source: {source} can't be read ({error}); check the path and its rights."

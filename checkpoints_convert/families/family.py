@@ -4,12 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from checkpoints_convert.rules import Rule
+from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.presets import PRESETS
 
 # Settings and the checkpoint's preprocessor -> fields of a Preprocessing and where they come from.
 PreprocessingReader = Callable[[Mapping[str, Any], Mapping[str, Any] | None], tuple[dict[str, Any], str]]
+# Facts -> the frozen description of an architecture.
+ConfigBuilder = Callable[[Mapping[str, Any]], Any]
+
+VIDEO_FACTS: Final = (
+    "num_frames",
+    "image_size",
+    "patch_size",
+    "tubelet_size",
+    "dim",
+    "depth",
+    "num_heads",
+    "mlp_dim",
+    "gelu",
+    "norm_eps",
+)
+_LAYER_SHAPE: Final = ("dim", "depth", "mlp_dim", "patch_size")
+
+
+def build_video_vit(facts: Mapping[str, Any]) -> VideoViTConfig:
+    """Builds the description of a joint space-time ViT.
+
+    Args:
+      facts: its fields; `num_positions` is the length of a learned position table, others are ignored.
+
+    Returns:
+      The description.
+
+    Raises:
+      ValueError: fields don't fit each other or the position table.
+    """
+    fields = {field.name for field in dataclasses.fields(VideoViTConfig)}
+    config = VideoViTConfig(**{name: value for name, value in facts.items() if name in fields})
+    positions = facts.get("num_positions", config.num_tokens)
+    if positions != config.num_tokens:
+        raise ValueError(
+            f"build_video_vit: {config.num_frames} frames of {config.image_size} x {config.image_size} are "
+            f"{config.num_tokens} tokens; the position table in the weights has {positions}; give other settings for "
+            "frames or image_size."
+        )
+    # A fixed table was made for this grid; other clips get it interpolated, as the originals do.
+    return dataclasses.replace(config, position_grid=config.grid)
+
+
+def name_published_heads() -> tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]:
+    """Lists the shapes of the presets, each with its number of heads."""
+    return tuple(
+        ({name: getattr(preset, name) for name in _LAYER_SHAPE}, {"num_heads": preset.num_heads})
+        for preset in PRESETS.values()
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,11 +77,24 @@ class Family:
       lengths: fact -> places where the weights show it, (key pattern, axis); most places win.
       presence: fact -> patterns, it is True if a key fits one.
       choices: fact -> (pattern, value) in order; the first pattern that fits a key gives the value, "*" any.
-      config_names: fact -> its name in the checkpoint's own config.
+      read_preprocessing: what belongs to the weights, given the facts and the checkpoint's preprocessor.
+      config_names: fact -> its name in the checkpoint's own config; dots go into nested ones, of several names the
+        first that is there counts.
       config_values: fact -> value in the checkpoint's own config -> ours; a value outside is a fault.
       constants: facts that are the same for the whole family.
       known_inputs: (num_frames, image_size, tubelet_size) of published files, the usual one of a tubelet size first.
-      read_preprocessing: what belongs to the weights, given the facts and the checkpoint's preprocessor.
+      counts: fact -> key patterns with {i}; the highest layer's number plus 1.
+      first_layers: fact -> key patterns with {i}; the lowest layer's number.
+      published: what is known of published models: facts that fit -> facts that follow.
+      settable: facts that a caller may give beside those of every video encoder.
+      required: facts without which there is no architecture.
+      build_config: facts -> the description of the architecture.
+      signature: patterns of which each must fit a key, or the family is not chosen by itself.
+      is_exportable: whether there is a PyTorch original to go back to.
+      export_prefix: what stands before the keys of the original class.
+      export_bare: patterns of keys that have no prefix there.
+      is_prefixed_with_classes_only: whether the class without a classifier has no prefix at all.
+      buffers: keys of the original class that hold no parameter, and what makes them from the description.
     """
 
     name: str
@@ -42,11 +106,23 @@ class Family:
     lengths: Mapping[str, tuple[tuple[str, int], ...]]
     presence: Mapping[str, tuple[str, ...]]
     choices: Mapping[str, tuple[tuple[str, str], ...]]
-    config_names: Mapping[str, str]
+    read_preprocessing: PreprocessingReader
+    config_names: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     config_values: Mapping[str, Mapping[Any, Any]] = dataclasses.field(default_factory=dict)
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     known_inputs: tuple[tuple[int, int, int], ...] = ()
-    read_preprocessing: PreprocessingReader
+    counts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    first_layers: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    published: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...] = name_published_heads()
+    settable: tuple[str, ...] = ()
+    required: tuple[str, ...] = VIDEO_FACTS
+    build_config: ConfigBuilder = build_video_vit
+    signature: tuple[str, ...] = ()
+    is_exportable: bool = True
+    export_prefix: str = ""
+    export_bare: tuple[str, ...] = ()
+    is_prefixed_with_classes_only: bool = False
+    buffers: Mapping[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
 
 
 def name_block_rules(source: str, names: Mapping[str, str]) -> tuple[Rule, ...]:

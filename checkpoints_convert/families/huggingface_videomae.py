@@ -12,8 +12,6 @@ _OURS = "encoder/block_{i}"
 _RULES = (
     Rule("embeddings.patch_embeddings.projection.weight", ("patch_embed/kernel",), "conv3d"),
     Rule("embeddings.patch_embeddings.projection.bias", ("patch_embed/bias",)),
-    Rule(f"{_THEIRS}.attention.attention.q_bias", (f"{_OURS}/attn/query/bias",)),
-    Rule(f"{_THEIRS}.attention.attention.v_bias", (f"{_OURS}/attn/value/bias",)),
     *name_block_rules(
         _THEIRS,
         {
@@ -25,6 +23,9 @@ _RULES = (
             "output.dense": "mlp/fc2",
         },
     ),
+    # Names of files; after those of the class, which the way back takes.
+    Rule(f"{_THEIRS}.attention.attention.q_bias", (f"{_OURS}/attn/query/bias",)),
+    Rule(f"{_THEIRS}.attention.attention.v_bias", (f"{_OURS}/attn/value/bias",)),
     *name_norm_rules(
         {
             f"{_THEIRS}.layernorm_before": f"{_OURS}/norm1",
@@ -97,4 +98,7 @@ HUGGINGFACE_VIDEOMAE = Family(
     # Their fc_norm leaves epsilon at torch's default, whatever layer_norm_eps says.
     constants={"positions": "sincos", "pool_norm_eps": 1e-5},
     read_preprocessing=read_processor,
+    export_prefix="videomae.",
+    export_bare=("fc_norm.*", "classifier.*"),
+    is_prefixed_with_classes_only=True,
 )

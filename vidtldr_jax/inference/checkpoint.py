@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,18 +21,32 @@ import safetensors.numpy
 from flax import traverse_util
 
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.models.config import VideoViTConfig
-from vidtldr_jax.models.video_vit import VideoViT
+from vidtldr_jax.inference.weights import write_safetensors
+from vidtldr_jax.models.architectures import Config, describe_config, init_variables, restore_config
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 FORMAT_VERSION = 1
-FAMILIES = ("umt", "videomae", "video_vit")
+FAMILIES = ("umt", "videomae", "video_vit", "vivit", "clip", "umt_retrieval", "umt_qa")
 _KNOWN_FIELDS = ("format", "family", "architecture", "preprocessing", "labels", "source")
 
 
 class CheckpointError(ValueError):
     """A checkpoint folder can't be read or written; the message is one line and says what to do."""
+
+
+class LazyArray(NamedTuple):
+    """A parameter that is read when it is written, so that one at a time is in memory.
+
+    Attributes:
+      shape: of the array.
+      dtype: of the array.
+      read: returns it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
 
 
 class Checkpoint(NamedTuple):
@@ -49,7 +63,7 @@ class Checkpoint(NamedTuple):
 
     params: dict[str, np.ndarray]
     family: str
-    config: VideoViTConfig
+    config: Config
     preprocessing: Preprocessing
     labels: list[str] | None
     source: dict[str, Any]
@@ -59,22 +73,24 @@ def save_checkpoint(
     folder: str | os.PathLike[str],
     *,
     params: Mapping[str, Any],
-    config: VideoViTConfig,
+    config: Config,
     preprocessing: Preprocessing,
     family: str = "video_vit",
     labels: Sequence[str] | None = None,
     source: Mapping[str, Any] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Writes a checkpoint folder in one step: beside its place first, then renamed.
 
     Args:
       folder: where to; an existing checkpoint folder is replaced, anything else that exists is not.
-      params: parameters, flat ("head/kernel") or nested.
+      params: parameters, flat ("head/kernel") or nested: arrays, or each a `LazyArray`.
       config: the architecture.
       preprocessing: how frames are sampled, resized and normalised.
       family: one of `FAMILIES`.
       labels: names of the classes, in the order of the logits.
       source: plain data about the origin: file name, SHA-256, converter version.
+      progress: called with the number of bytes after each parameter that was written.
 
     Returns:
       The folder.
@@ -84,7 +100,7 @@ def save_checkpoint(
         family is unknown, or the place is taken by something that is no checkpoint folder.
     """
     destination = Path(folder).absolute()
-    flat = {path: np.asarray(value) for path, value in flatten_params(params).items()}
+    flat = {path: _make_lazy(value) for path, value in flatten_params(params).items()}
     check_params(flat, config, where="save_checkpoint")
     _check_labels(labels, config, where="save_checkpoint")
     if family not in FAMILIES:
@@ -97,7 +113,7 @@ def save_checkpoint(
     description = {
         "format": FORMAT_VERSION,
         "family": family,
-        "architecture": config.to_dict(),
+        "architecture": describe_config(config),
         "preprocessing": preprocessing.to_dict(),
         "labels": None if labels is None else list(labels),
         "source": dict(source or {}),
@@ -105,8 +121,7 @@ def save_checkpoint(
     destination.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
     try:
-        contiguous = {path: np.ascontiguousarray(value) for path, value in flat.items()}
-        safetensors.numpy.save_file(contiguous, aside / WEIGHTS_NAME)
+        write_safetensors(aside / WEIGHTS_NAME, flat, progress=progress)
         (aside / WEIGHTS_NAME).chmod(0o644)  # written for its owner alone, like the folder
         text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
         (aside / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
@@ -132,7 +147,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     place = Path(folder)
     description = _read_description(place)
     try:
-        config = VideoViTConfig.from_dict(description["architecture"])
+        config = restore_config(description["architecture"])
         preprocessing = Preprocessing.from_dict(description["preprocessing"])
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"read_checkpoint: {place / CONFIG_NAME} does not fit this version: {error}") from error
@@ -149,15 +164,39 @@ def flatten_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.flatten_dict(nested, sep="/")
 
 
-def find_param_shapes(config: VideoViTConfig) -> dict[str, tuple[int, ...]]:
+def _make_lazy(value: Any) -> LazyArray:
+    if isinstance(value, LazyArray):
+        return value
+    array = np.asarray(value)
+    return LazyArray(array.shape, array.dtype, lambda: array)
+
+
+def find_param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Returns the shape of every parameter of an architecture without making one."""
-    side = (1, config.num_frames, config.image_size, config.image_size, config.num_channels)
-    video = jax.ShapeDtypeStruct(side, np.float32)
-    variables = jax.eval_shape(VideoViT(config).init, jax.random.key(0), video)
+    variables = jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
     return {path: leaf.shape for path, leaf in flatten_params(variables["params"]).items()}
 
 
-def check_params(params: Mapping[str, Any], config: VideoViTConfig, *, where: str) -> None:
+def make_initial_params(config: Config, paths: Sequence[str], *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Makes initial values for some parameters; the others are not computed.
+
+    Args:
+      config: the architecture.
+      paths: which parameters.
+      seed: of the random numbers.
+
+    Returns:
+      Parameter path -> float32 array.
+    """
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        params = flatten_params(init_variables(config, key)["params"])
+        return {path: params[path] for path in paths}
+
+    return {path: np.asarray(value) for path, value in jax.jit(init)(jax.random.key(seed)).items()}
+
+
+def check_params(params: Mapping[str, Any], config: Config, *, where: str) -> None:
     """Checks parameters against an architecture, both ways.
 
     Args:
@@ -183,7 +222,7 @@ def check_params(params: Mapping[str, Any], config: VideoViTConfig, *, where: st
         )
 
 
-def _check_labels(labels: Sequence[str] | None, config: VideoViTConfig, *, where: str) -> None:
+def _check_labels(labels: Sequence[str] | None, config: Config, *, where: str) -> None:
     if labels is not None and len(labels) != config.num_classes:
         raise CheckpointError(
             f"{where}: one label for each of {config.num_classes} classes; {len(labels)} came; mend the labels."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "positions": ("sincos", "learned"),
@@ -70,6 +70,8 @@ class VideoViTConfig:
     num_classes: int | None = None
     embed_dim: int | None = None
 
+    architecture: ClassVar[str] = "video_vit"
+
     def __post_init__(self) -> None:
         if self.position_grid is not None:
             object.__setattr__(self, "position_grid", tuple(self.position_grid))
@@ -114,6 +116,11 @@ class VideoViTConfig:
         """Patches of a clip."""
         t, y, x = self.grid
         return t * y * x
+
+    @property
+    def num_protected(self) -> int:
+        """Leading tokens that take no part in merging; there is no CLS token."""
+        return 0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""

@@ -122,3 +122,9 @@ class VideoViT(nn.Module):
         is_separate_image = grid[0] == 1 and config.image_positions == "separate"
         made_for = grid if is_separate_image or config.position_grid is None else config.position_grid
         return jnp.asarray(interpolate_positions(sincos_positions(made_for, config.dim), made_for, grid))
+
+
+def init_variables(config: VideoViTConfig, key: Any) -> Any:
+    """Makes the variables of a `VideoViT`; use it under `jax.eval_shape` where only shapes are wanted."""
+    video = jnp.zeros((1, config.num_frames, config.image_size, config.image_size, config.num_channels), jnp.float32)
+    return VideoViT(config).init(key, video)

@@ -1,0 +1,248 @@
+"""Decides what a conversion would do, without reading a weight: family, architecture, which key goes where.
+
+Everything that is wrong is collected, so that `info` can show it and `convert_checkpoint` can refuse with all of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import jax.numpy as jnp
+
+from checkpoints_convert.check import find_faults, name_sources, plan_assignments
+from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.facts import Fact, find_facts, list_missing, name_settings
+from checkpoints_convert.families import FAMILIES, Family
+from checkpoints_convert.rules import Assignment, is_left_out, matches, strip_prefix
+from checkpoints_convert.settings import PREPROCESSING_FIELDS, read_texts
+from checkpoints_convert.sources import Source
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference.checkpoint import find_param_shapes
+
+# Below this share of known keys a source is not of the family, and faults key by key would say nothing.
+_KNOWN_SHARE: Final = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConversionPlan:
+    """What a conversion would do.
+
+    Attributes:
+      family: which rules are used.
+      settings: what the caller said, by full name.
+      facts: what is known about the architecture and the preprocessing, and from where.
+      preprocessing_from: where the preprocessing comes from.
+      config: the architecture, or None while facts are missing.
+      preprocessing: how clips are made for it, or None while facts are missing.
+      labels: names of the classes, or None.
+      assignments: which key fills which parameters.
+      left_out: keys that no parameter needs, each named in the family's list.
+      ignored: keys that the caller's patterns leave out.
+      fresh: parameters that no key fills and that the caller's patterns let through; they get initial values.
+      missing: facts that nobody tells, each with a way to give it.
+      faults: everything else that is wrong, one line each.
+    """
+
+    family: Family
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Fact]
+    preprocessing_from: str
+    config: Any
+    preprocessing: Preprocessing | None
+    labels: list[str] | None
+    assignments: tuple[Assignment, ...]
+    left_out: tuple[str, ...]
+    ignored: tuple[str, ...]
+    fresh: tuple[str, ...]
+    missing: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def plan_conversion(
+    source: Source,
+    *,
+    family: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    allow_missing: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> ConversionPlan:
+    """Plans a conversion.
+
+    Args:
+      source: the opened checkpoint.
+      family: a key of `FAMILIES`; None finds it by the keys.
+      settings: facts that the weights can't tell; text is read as JSON or as a comma list.
+      allow_missing: patterns of parameters, or of the keys they come from, that may have no source.
+      ignore: patterns of keys to leave out.
+
+    Returns:
+      A `ConversionPlan`; nothing is wrong where `missing` and `faults` are empty.
+
+    Raises:
+      ConversionError: the family can't be told, settings have unknown names, the checkpoint's config asks for what is
+        not built, a pattern fits nothing, or labels don't fit.
+    """
+    chosen = choose_family(source, family)
+    given = name_settings(read_texts(settings), [*PREPROCESSING_FIELDS, "labels"], family=chosen)
+    ignored = tuple(key for key in source.tensors if is_left_out(key, ignore))
+    assignments, left_out, unknown = plan_assignments(
+        [key for key in source.tensors if key not in set(ignored)],
+        chosen.rules,
+        prefixes=chosen.prefixes,
+        leave_out=chosen.leave_out,
+    )
+    used = {assignment.key: source.tensors[assignment.key].shape for assignment in assignments}
+    facts = find_facts(chosen, used, config=source.config, settings=given)
+    values = {name: fact.value for name, fact in facts.items()}
+    fields, origin = chosen.read_preprocessing(values, source.preprocessor)
+    fields |= {name: value for name, value in given.items() if name in PREPROCESSING_FIELDS}
+    facts |= {name: Fact(value, "settings" if name in given else origin) for name, value in fields.items()}
+    missing = list_missing(facts, (*chosen.required, "mean", "std"))
+
+    plan = ConversionPlan(
+        family=chosen,
+        settings=given,
+        facts=facts,
+        preprocessing_from=origin,
+        config=None,
+        preprocessing=None,
+        labels=None,
+        assignments=tuple(assignments),
+        left_out=tuple(left_out),
+        ignored=ignored,
+        fresh=(),
+        missing=tuple(missing),
+        faults=tuple(f"unknown key {key}" for key in unknown),
+    )
+    if missing:
+        return plan
+    try:
+        config = chosen.build_config(values)
+        preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size, **fields)
+    except ValueError as error:
+        raise ConversionError(f"plan_conversion: {error}") from error
+    targets = find_param_shapes(config)
+    fresh = _find_fresh(chosen, targets, assignments, allow_missing)
+    _check_patterns(source, ignore=ignore, allow_missing=allow_missing, targets=targets, family=chosen)
+    faults = find_faults(
+        assignments,
+        unknown,
+        source_shapes=used,
+        target_shapes={path: shape for path, shape in targets.items() if path not in set(fresh)},
+        rules=chosen.rules,
+    )
+    faults += _find_odd_dtypes(source, assignments)
+    return dataclasses.replace(
+        plan,
+        config=config,
+        preprocessing=preprocessing,
+        labels=_find_labels(source, given, config),
+        fresh=tuple(fresh),
+        faults=tuple(faults),
+    )
+
+
+def choose_family(source: Source, name: str | None) -> Family:
+    """Finds the family of a checkpoint by its keys.
+
+    Args:
+      source: the opened checkpoint.
+      name: a key of `FAMILIES` that overrides what the keys say.
+
+    Returns:
+      The family.
+
+    Raises:
+      ConversionError: there is no such family, or the keys tell none, or several alike.
+    """
+    if name is not None:
+        if name not in FAMILIES:
+            raise ConversionError(f"choose_family: families are {', '.join(FAMILIES)}; {name!r} came; choose one.")
+        return FAMILIES[name]
+    shares = {}
+    fitting = []
+    for family in FAMILIES.values():
+        _, _, unknown = plan_assignments(
+            list(source.tensors), family.rules, prefixes=family.prefixes, leave_out=family.leave_out
+        )
+        shares[family.name] = 1 - len(unknown) / max(len(source.tensors), 1)
+        bare = [strip_prefix(key, family.prefixes) for key in source.tensors]
+        is_signed = all(any(matches(key, pattern) for key in bare) for pattern in family.signature)
+        if is_signed and shares[family.name] > _KNOWN_SHARE:
+            fitting.append((shares[family.name], family.name))
+    fitting.sort()
+    if len(fitting) == 1 or (fitting and fitting[-1][0] > fitting[-2][0]):
+        return FAMILIES[fitting[-1][1]]
+    examples = ", ".join(list(source.tensors)[:4])
+    counts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    raise ConversionError(
+        f"choose_family: the family is told by the keys; of {source.name} the families know: {counts}; its keys "
+        f"are like {examples}; name the family, or convert one of these kinds."
+    )
+
+
+def _find_fresh(
+    family: Family, targets: Mapping[str, tuple[int, ...]], assignments: Sequence[Assignment], patterns: Sequence[str]
+) -> list[str]:
+    """Lists the parameters that nothing fills and that may stay so."""
+    filled = {target for assignment in assignments for target in assignment.targets}
+    return [target for target in targets if target not in filled and any(_names(family, target, p) for p in patterns)]
+
+
+def _names(family: Family, target: str, pattern: str) -> bool:
+    """Tells whether a pattern fits a parameter or a key that it comes from, with or without a prefix."""
+    sources = name_sources(target, family.rules)
+    names = [target, *sources, *(prefix + key for prefix in family.prefixes for key in sources)]
+    return any(matches(name, pattern) for name in names)
+
+
+def _check_patterns(
+    source: Source,
+    *,
+    ignore: Sequence[str],
+    allow_missing: Sequence[str],
+    targets: Mapping[str, tuple[int, ...]],
+    family: Family,
+) -> None:
+    """Refuses patterns that fit nothing: they are misspelt."""
+    faults = [f"--ignore {p} fits no key" for p in ignore if not any(matches(key, p) for key in source.tensors)]
+    faults += [
+        f"--allow-missing {p} fits no parameter and no key that one comes from"
+        for p in allow_missing
+        if not any(_names(family, target, p) for target in targets)
+    ]
+    if faults:
+        raise ConversionError.collect(
+            "plan_conversion: a pattern fits whole names, and * stands for anything", faults, "mend or drop it"
+        )
+
+
+def _find_labels(source: Source, given: Mapping[str, Any], config: Any) -> list[str] | None:
+    labels = given.get("labels")
+    if labels is None:
+        by_number = (source.config or {}).get("id2label")
+        if not isinstance(by_number, Mapping) or config.num_classes is None:
+            return None
+        labels = [by_number.get(str(number)) for number in range(config.num_classes)]
+        if labels == [f"LABEL_{number}" for number in range(config.num_classes)]:
+            return None  # what transformers writes where nobody gave names
+    if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
+        raise ConversionError(
+            f"convert_checkpoint: labels are a text for each class; {str(labels)[:100]} came; mend them."
+        )
+    if len(labels) != config.num_classes:
+        raise ConversionError(
+            f"convert_checkpoint: one label for each of {config.num_classes} classes; {len(labels)} came; mend them."
+        )
+    return list(labels)
+
+
+def _find_odd_dtypes(source: Source, assignments: Sequence[Assignment]) -> list[str]:
+    dtypes = {assignment.key: source.tensors[assignment.key].dtype for assignment in assignments}
+    return [
+        f"{key} has dtype {dtype}, and parameters are floating-point numbers"
+        for key, dtype in dtypes.items()
+        if not jnp.issubdtype(dtype, jnp.floating)
+    ]

@@ -1,0 +1,36 @@
+"""What a caller says about a checkpoint, as text or as values."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vidtldr_jax.data.preprocessing import Preprocessing
+
+# Fields that a caller may set; the clip's size is a fact of the architecture.
+PREPROCESSING_FIELDS: Final = tuple(
+    field.name for field in dataclasses.fields(Preprocessing) if field.name not in ("num_frames", "image_size")
+)
+
+
+def read_texts(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Reads values that came as text.
+
+    Args:
+      settings: name -> value or text: a number, a JSON value, numbers or words with commas, a word.
+
+    Returns:
+      Name -> value.
+    """
+    return {name: _read_text(value) if isinstance(value, str) else value for name, value in (settings or {}).items()}
+
+
+def _read_text(text: str) -> Any:
+    for form in (text, f"[{text}]"):
+        try:
+            return json.loads(form)
+        except ValueError:
+            continue
+    return [part.strip() for part in text.split(",")] if "," in text else text

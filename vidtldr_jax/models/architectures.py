@@ -1,0 +1,69 @@
+"""Architectures by name: the description that config.json holds, and the module that it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from vidtldr_jax.models import video_vit
+from vidtldr_jax.models.config import VideoViTConfig
+
+_NAME_FIELD: Final = "name"
+Config = VideoViTConfig
+
+
+class Architecture(NamedTuple):
+    """One kind of model.
+
+    Attributes:
+      config_class: its frozen description.
+      init: makes the variables of a module from a description and a random key; every parameter is among them.
+    """
+
+    config_class: Any
+    init: Callable[[Any, Any], Any]
+
+
+ARCHITECTURES: Final[dict[str, Architecture]] = {
+    VideoViTConfig.architecture: Architecture(VideoViTConfig, video_vit.init_variables),
+}
+
+
+def describe_config(config: Config) -> dict[str, Any]:
+    """Returns a description as plain data for JSON, the architecture's name first."""
+    return {_NAME_FIELD: config.architecture, **config.to_dict()}
+
+
+def restore_config(fields: Mapping[str, Any]) -> Config:
+    """Builds a description from plain data.
+
+    Args:
+      fields: what `describe_config` returned; without a name it is the joint space-time ViT, as first published.
+
+    Returns:
+      The description.
+
+    Raises:
+      ValueError: the architecture is unknown, or fields are.
+    """
+    name = fields.get(_NAME_FIELD, VideoViTConfig.architecture)
+    if name not in ARCHITECTURES:
+        raise ValueError(
+            f"restore_config: architectures are {', '.join(ARCHITECTURES)}; {name!r} came; convert the weights with "
+            "this version."
+        )
+    rest = {field: value for field, value in fields.items() if field != _NAME_FIELD}
+    return ARCHITECTURES[name].config_class.from_dict(rest)
+
+
+def init_variables(config: Config, key: Any) -> Any:
+    """Makes a module's variables.
+
+    Args:
+      config: the description.
+      key: of the random initial values.
+
+    Returns:
+      What the module's `init` returns, nested.
+    """
+    return ARCHITECTURES[config.architecture].init(config, key)
