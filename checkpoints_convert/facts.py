@@ -208,6 +208,11 @@ def _match(shapes: Shapes, pattern: str) -> Iterator[tuple[int, tuple[int, ...]]
 def _fit_positions(facts: Mapping[str, Fact]) -> dict[str, int]:
     """Gets frames from image size, or the other way round, by the number of positions in a learned table."""
     known = {name: fact.value for name, fact in facts.items()}
+    if {"num_moments", "num_frame_positions", "tubelet_size", "patch_size"} <= known.keys():
+        extra = known.get("num_extra_positions", 0)
+        side = math.isqrt(max(known["num_frame_positions"] - extra, 0))
+        frames = (known["num_moments"] - extra) * known["tubelet_size"]
+        return {"num_frames": frames, "image_size": side * known["patch_size"]}
     if not {"num_positions", "tubelet_size", "patch_size"} <= known.keys():
         return {}
     tubelet, patch = known["tubelet_size"], known["patch_size"]

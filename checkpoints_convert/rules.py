@@ -26,6 +26,7 @@ TRANSFORMS: Final[dict[str, Transform]] = {
     "conv3d": lambda values: (values.transpose(2, 3, 4, 1, 0),),  # [D, C, t, p, p] -> [t, p, p, C, D]
     "conv2d": lambda values: (values.transpose(2, 3, 1, 0)[None],),  # [D, C, p, p] -> [1, p, p, C, D]
     "drop_batch": lambda values: (values[0],),  # [1, N, D] -> [N, D]
+    "drop_ones": lambda values: (values[0, 0],),  # [1, 1, D] -> [D]
     "split_qkv": _split_rows,
     "split_qkv_bias": lambda values: tuple(values.reshape(3, -1)),
     "join_heads_in": lambda values: (values.reshape(len(values), -1),),  # [D, H, K] -> [D, H K]
@@ -39,6 +40,7 @@ INVERSES: Final[dict[str, Inverse]] = {
     "conv3d": lambda parts: parts[0].transpose(4, 3, 0, 1, 2),
     "conv2d": lambda parts: parts[0][0].transpose(3, 2, 0, 1),
     "drop_batch": lambda parts: parts[0][None],
+    "drop_ones": lambda parts: parts[0][None, None],
     "split_qkv": lambda parts: np.concatenate([part.T for part in parts]),
     "split_qkv_bias": lambda parts: np.concatenate(list(parts)),
 }
@@ -47,6 +49,7 @@ _RANKS: Final = {
     "conv3d": 5,
     "conv2d": 4,
     "drop_batch": 3,
+    "drop_ones": 3,
     "split_qkv": 2,
     "split_qkv_bias": 1,
     "join_heads_in": 3,
@@ -146,7 +149,8 @@ def apply_transform(assignment: Assignment, values: np.ndarray) -> Mapping[str, 
     """
     rank = _RANKS.get(assignment.transform, values.ndim)
     is_uneven = assignment.transform.startswith("split_qkv") and values.shape[:1] and values.shape[0] % 3
-    is_batch = assignment.transform == "drop_batch" and values.shape[:1] != (1,)
+    num_ones = {"drop_batch": 1, "drop_ones": 2}.get(assignment.transform, 0)
+    is_batch = values.shape[:num_ones] != (1,) * num_ones
     if values.ndim != rank or is_uneven or is_batch:
         raise ValueError(
             f"apply_transform: {assignment.transform} takes {rank} axes (query, key and value in thirds, a batch of "

@@ -1,4 +1,4 @@
-"""Opens what people have: a torch file, a safetensors file, or a Hugging Face folder."""
+"""Opens what people have: a torch, safetensors, msgpack or .npz file, or a folder of Hugging Face's or Scenic's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ import safetensors
 
 from checkpoints_convert.errors import ConversionError
 from checkpoints_convert.inert import read_fields
+from checkpoints_convert.msgpack_files import is_msgpack, read_msgpack_file
+from checkpoints_convert.npz_files import is_npz, read_npz_file
 from checkpoints_convert.tensors import LazyTensor
 from checkpoints_convert.torch_files import ZIP_MAGIC, read_torch_file
 
@@ -27,6 +30,8 @@ _FOLDER_WEIGHTS: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_STEP: Final = re.compile(r"checkpoint_\d+")
+_ORBAX_FILES: Final = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "_sharding")
 _SAFETENSORS_DTYPES: Final = {
     "F64": "float64",
     "F32": "float32",
@@ -64,7 +69,8 @@ def open_source(source: str | os.PathLike[str]) -> Source:
     """Opens a checkpoint; nothing in it is executed.
 
     Args:
-      source: a .pth, .pt, .bin or .safetensors file, told apart by what is in it, or a Hugging Face folder.
+      source: a .pth, .pt, .bin, .safetensors, msgpack or .npz file, told apart by what is in it; a Hugging Face folder;
+        or a folder of Flax checkpoints (`checkpoint`, `checkpoint_N`, `*.msgpack`), of which the last step is taken.
 
     Returns:
       A `Source` whose tensors are not read yet.
@@ -91,9 +97,8 @@ def _open_file(path: Path) -> Source:
 def _open_folder(folder: Path) -> Source:
     found = [folder / name for name in _FOLDER_WEIGHTS if (folder / name).is_file()]
     if not found:
-        raise ConversionError(
-            f"open_source: a folder holds one of {', '.join(_FOLDER_WEIGHTS)}; {folder} has none; name the file itself."
-        )
+        opened = _open_file(_find_flax_file(folder))
+        return dataclasses.replace(opened, name=f"{folder.resolve().name}/{opened.name}")
     config = _read_json(folder / "config.json")
     if config is not None and {"format", "family", "architecture"} <= set(config):
         raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
@@ -112,6 +117,28 @@ def _open_folder(folder: Path) -> Source:
         config=config,
         preprocessor=_read_json(folder / "preprocessor_config.json"),
     )
+
+
+def _find_flax_file(folder: Path) -> Path:
+    """Finds the checkpoint of the last step in a folder of Scenic's or Flax's."""
+    names = sorted(path.name for path in folder.iterdir())
+    if any(name in _ORBAX_FILES for name in names):
+        raise ConversionError(
+            f"open_source: {folder} is an Orbax checkpoint, which is not read; restore it with orbax-checkpoint and "
+            "save the parameters with flax.serialization.to_bytes or numpy.savez."
+        )
+    steps = {name: int(name.removeprefix("checkpoint_")) for name in names if _STEP.fullmatch(name)}
+    last = max(steps, key=lambda name: steps[name], default=None)
+    packed = [name for name in names if name == "checkpoint" or name.endswith(".msgpack")]
+    chosen = last or (packed[0] if len(packed) == 1 else None)
+    if chosen is None:
+        raise ConversionError(
+            f"open_source: a folder holds one of {', '.join(_FOLDER_WEIGHTS)}, checkpoint, checkpoint_N or one "
+            f"*.msgpack; {folder} has {', '.join(names[:5]) or 'nothing'}; name the file itself."
+        )
+    if (folder / chosen).is_dir():
+        return _find_flax_file(folder / chosen)
+    return folder / chosen
 
 
 def _list_shards(index: Path) -> list[Path]:
@@ -150,11 +177,15 @@ def _read_weights(path: Path) -> tuple[dict[str, LazyTensor], Mapping[str, Any] 
         raise ConversionError(f"open_source: {path} is a Git LFS pointer, not the weights; run `git lfs pull`.")
     if head[8:9] == b"{" or path.suffix == ".safetensors":
         return _read_safetensors(path), None
+    if head.startswith(ZIP_MAGIC) and is_npz(path):
+        return read_npz_file(path), None
+    if is_msgpack(head):
+        return read_msgpack_file(path), None
     if head.startswith((ZIP_MAGIC, b"\x80")):
         return _find_state_dict(path, read_torch_file(path))
     raise ConversionError(
-        f"open_source: a checkpoint is a torch file (zip or pickle) or safetensors; {path} starts with {head[:8]!r} "
-        "and is neither; name the file that holds the weights."
+        f"open_source: a checkpoint is a torch file (zip or pickle), safetensors, Flax's msgpack or .npz; {path} "
+        f"starts with {head[:8]!r} and is none; name the file that holds the weights."
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,3 +37,41 @@ class LazyTensor:
                 f"LazyTensor: tensors have up to {_MOST_AXES} axes and {_MOST_NUMBERS} numbers; one with "
                 f"{len(self.shape)} axes came whose sizes multiply to more; get the file again."
             )
+
+
+def flatten_tree(tree: Any, where: str) -> dict[str, LazyTensor]:
+    """Turns nested arrays into paths.
+
+    Args:
+      tree: dicts of dicts of arrays.
+      where: the file's name, for messages.
+
+    Returns:
+      Path with slashes -> tensor.
+
+    Raises:
+      ConversionError: there is something else than an array, or nothing at all.
+    """
+    tensors: dict[str, LazyTensor] = {}
+    faults: list[str] = []
+    empty: tuple[str, ...] = ()
+    open_branches = [(empty, tree)] if isinstance(tree, Mapping) else []
+    while open_branches:
+        names, branch = open_branches.pop()
+        for name, value in reversed(list(branch.items())):
+            path = (*names, str(name))
+            if isinstance(value, Mapping):
+                open_branches.append((path, value))
+            elif isinstance(value, np.ndarray):
+                tensors["/".join(path)] = LazyTensor(
+                    shape=value.shape, dtype=value.dtype, read=functools.partial(np.asarray, value)
+                )
+            else:
+                faults.append(f"{'/'.join(path)} is {type(value).__name__}")
+    if faults or not tensors:
+        raise ConversionError.collect(
+            f"flatten_tree: parameters are nested dicts of arrays; in {where}",
+            faults or ["there is no array"],
+            "save the parameters alone, or the train state as Flax writes it",
+        )
+    return dict(reversed(list(tensors.items())))

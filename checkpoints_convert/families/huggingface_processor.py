@@ -10,36 +10,41 @@ from checkpoints_convert.errors import ConversionError
 _KERNELS: Final = {2: "bilinear_antialias", 3: "bicubic_antialias"}  # Pillow's numbers
 
 
-def read_processor(facts: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
+def read_processor(
+    facts: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, *, stride: int = 4
+) -> tuple[dict[str, Any], str]:
     """Reads what an image or video processor does to a frame.
 
     Args:
       facts: of the model; image_size is what the frames must end as.
       preprocessor: the file; None leaves mean and std open.
+      stride: frames from one sampled frame to the next, which is in no such file.
 
     Returns:
-      Fields of a Preprocessing, and where they come from. How frames are picked is in no such file: 16 frames 4 apart
-      is what VideoMAE was trained and shown with.
+      Fields of a Preprocessing, and where they come from.
 
     Raises:
       ConversionError: the file asks for something that is not built, or for another size than the model's.
     """
-    picked = {"sampling": "dense", "stride": 4}
+    picked = {"sampling": "dense", "stride": stride}
     size = facts.get("image_size")
     if preprocessor is None:
         fields = {"resize": "shortest_edge", "shortest_edge": size, "kernel": "bilinear_antialias", "crop": "center"}
-        return {**picked, **fields}, "VideoMAE's defaults"
+        return {**picked, **fields}, "the family's evaluation"
     faults: list[str] = []
     fields = _read_resize(preprocessor, size, faults)
     scale = 255 * preprocessor.get("rescale_factor", 1 / 255) if preprocessor.get("do_rescale", True) else 255
+    # ViViT's processor takes 1 off after rescaling, unless the file says no.
+    is_vivit = "Vivit" in str(preprocessor.get("image_processor_type", ""))
+    shift = float(bool(preprocessor.get("do_rescale", True) and preprocessor.get("offset", is_vivit)))
     if preprocessor.get("do_normalize", True):
-        for name, key in (("mean", "image_mean"), ("std", "image_std")):
+        for name, key, first in (("mean", "image_mean", shift), ("std", "image_std", 0.0)):
             if key in preprocessor:
                 values = preprocessor[key]
                 per_colour = [values] * 3 if isinstance(values, int | float) else values
-                fields[name] = tuple(value / scale for value in per_colour)
+                fields[name] = tuple((value + first) / scale for value in per_colour)
     else:
-        fields |= {"mean": (0.0,) * 3, "std": (1 / scale,) * 3}
+        fields |= {"mean": (shift / scale,) * 3, "std": (1 / scale,) * 3}
     kernel = _KERNELS.get(preprocessor.get("resample", 2))
     if kernel is None:
         faults.append(f"resample = {preprocessor['resample']!r} is none of {_KERNELS}")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.reference.files import find_golden
 from vidtldr_jax.models import VideoViTConfig, get_preset
+from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction import count_macs, resolve_schedule
 
 FACTS = json.loads(find_golden("schedules.json").read_text())
@@ -66,3 +67,35 @@ def test_an_odd_number_of_tokens_is_matched_unevenly():
     cost = count_macs(config, resolve(config, "2"))
     assert cost.layers[0].matching == 5 * 4 * 6
     assert cost.final_norm == 0
+
+
+def make_vivit(**fields):
+    size = {"num_frames": 4, "image_size": 8, "patch_size": 4, "tubelet_size": 2, "dim": 6, "depth": 2}
+    return ViViTConfig(**size, num_heads=2, mlp_dim=10, **fields)
+
+
+def test_a_class_token_is_counted_but_neither_cut_out_of_the_video_nor_matched():
+    config = make_vivit(pooling="cls")
+    schedule = resolve_schedule("2", num_tokens=config.num_tokens, num_layers=2, num_protected=1)
+    cost = count_macs(config, schedule)  # 8 patches and a class token, then 6 and one
+    assert schedule.tokens == (9, 7, 7)
+    assert cost.patches == 8 * 2 * 4 * 4 * 3 * 6
+    assert cost.layers[0].matching == 4 * 4 * 6
+    assert cost.layers[0].attention == 2 * 9 * 9 * 6
+    assert cost.layers[0].mlp == 2 * 7 * 6 * 10
+    assert cost.temporal == 0
+
+
+def test_a_factorised_encoder_counts_every_frame_and_the_encoder_over_time():
+    config = make_vivit(attention="factorized_encoder", temporal_depth=3, pooling="mean")
+    schedule = resolve_schedule("1", num_tokens=config.num_tokens, num_layers=2)
+    cost = count_macs(config, schedule)
+    assert schedule.tokens == (4, 3, 3)
+    assert cost.patches == 2 * 4 * 2 * 4 * 4 * 3 * 6
+    assert cost.layers[0].projections == 2 * 4 * 4 * 6 * 6
+    assert cost.layers[0].matching == 2 * 2 * 2 * 6
+    assert cost.final_norm == 2 * 5 * 3 * 6
+    over_time = 4 * 2 * 36 + 2 * 2 * 2 * 6 + 2 * 2 * 6 * 10 + 5 * 6 * 4  # two moments, nothing absorbed
+    assert cost.temporal == 3 * over_time + 5 * 2 * 6
+    assert cost.by_part()["temporal"] == cost.temporal
+    assert count_macs(config, schedule, num_frames=8).layers[0].mlp == 2 * cost.layers[0].mlp

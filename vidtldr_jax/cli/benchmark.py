@@ -23,7 +23,7 @@ from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import get_preset
 
 _EPILOG = """\b
@@ -99,7 +99,7 @@ def _print(heading: dict[str, Any], setting: dict[str, Any], result: dict[str, A
     click.echo(f"memory: {MEMORY_MEANING}")
 
 
-def _find_shape(config: VideoViTConfig, batch_size: int, frames: int | None) -> tuple[int, ...]:
+def _find_shape(config: Config, batch_size: int, frames: int | None) -> tuple[int, ...]:
     count = config.num_frames if frames is None else frames
     if count % config.tubelet_size:
         raise CommandError(

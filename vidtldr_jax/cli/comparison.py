@@ -58,7 +58,7 @@ def describe_run(model: VideoModel, shape: tuple[int, ...], measured: Measuremen
     schedule = model.schedule_for(shape)
     return {
         "schedule": describe_schedule(schedule),
-        "gmacs": count_macs(model.config, schedule).gmacs,
+        "gmacs": count_macs(model.config, schedule, num_frames=shape[1]).gmacs,
         "compile_seconds": measured.compile_seconds,
         "median_seconds": measured.median,
         "min_seconds": min(measured.seconds),

@@ -15,8 +15,9 @@ from vidtldr_jax.cli.options import DEFAULT_MODEL, explain_unknown_model, json_o
 from vidtldr_jax.cli.output import format_macs, print_json, print_table
 from vidtldr_jax.inference.checkpoint import find_param_shapes, read_checkpoint
 from vidtldr_jax.inference.model import SHIPPED_MODELS, find_checkpoint
-from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import PRESETS
+from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.reduction.cost import EncoderCost, count_macs
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, resolve_schedule
 
@@ -41,7 +42,9 @@ def info(model: str, schedule: str | None, as_json: bool) -> None:
     """
     config, facts = _read_facts(model)
     try:
-        resolved = resolve_schedule(schedule, num_tokens=config.num_tokens, num_layers=config.depth)
+        resolved = resolve_schedule(
+            schedule, num_tokens=config.num_tokens, num_layers=config.depth, num_protected=config.num_protected
+        )
     except ValueError as error:
         raise CommandError(str(error)) from error
     cost = count_macs(config, resolved)
@@ -52,7 +55,7 @@ def info(model: str, schedule: str | None, as_json: bool) -> None:
     _print_cost(cost, resolved)
 
 
-def _read_facts(name: str) -> tuple[VideoViTConfig, dict[str, Any]]:
+def _read_facts(name: str) -> tuple[Config, dict[str, Any]]:
     if name in PRESETS and not Path(name).exists():
         nothing = {"folder": None, "family": None, "preprocessing": None, "labels": None, "source": None}
         return PRESETS[name], {"name": name, "kind": "preset", **nothing}
@@ -71,9 +74,7 @@ def _read_facts(name: str) -> tuple[VideoViTConfig, dict[str, Any]]:
     }
 
 
-def _describe(
-    config: VideoViTConfig, facts: dict[str, Any], schedule: ResolvedSchedule, cost: EncoderCost
-) -> dict[str, Any]:
+def _describe(config: Config, facts: dict[str, Any], schedule: ResolvedSchedule, cost: EncoderCost) -> dict[str, Any]:
     return {
         **facts,
         "architecture": config.to_dict(),
@@ -86,21 +87,19 @@ def _describe(
     }
 
 
-def _count_parameters(config: VideoViTConfig) -> int:
+def _count_parameters(config: Config) -> int:
     return sum(math.prod(shape) for shape in find_param_shapes(config).values())
 
 
-def _print_facts(config: VideoViTConfig, facts: dict[str, Any], schedule: ResolvedSchedule) -> None:
-    t, y, x = config.grid
+def _print_facts(config: Config, facts: dict[str, Any], schedule: ResolvedSchedule) -> None:
     heads = [f"classifier of {config.num_classes}"] if config.num_classes else []
     heads += [f"projection to {config.embed_dim}"] if config.embed_dim else []
     rows = [
         ("model", f"{facts['name']} ({facts['kind']}{', family ' + facts['family'] if facts['family'] else ''})"),
         ("parameters", f"{_count_parameters(config):,}"),
         ("clip", f"{config.num_frames} frames x {config.image_size} x {config.image_size} pixels"),
-        ("tokens", f"{config.num_tokens} = {t} x {y} x {x} patches of {config.tubelet_size} x {config.patch_size} x "
-         f"{config.patch_size}"),
-        ("encoder", f"{config.depth} layers, {config.dim} channels, {config.num_heads} heads, MLP {config.mlp_dim}"),
+        ("tokens", _format_grid(config)),
+        *_list_encoders(config),
         ("outputs", ", ".join(heads) or "tokens only"),
         ("schedule", schedule.describe()),
         ("tokens per layer", format_tokens(list(schedule.tokens))),
@@ -120,6 +119,32 @@ def _print_facts(config: VideoViTConfig, facts: dict[str, Any], schedule: Resolv
     click.echo()
 
 
+def _format_grid(config: Config) -> str:
+    t, y, x = config.grid
+    sequences = config.count_sequences(config.num_frames)
+    tokens = f"{config.num_tokens} = {t // sequences} x {y} x {x} patches of {config.tubelet_size} x "
+    tokens += f"{config.patch_size} x {config.patch_size}"
+    tokens += " and a class token" if config.num_protected else ""
+    return f"{sequences} times {tokens}" if sequences > 1 else tokens
+
+
+def _list_encoders(config: Config) -> list[tuple[str, str]]:
+    rows = [
+        ("encoder", f"{config.depth} layers, {config.dim} channels, {config.num_heads} heads, MLP {config.mlp_dim}")
+    ]
+    if config.temporal_depth is not None:
+        rows.append(("over time", f"{config.temporal_depth} layers of the same kind, one token for each time"))
+    if isinstance(config, UMTConfig):
+        for name, part in (("text encoder", config.text), ("decoder", config.decoder)):
+            if part is not None:
+                rows.append(
+                    (name, f"{part.depth} layers (fusion from {part.fusion_from_layer}), {part.dim} channels, "
+                     f"{part.num_heads} heads, MLP {part.mlp_dim}, {part.vocab_size} words, {part.max_positions} "
+                     "positions")
+                )  # fmt: skip
+    return rows
+
+
 def _format_preprocessing(fields: dict[str, Any]) -> str:
     return ", ".join(f"{name} {_format_value(value)}" for name, value in fields.items() if value is not None)
 
@@ -136,6 +161,8 @@ def _print_cost(cost: EncoderCost, schedule: ResolvedSchedule) -> None:
         rows.append((f"layer {number}", str(layer.tokens_in), str(schedule.r[number]), *macs, format_macs(layer.total)))
     if cost.final_norm:
         rows.append(("final norm", "", "", *[""] * len(parts), format_macs(cost.final_norm)))
+    if cost.temporal:
+        rows.append(("over time", "", "", *[""] * len(parts), format_macs(cost.temporal)))
     by_part = cost.by_part()
     totals = [format_macs(by_part[part]) for part in parts]
     rows.append(("sum", str(schedule.tokens[-1]), str(sum(schedule.r)), *totals, format_macs(cost.total)))

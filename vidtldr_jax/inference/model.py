@@ -25,8 +25,8 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import CheckpointError, flatten_params, read_checkpoint
-from vidtldr_jax.models.config import VideoViTConfig
-from vidtldr_jax.models.video_vit import VideoOutput, VideoViT
+from vidtldr_jax.models.architectures import Config, make_module
+from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
 
 SHIPPED_MODELS = {"moving-objects": "moving_objects"}
@@ -46,7 +46,7 @@ class VideoModel:
     def __init__(
         self,
         params: Mapping[str, Any],
-        config: VideoViTConfig,
+        config: Config,
         *,
         preprocessing: Preprocessing,
         labels: list[str] | None = None,
@@ -75,7 +75,7 @@ class VideoModel:
         self.labels = labels
         self.source = dict(source or {})
         self.schedule: ResolvedSchedule = resolve_schedule(
-            schedule, num_tokens=config.num_tokens, num_layers=config.depth
+            schedule, num_tokens=config.num_tokens, num_layers=config.depth, num_protected=config.num_protected
         )
         self._dtype = jnp.dtype(dtype)
         self._attention = attention
@@ -162,10 +162,12 @@ class VideoModel:
         """
         config = self.config
         _, frames, rows, columns, _ = shape
-        num_tokens = (frames // config.tubelet_size) * (rows // config.patch_size) * (columns // config.patch_size)
+        num_tokens = config.count_tokens(frames, rows, columns)
         if num_tokens == config.num_tokens:
             return self.schedule
-        return resolve_schedule(self.schedule, num_tokens=num_tokens, num_layers=config.depth)
+        return resolve_schedule(
+            self.schedule, num_tokens=num_tokens, num_layers=config.depth, num_protected=config.num_protected
+        )
 
     def get_encode_function(self, shape: tuple[int, ...], *, trace: bool = False) -> Any:
         """Returns the jitted function of (params, video) that runs for clips of a shape.
@@ -190,10 +192,10 @@ class VideoModel:
 
 @functools.lru_cache(maxsize=64)
 def _compiled_encoder(
-    config: VideoViTConfig, r: tuple[int, ...], attention: ops.AttentionForm, dtype: jnp.dtype, trace: bool
+    config: Config, r: tuple[int, ...], attention: ops.AttentionForm, dtype: jnp.dtype, trace: bool
 ) -> Any:
     """The one place where inference is jitted; jit itself keeps one compilation per shape."""
-    module = VideoViT(config, r=r if any(r) else (), form=attention, dtype=dtype, param_dtype=dtype)
+    module = make_module(config, r=r if any(r) else (), form=attention, dtype=dtype, param_dtype=dtype)
 
     def encode(params: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
         return module.apply({"params": params}, video, trace=trace)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from vidtldr_jax.models import video_vit
+from vidtldr_jax.models import umt, video_vit, vivit
 from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.umt_config import UMTConfig
+from vidtldr_jax.models.vivit_config import ViViTConfig
 
 _NAME_FIELD: Final = "name"
-Config = VideoViTConfig
+Config = VideoViTConfig | ViViTConfig | UMTConfig
 
 
 class Architecture(NamedTuple):
@@ -17,15 +19,19 @@ class Architecture(NamedTuple):
 
     Attributes:
       config_class: its frozen description.
+      module_class: its Flax module.
       init: makes the variables of a module from a description and a random key; every parameter is among them.
     """
 
     config_class: Any
+    module_class: Any
     init: Callable[[Any, Any], Any]
 
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
-    VideoViTConfig.architecture: Architecture(VideoViTConfig, video_vit.init_variables),
+    VideoViTConfig.architecture: Architecture(VideoViTConfig, video_vit.VideoViT, video_vit.init_variables),
+    ViViTConfig.architecture: Architecture(ViViTConfig, vivit.ViViT, vivit.init_variables),
+    UMTConfig.architecture: Architecture(UMTConfig, umt.UMT, umt.init_variables),
 }
 
 
@@ -67,3 +73,16 @@ def init_variables(config: Config, key: Any) -> Any:
       What the module's `init` returns, nested.
     """
     return ARCHITECTURES[config.architecture].init(config, key)
+
+
+def make_module(config: Config, **fields: Any) -> Any:
+    """Makes the module of a description.
+
+    Args:
+      config: the description.
+      **fields: the module's others: r, form, dtype, param_dtype.
+
+    Returns:
+      A Flax module of (video, trace=False).
+    """
+    return ARCHITECTURES[config.architecture].module_class(config, **fields)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
-from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.config import EncoderConfig
 
 
 def make_gelu(kind: str) -> Callable[[Array], Array]:
@@ -34,7 +34,7 @@ class SelfAttention(nn.Module):
       param_dtype: parameter dtype.
     """
 
-    config: VideoViTConfig
+    config: EncoderConfig
     form: ops.AttentionForm = "blocked"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
@@ -53,7 +53,13 @@ class SelfAttention(nn.Module):
             return dense(tokens).reshape(batch, num_tokens, heads, dim // heads)  # [B, N, H, K]
 
         attended = ops.attend(
-            project("query"), project("key"), project("value"), size, with_saliency=with_saliency, form=self.form
+            project("query"),
+            project("key"),
+            project("value"),
+            size,
+            with_saliency=with_saliency,
+            num_protected=self.config.num_protected,
+            form=self.form,
         )
         update = attended.update.reshape(batch, num_tokens, dim)
         proj = nn.Dense(dim, dtype=self.dtype, param_dtype=self.param_dtype, name="proj")
@@ -69,7 +75,7 @@ class MLP(nn.Module):
       param_dtype: parameter dtype.
     """
 
-    config: VideoViTConfig
+    config: EncoderConfig
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -94,7 +100,7 @@ class Block(nn.Module):
       param_dtype: parameter dtype.
     """
 
-    config: VideoViTConfig
+    config: EncoderConfig
     r: int = 0
     use_size: bool = False
     form: ops.AttentionForm = "blocked"
@@ -113,7 +119,7 @@ class Block(nn.Module):
         update, saliency = attend(norm1(state.tokens), size, with_saliency=self.r > 0)
         state = state._replace(tokens=state.tokens + update)
         if self.r:
-            plan = ops.match_tokens(state.tokens, r=self.r)
+            plan = ops.match_tokens(state.tokens, r=self.r, num_protected=self.config.num_protected)
             state = ops.merge_tokens(state, plan, saliency)
         state = state._replace(tokens=state.tokens + mlp(norm2(state.tokens)))
         return state, saliency

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+
+ConfigClass = TypeVar("ConfigClass", bound=Any)
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "positions": ("sincos", "learned"),
@@ -15,6 +17,42 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": ("mean", "mean_by_size"),
 }
 _POSITIVE = ("num_frames", "image_size", "patch_size", "tubelet_size", "dim", "depth", "num_heads", "mlp_dim")
+
+
+class EncoderConfig(Protocol):
+    """What the blocks ask of a description."""
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads."""
+
+    @property
+    def mlp_dim(self) -> int:
+        """Hidden channels of the MLP."""
+
+    @property
+    def qkv_bias(self) -> str:
+        """Which of query, key and value have a bias."""
+
+    @property
+    def gelu(self) -> str:
+        """The form of GELU."""
+
+    @property
+    def norm_eps(self) -> float:
+        """Epsilon of every LayerNorm."""
+
+    @property
+    def final_norm(self) -> bool:
+        """LayerNorm on the tokens after the last block."""
+
+    @property
+    def num_protected(self) -> int:
+        """Leading tokens that take no part in merging."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,6 +155,19 @@ class VideoViTConfig:
         t, y, x = self.grid
         return t * y * x
 
+    def count_tokens(self, frames: int, rows: int, columns: int) -> int:
+        """Returns the patches of a clip of some size."""
+        return (frames // self.tubelet_size) * (rows // self.patch_size) * (columns // self.patch_size)
+
+    def count_sequences(self, frames: int) -> int:
+        """Returns how many sequences of tokens are reduced one by one; all patches are one."""
+        return 1
+
+    @property
+    def temporal_depth(self) -> None:
+        """Blocks of an encoder over frames; there is none."""
+        return None
+
     @property
     def num_protected(self) -> int:
         """Leading tokens that take no part in merging; there is no CLS token."""
@@ -140,22 +191,38 @@ class VideoViTConfig:
         Raises:
           ValueError: unknown or missing fields, all named together, or values that don't fit.
         """
-        known = {field.name: field for field in dataclasses.fields(cls)}
-        faults = []
-        for name in fields:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                faults.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        faults += [
-            f"missing field {name!r}"
-            for name, field in known.items()
-            if name not in fields and field.default is dataclasses.MISSING
-        ]
-        if faults:
-            raise ValueError(f"{cls.__name__}: {'; '.join(faults)}; mend the architecture in config.json.")
-        return cls(**fields)
+        return read_fields(cls, fields)
 
 
 def _is_count(config: VideoViTConfig, name: str) -> bool:
     value = getattr(config, name)
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def read_fields(config_class: type[ConfigClass], fields: Mapping[str, Any]) -> ConfigClass:
+    """Builds a frozen description from plain data.
+
+    Args:
+      config_class: its dataclass.
+      fields: name -> value.
+
+    Returns:
+      The description.
+
+    Raises:
+      ValueError: unknown or missing fields, all named together, or values that don't fit.
+    """
+    known = {field.name: field for field in dataclasses.fields(config_class)}
+    faults = []
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            faults.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    faults += [
+        f"missing field {name!r}"
+        for name, field in known.items()
+        if name not in fields and field.default is dataclasses.MISSING
+    ]
+    if faults:
+        raise ValueError(f"{config_class.__name__}: {'; '.join(faults)}; mend the architecture in config.json.")
+    return config_class(**fields)

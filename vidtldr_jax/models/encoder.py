@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import Block, make_layer_norm
-from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.config import EncoderConfig
 
 
 class ReductionStep(NamedTuple):
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
       param_dtype: parameter dtype.
     """
 
-    config: VideoViTConfig
+    config: EncoderConfig
     r: tuple[int, ...] = ()
     form: ops.AttentionForm = "blocked"
     dtype: Any = jnp.float32

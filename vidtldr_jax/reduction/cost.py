@@ -30,15 +30,22 @@ class Architecture(Protocol):
     def num_channels(self) -> int: ...  # noqa: D102
     @property
     def final_norm(self) -> bool: ...  # noqa: D102
+    @property
+    def num_protected(self) -> int: ...  # noqa: D102
+    @property
+    def temporal_depth(self) -> int | None: ...  # noqa: D102
+    def count_sequences(self, frames: int) -> int: ...  # noqa: D102
+    @property
+    def num_frames(self) -> int: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """Multiply-accumulates of one block for one clip.
+    """Multiply-accumulates of one block for one clip, over all of its sequences.
 
     Attributes:
-      tokens_in: tokens that attention sees.
-      tokens_out: tokens that the MLP sees.
+      tokens_in: tokens of a sequence that attention sees.
+      tokens_out: tokens of a sequence that the MLP sees.
       projections: query, key, value and output projections.
       attention: q k^T and attention times values.
       matching: similarity of even and odd tokens; 0 where nothing is absorbed.
@@ -66,18 +73,20 @@ class EncoderCost:
 
     Attributes:
       patches: the patch embedding.
-      layers: one `LayerCost` per block.
+      layers: one `LayerCost` per block that a schedule speaks of.
       final_norm: the LayerNorm after the last block.
+      temporal: everything of an encoder over frames that comes after them; 0 where there is none.
     """
 
     patches: int
     layers: tuple[LayerCost, ...]
     final_norm: int
+    temporal: int = 0
 
     @property
     def total(self) -> int:
         """Sum over everything."""
-        return self.patches + sum(layer.total for layer in self.layers) + self.final_norm
+        return self.patches + sum(layer.total for layer in self.layers) + self.final_norm + self.temporal
 
     @property
     def gmacs(self) -> float:
@@ -88,15 +97,16 @@ class EncoderCost:
         """Returns the sum over layers of every part."""
         names = ("projections", "attention", "matching", "mlp", "norms")
         parts = {name: sum(getattr(layer, name) for layer in self.layers) for name in names}
-        return {"patches": self.patches, **parts, "final_norm": self.final_norm}
+        return {"patches": self.patches, **parts, "final_norm": self.final_norm, "temporal": self.temporal}
 
 
-def count_macs(config: Architecture, schedule: ResolvedSchedule) -> EncoderCost:
+def count_macs(config: Architecture, schedule: ResolvedSchedule, *, num_frames: int | None = None) -> EncoderCost:
     """Counts the multiply-accumulates of one clip through the encoder, pooling and heads left out.
 
     Args:
       config: the model's description.
       schedule: the resolved schedule; its token counts are what is counted.
+      num_frames: of the clip; None means the config's. It tells how many sequences a factorised encoder has.
 
     Returns:
       An `EncoderCost`.
@@ -104,27 +114,38 @@ def count_macs(config: Architecture, schedule: ResolvedSchedule) -> EncoderCost:
     Reference:
       Counted as the official release was with fvcore, so that published GMACs can be compared.
     """
+    sequences = config.count_sequences(config.num_frames if num_frames is None else num_frames)
     tubelet = config.tubelet_size * config.patch_size**2 * config.num_channels
-    layers = tuple(
-        _count_layer(config, before, after) for before, after in zip(schedule.tokens, schedule.tokens[1:], strict=False)
-    )
-    final_norm = _NORM_MACS_PER_ELEMENT * schedule.tokens[-1] * config.dim if config.final_norm else 0
+    temporal = 0
+    if config.temporal_depth is not None:
+        moments = sequences + config.num_protected
+        block = _count_layer(config, moments, moments, sequences=1).total
+        temporal = config.temporal_depth * block + _count_final_norm(config, moments)
     return EncoderCost(
-        patches=schedule.tokens[0] * tubelet * config.dim,
-        layers=layers,
-        final_norm=final_norm,
+        patches=sequences * (schedule.tokens[0] - config.num_protected) * tubelet * config.dim,
+        layers=tuple(
+            _count_layer(config, before, after, sequences=sequences)
+            for before, after in zip(schedule.tokens, schedule.tokens[1:], strict=False)
+        ),
+        final_norm=sequences * _count_final_norm(config, schedule.tokens[-1]),
+        temporal=temporal,
     )
 
 
-def _count_layer(config: Architecture, before: int, after: int) -> LayerCost:
+def _count_final_norm(config: Architecture, tokens: int) -> int:
+    return _NORM_MACS_PER_ELEMENT * tokens * config.dim if config.final_norm else 0
+
+
+def _count_layer(config: Architecture, before: int, after: int, *, sequences: int) -> LayerCost:
     dim = config.dim
-    even, odd = before - before // 2, before // 2
+    free = before - config.num_protected
+    even, odd = free - free // 2, free // 2
     return LayerCost(
         tokens_in=before,
         tokens_out=after,
-        projections=4 * before * dim * dim,
-        attention=2 * before * before * dim,
-        matching=even * odd * dim if after < before else 0,
-        mlp=2 * after * dim * config.mlp_dim,
-        norms=_NORM_MACS_PER_ELEMENT * (before + after) * dim,
+        projections=sequences * 4 * before * dim * dim,
+        attention=sequences * 2 * before * before * dim,
+        matching=sequences * even * odd * dim if after < before else 0,
+        mlp=sequences * 2 * after * dim * config.mlp_dim,
+        norms=sequences * _NORM_MACS_PER_ELEMENT * (before + after) * dim,
     )

@@ -1,0 +1,104 @@
+"""Scenic's ViViT: all patches at once, or the factorised encoder. Keys are paths in Flax's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from checkpoints_convert.families.family import Family
+from checkpoints_convert.families.vivit_facts import PUBLISHED_VIVITS, build_vivit
+from checkpoints_convert.rules import Rule
+
+_SPATIAL = ("Transformer", "SpatialTransformer")
+_TEMPORAL = "TemporalTransformer"
+_ATTENTION = "MultiHeadDotProductAttention_0"
+
+
+def _name_encoder_rules(theirs: str, ours: str) -> tuple[Rule, ...]:
+    block, target = f"{theirs}/encoderblock_{{i}}", f"{ours}/block_{{i}}"
+    rules = [
+        Rule(f"{block}/{_ATTENTION}/{name}/{part}", (f"{target}/attn/{name}/{part}",), transform)
+        for name in ("query", "key", "value")
+        for part, transform in (("kernel", "join_heads_in"), ("bias", "join_heads_bias"))
+    ]
+    rules += [
+        Rule(f"{block}/{_ATTENTION}/out/kernel", (f"{target}/attn/proj/kernel",), "join_heads_out"),
+        Rule(f"{block}/{_ATTENTION}/out/bias", (f"{target}/attn/proj/bias",)),
+    ]
+    copied = {
+        "LayerNorm_0/scale": "norm1/scale",
+        "LayerNorm_0/bias": "norm1/bias",
+        "LayerNorm_1/scale": "norm2/scale",
+        "LayerNorm_1/bias": "norm2/bias",
+        "MlpBlock_0/Dense_0/kernel": "mlp/fc1/kernel",
+        "MlpBlock_0/Dense_0/bias": "mlp/fc1/bias",
+        "MlpBlock_0/Dense_1/kernel": "mlp/fc2/kernel",
+        "MlpBlock_0/Dense_1/bias": "mlp/fc2/bias",
+    }
+    rules += [Rule(f"{block}/{name}", (f"{target}/{path}",)) for name, path in copied.items()]
+    rules += [Rule(f"{theirs}/encoder_norm/{part}", (f"{ours}/norm/{part}",)) for part in ("scale", "bias")]
+    return tuple(rules)
+
+
+def _read_preprocessing(facts: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
+    """Returns Scenic's evaluation with one view: every second frame, values of -1 to 1."""
+    fields = {
+        "sampling": "dense",
+        "stride": 2,
+        "resize": "shortest_edge",
+        "shortest_edge": facts.get("image_size"),
+        "kernel": "bilinear_antialias",
+        "crop": "center",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    return fields, "Scenic's evaluation, one view"
+
+
+SCENIC_VIVIT = Family(
+    name="scenic_vivit",
+    title="Scenic ViViT",
+    saved_as={None: "vivit"},
+    rules=(
+        Rule("embedding/kernel", ("patch_embed/kernel",)),
+        Rule("embedding/bias", ("patch_embed/bias",)),
+        Rule("cls", ("cls_token",), "drop_ones"),
+        Rule("cls_SpatialTransformer", ("cls_token",), "drop_ones"),
+        Rule("cls_TemporalTransformer", ("temporal_cls_token",), "drop_ones"),
+        *(Rule(f"{theirs}/posembed_input/pos_embedding", ("pos_embed",), "drop_batch") for theirs in _SPATIAL),
+        Rule(f"{_TEMPORAL}/posembed_input/pos_embedding", ("temporal_pos_embed",), "drop_batch"),
+        *(rule for theirs in _SPATIAL for rule in _name_encoder_rules(theirs, "encoder")),
+        *_name_encoder_rules(_TEMPORAL, "temporal_encoder"),
+        Rule("output_projection/kernel", ("head/kernel",)),
+        Rule("output_projection/bias", ("head/bias",)),
+    ),
+    lengths={
+        "dim": (("embedding/bias", 0), *((f"{t}/encoderblock_{{i}}/LayerNorm_0/scale", 0) for t in _SPATIAL)),
+        "mlp_dim": tuple((f"{t}/encoderblock_{{i}}/MlpBlock_0/Dense_0/bias", 0) for t in _SPATIAL),
+        "num_heads": tuple((f"{t}/encoderblock_{{i}}/{_ATTENTION}/query/kernel", 1) for t in _SPATIAL),
+        "num_channels": (("embedding/kernel", 3),),
+        "tubelet_size": (("embedding/kernel", 0),),
+        "patch_size": (("embedding/kernel", 1),),
+        "num_classes": (("output_projection/bias", 0), ("output_projection/kernel", 1)),
+        "num_extra_positions": (("cls", 0), ("cls_SpatialTransformer", 0)),
+        "num_positions": (("Transformer/posembed_input/pos_embedding", 1),),
+        "num_frame_positions": (("SpatialTransformer/posembed_input/pos_embedding", 1),),
+        "num_moments": ((f"{_TEMPORAL}/posembed_input/pos_embedding", 1),),
+    },
+    counts={
+        "depth": tuple(f"{t}/encoderblock_{{i}}/LayerNorm_0/scale" for t in _SPATIAL),
+        "temporal_depth": (f"{_TEMPORAL}/encoderblock_{{i}}/LayerNorm_0/scale",),
+    },
+    presence={},
+    choices={
+        "attention": ((f"{_TEMPORAL}/encoder_norm/scale", "factorized_encoder"), ("*", "spacetime")),
+        "pooling": (("cls", "cls"), ("cls_SpatialTransformer", "cls"), ("*", "mean")),
+    },
+    constants={"gelu": "tanh", "norm_eps": 1e-6, "qkv_bias": "all"},
+    known_inputs=((32, 224, 2), (32, 224, 4), (32, 224, 8), (32, 224, 16)),
+    published=PUBLISHED_VIVITS,
+    build_config=build_vivit,
+    signature=("embedding/kernel",),
+    read_preprocessing=_read_preprocessing,
+    is_exportable=False,
+)

@@ -1,0 +1,26 @@
+"""UMT as pre-training leaves it: a retrieval model whose text encoder still has the head that guesses hidden words."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from checkpoints_convert.families import umt_text
+from checkpoints_convert.families.umt_retrieval import UMT_RETRIEVAL
+
+_TEXT: Final = "text_encoder.bert"
+
+UMT_PRETRAINED = dataclasses.replace(
+    UMT_RETRIEVAL,
+    name="umt_pretrained",
+    title="UMT pre-training checkpoint",
+    rules=(*umt_text.VISION_RULES, *umt_text.RETRIEVAL_RULES, *umt_text.name_bert_rules(_TEXT, "text")),
+    leave_out=(*umt_text.TEACHER_KEYS, f"{_TEXT}.embeddings.position_ids", "text_encoder.cls.predictions.*"),
+    lengths={**umt_text.VISION_LENGTHS, **umt_text.RETRIEVAL_LENGTHS, **umt_text.name_text_lengths(_TEXT)},
+    counts={"depth": umt_text.DEPTH_KEYS, "text_depth": umt_text.name_layer_keys(_TEXT)},
+    first_layers={"fusion_from_layer": umt_text.name_layer_keys(_TEXT, "crossattention")},
+    known_inputs=((4, 224, 1),),  # without fine-tuning the evaluation takes 4 frames
+    signature=("vision_encoder.*", f"{_TEXT}.encoder.layer.{{i}}.*"),
+    is_exportable=False,  # the head that was left out can't be given back
+    buffers={},
+)

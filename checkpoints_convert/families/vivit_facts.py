@@ -1,0 +1,49 @@
+"""From facts to the description of a ViViT, and what is known of the published ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vidtldr_jax.models.vivit_config import ViViTConfig
+
+# B and L with 16-pixel patches; heads as in ViT.
+PUBLISHED_VIVITS: Final[tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]] = (
+    ({"dim": 768, "depth": 12, "mlp_dim": 3072, "patch_size": 16}, {"num_heads": 12}),
+    ({"dim": 1024, "depth": 24, "mlp_dim": 4096, "patch_size": 16}, {"num_heads": 16}),
+)
+
+
+def build_vivit(facts: Mapping[str, Any]) -> ViViTConfig:
+    """Builds the description of a ViViT.
+
+    Args:
+      facts: its fields; `num_positions`, `num_frame_positions` and `num_moments` are the lengths of the position tables
+        of the joint, the spatial and the temporal encoder, class token included; others are ignored.
+
+    Returns:
+      The description.
+
+    Raises:
+      ValueError: fields don't fit each other or the position tables.
+    """
+    fields = {field.name for field in dataclasses.fields(ViViTConfig)}
+    config = ViViTConfig(**{name: value for name, value in facts.items() if name in fields})
+    moments = config.grid[0] + config.num_protected
+    wanted = {
+        "num_positions": config.num_tokens,
+        "num_frame_positions": config.num_tokens,
+        "num_moments": moments,
+    }
+    faults = [
+        f"{name} is {facts[name]} in the weights and {length} by the settings"
+        for name, length in wanted.items()
+        if facts.get(name, length) != length
+    ]
+    if faults:
+        raise ValueError(
+            f"build_vivit: {config.num_frames} frames of {config.image_size} x {config.image_size} fit the position "
+            f"tables; {'; '.join(faults)}; give other settings for frames or image_size."
+        )
+    return dataclasses.replace(config, position_grid=config.grid)

@@ -1,0 +1,125 @@
+"""Reads Flax's msgpack checkpoints: Scenic's of 2023 (`optimizer/target`), today's train states, bare parameters.
+
+Flax writes arrays as extension 1 (shape, dtype's name, bytes packed together), complex numbers as 2 and NumPy scalars
+as 3; arrays of 2^30 bytes and more are cut into chunks.
+Reference: flax.serialization.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jax.numpy as jnp
+import msgpack
+import numpy as np
+
+from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.tensors import LazyTensor, flatten_tree
+
+_NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3
+_DTYPES: Final = frozenset(
+    (
+        *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8"),
+        *("uint64", "uint32", "uint16", "uint8", "bool"),
+    )
+)
+_CHUNKED: Final = "__msgpack_chunked_array__"
+# Where train states keep the parameters; each is followed as long as it is there.
+_ROOTS: Final = (("optimizer", "target"), ("params",))
+
+
+def is_msgpack(head: bytes) -> bool:
+    """Tells whether a file's first bytes are a msgpack map with entries."""
+    return bool(head) and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF))
+
+
+def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:
+    """Reads a Flax checkpoint; nothing in it is executed.
+
+    Args:
+      path: what `flax.serialization.to_bytes` or Scenic wrote.
+
+    Returns:
+      Path of each parameter below the root -> tensor. The parameters are in memory, once.
+
+    Raises:
+      ConversionError: the file is damaged, or holds something else than arrays where parameters are.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        try:
+            tree = msgpack.unpackb(
+                mapped, ext_hook=_read_extension, object_pairs_hook=_make_map, raw=False, strict_map_key=False
+            )
+        except ConversionError as error:
+            raise ConversionError(f"{path}: {error}") from error
+        except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+            raise ConversionError(
+                f"read_msgpack_file: {path} is damaged or no msgpack file ({type(error).__name__}: {error}); get it "
+                "again."
+            ) from error
+    return flatten_tree(_find_root(tree), str(path))
+
+
+def _find_root(tree: Any) -> Any:
+    for names in _ROOTS:
+        inner = tree
+        for name in names:
+            inner = inner.get(name) if isinstance(inner, Mapping) else None
+        if isinstance(inner, Mapping):
+            tree = inner
+    return tree["params"] if isinstance(tree, Mapping) and set(tree) == {"params"} else tree
+
+
+def _make_map(pairs: list[tuple[Any, Any]]) -> Any:
+    """Makes a dict of pairs, or the array whose chunks it holds."""
+    made = {}
+    for key, value in pairs:
+        if not isinstance(key, str):
+            raise ConversionError(f"read_msgpack_file: keys are text; {str(key)[:40]!r} came; get the file again.")
+        if key in made:
+            raise ConversionError(f"read_msgpack_file: a key comes once; {key!r} came twice; get the file again.")
+        made[key] = value
+    return _join_chunks(made) if made.get(_CHUNKED) is True else made
+
+
+def _join_chunks(fields: dict[str, Any]) -> np.ndarray:
+    shape = fields.get("shape")
+    chunks = fields.get("chunks")
+    sizes = [shape[name] for name in sorted(shape, key=int)] if isinstance(shape, dict) else None
+    parts = [chunks[name] for name in sorted(chunks, key=int)] if isinstance(chunks, dict) else None
+    if not sizes or not parts or not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts):
+        raise ConversionError("read_msgpack_file: a chunked array has a shape and flat chunks; get the file again.")
+    _check_sizes(sizes, sum(part.size for part in parts), "a chunked array")
+    return np.concatenate(parts).reshape(sizes)
+
+
+def _read_extension(code: int, data: bytes) -> Any:
+    if code == _COMPLEX:
+        real, imag = msgpack.unpackb(data)
+        return complex(real, imag)
+    if code not in (_NDARRAY, _SCALAR):
+        raise ConversionError(f"read_msgpack_file: Flax writes extensions 1 to 3; {code} came; get the file again.")
+    shape, name, buffer = msgpack.unpackb(data, raw=False)
+    if name not in _DTYPES:
+        raise ConversionError(
+            f"read_msgpack_file: dtypes are {', '.join(sorted(_DTYPES))}; {str(name)[:40]!r} came; save it in float32."
+        )
+    dtype = np.dtype(jnp.dtype(name))
+    if not isinstance(buffer, bytes) or len(buffer) % dtype.itemsize:
+        raise ConversionError("read_msgpack_file: an array's bytes are whole numbers; get the file again.")
+    _check_sizes(shape, len(buffer) // dtype.itemsize, "an array")
+    return np.frombuffer(buffer, dtype).reshape(shape)
+
+
+def _check_sizes(shape: Any, count: int, what: str) -> None:
+    sizes: Any = shape if isinstance(shape, list | tuple) else [None]
+    are_sizes = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes)
+    if not are_sizes or math.prod(sizes) != count:
+        raise ConversionError(
+            f"read_msgpack_file: shape and numbers agree; {what} says {str(shape)[:80]} and has {count} numbers; get "
+            "the file again."
+        )

@@ -1,0 +1,170 @@
+"""Hugging Face's own ViViT and its conversion give the same numbers, under today's names and the hub's."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from checkpoints_convert import ConversionError, convert_checkpoint
+from checkpoints_convert.export import export_checkpoint
+from tests.reference.files import require_module
+from tests.reference.hidden_states import collect_hidden_states
+from vidtldr_jax.inference.model import load_model
+
+torch = require_module("torch")
+transformers = require_module("transformers")
+safetensors_torch = require_module("safetensors.torch")
+
+_PROCESSOR = {
+    "image_processor_type": "VivitImageProcessor",
+    "size": {"shortest_edge": 36},
+    "resample": 2,
+    "do_rescale": True,
+    "rescale_factor": 1 / 127.5,
+    "offset": True,
+    "do_normalize": False,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+_SHAPES = {
+    "tubelets of 2": {"num_attention_heads": 4, "tubelet_size": [2, 8, 8], "num_frames": 8},
+    "odd tokens, tubelets of 1": {
+        "num_attention_heads": 3, "tubelet_size": [1, 8, 8], "num_frames": 3, "image_size": 24, "qkv_bias": False,
+    },
+    "exact GELU, large epsilon": {
+        "num_attention_heads": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-3, "num_labels": 2,
+    },
+}  # fmt: skip
+# transformers 5 in memory -> files on the hub.
+_HUB_NAMES = {
+    r"\.layers\.": ".encoder.layer.",
+    r"\.attention\.q_proj\.": ".attention.attention.query.",
+    r"\.attention\.k_proj\.": ".attention.attention.key.",
+    r"\.attention\.v_proj\.": ".attention.attention.value.",
+    r"\.attention\.o_proj\.": ".attention.output.dense.",
+    r"\.mlp\.fc1\.": ".intermediate.dense.",
+    r"\.mlp\.fc2\.": ".output.dense.",
+}
+
+
+def make_twin(**fields: Any) -> Any:
+    """A tiny random model; biases and scales are randomised too, at 0 and 1 a swap would not show."""
+    shape = {"image_size": 32, "tubelet_size": [2, 8, 8], "num_frames": 4, "hidden_size": 24, "num_hidden_layers": 2}
+    config = transformers.VivitConfig(**{**shape, "intermediate_size": 48, "num_labels": 5, **fields})
+    twin = transformers.VivitForVideoClassification(config).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            is_scale = "norm" in name and name.endswith("weight")
+            noise = torch.randn(parameter.shape, generator=generator) * 0.2
+            parameter.copy_(noise + (1.0 if is_scale else 0.0))
+    return twin
+
+
+def rename_for_hub(state: dict[str, Any]) -> dict[str, Any]:
+    renamed = {}
+    for key, value in state.items():
+        for pattern, name in _HUB_NAMES.items():
+            key = re.sub(pattern, name, key)
+        renamed[key] = value.contiguous()
+    return renamed
+
+
+def save_folder(twin: Any, folder: Path, layout: str) -> Path:
+    folder.mkdir()
+    if layout == "today":
+        twin.save_pretrained(folder)
+    elif layout == "memory":
+        safetensors_torch.save_file(dict(twin.state_dict()), folder / "model.safetensors")
+    else:
+        torch.save(rename_for_hub(twin.state_dict()), folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps(twin.config.to_dict()))
+    size = twin.config.image_size
+    processor = {**_PROCESSOR, "crop_size": {"height": size, "width": size}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+def check_same_numbers(twin: Any, checkpoint: Path) -> None:
+    config = twin.config
+    shape = (2, config.num_frames, config.image_size, config.image_size, 3)
+    video = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    with torch.no_grad():
+        theirs = twin(torch.from_numpy(video.transpose(0, 1, 4, 2, 3)), output_hidden_states=True)
+    ours = load_model(checkpoint).encode_video(video)
+    hidden = collect_hidden_states(checkpoint, video)
+    # float32 rounding of two layers.
+    assert len(theirs.hidden_states) == len(hidden) + 1
+    for layer, (mine, his) in enumerate(zip(hidden, theirs.hidden_states[1:])):
+        np.testing.assert_allclose(mine, his.numpy(), atol=2e-5, rtol=1e-5, err_msg=f"layer {layer}")
+    np.testing.assert_allclose(ours.logits, theirs.logits.numpy(), atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["today", "memory", "hub"])
+@pytest.mark.parametrize("fields", _SHAPES.values(), ids=_SHAPES)
+def test_every_layout_gives_the_original_logits_and_hidden_states(tmp_path: Path, layout: str, fields: dict[str, Any]):
+    twin = make_twin(**fields)
+    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", layout), tmp_path / "model")
+    assert report.family == "huggingface_vivit"
+    check_same_numbers(twin, tmp_path / "model")
+
+
+def test_what_comes_back_is_loaded_strictly_bit_for_bit(tmp_path: Path):
+    twin = make_twin()
+    convert_checkpoint(save_folder(twin, tmp_path / "hub", "hub"), tmp_path / "model")
+    export_checkpoint(tmp_path / "model", tmp_path / "back.pth")
+    other = transformers.VivitForVideoClassification(twin.config)
+    other.load_state_dict(torch.load(tmp_path / "back.pth", weights_only=True), strict=True)
+    assert all(torch.equal(a, b) for a, b in zip(twin.state_dict().values(), other.state_dict().values()))
+
+
+def test_a_model_with_a_pooler_keeps_its_encoder_and_names_what_is_left_out(tmp_path: Path):
+    twin = make_twin()
+    whole = transformers.VivitModel(twin.config)
+    whole.save_pretrained(tmp_path / "hub")
+    report = convert_checkpoint(
+        tmp_path / "hub", tmp_path / "model", settings={"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5"}
+    )
+    assert report.left_out == ("pooler.dense.bias", "pooler.dense.weight")
+    assert report.config.num_classes is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "mean", "std"),
+    [
+        ({}, 0.5, 0.5),  # p / 127.5 - 1
+        ({"offset": False, "rescale_factor": 1 / 255, "do_normalize": True}, 0.5, 0.5),  # (p / 255 - 0.5) / 0.5
+        ({"do_normalize": True}, 0.75, 0.25),  # (p / 127.5 - 1 - 0.5) / 0.5: the class's defaults, twice
+        ({"offset": False, "rescale_factor": 1 / 255}, 0.0, 1.0),
+    ],
+)
+def test_the_processors_file_is_followed_even_where_it_rescales_twice(tmp_path: Path, changes, mean, std):
+    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    written = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps({**written, **changes}))
+    recipe = convert_checkpoint(folder, tmp_path / "model").preprocessing
+    np.testing.assert_allclose(recipe.mean, [mean] * 3, atol=1e-12)
+    np.testing.assert_allclose(recipe.std, [std] * 3, atol=1e-12)
+    assert (recipe.sampling, recipe.stride, recipe.shortest_edge) == ("dense", 2, 36)
+
+
+@pytest.mark.parametrize("fault", ["rename", "drop", "transpose"])
+def test_a_faulty_key_is_named(tmp_path: Path, fault: str):
+    state = rename_for_hub(make_twin().state_dict())
+    key = "vivit.encoder.layer.1.intermediate.dense.weight"
+    if fault == "rename":
+        state["vivit.encoder.layer.1.intermediat.dense.weight"] = state.pop(key)
+    elif fault == "drop":
+        del state[key]
+    else:
+        state[key] = state[key].T.contiguous()
+    folder = save_folder(make_twin(), tmp_path / "hub", "hub")
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(ConversionError, match=r"encoder\.layer\.1\.intermediate\.dense\.weight"):
+        convert_checkpoint(folder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,127 @@
+"""Scenic's ViViT checkpoints give the original's logits, from msgpack of both layouts and from .npz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import flax.serialization
+import flax.traverse_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from checkpoints_convert import ConversionError, convert_checkpoint
+from vidtldr_jax.inference.model import load_model
+
+Find = Callable[[str], Path]
+NAMES = ("spacetime_token", "spacetime_gap", "factorized_encoder_token", "factorized_encoder_gap")
+# The joint encoder's one table does not tell frames from rows and columns.
+SETTINGS = {"spacetime": {"frames": 8}, "factorized": {}}
+
+
+def settings_for(name: str) -> dict[str, int]:
+    return SETTINGS[name.split("_")[0]]
+
+
+def read_params(path: Path) -> dict[str, np.ndarray]:
+    golden = np.load(path)
+    return {name.removeprefix("params/"): golden[name] for name in golden.files if name.startswith("params/")}
+
+
+def nest(params: dict[str, np.ndarray]) -> dict:
+    return flax.traverse_util.unflatten_dict(params, sep="/")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_vivits_give_the_original_logits(find_golden: Find, tmp_path: Path, name: str):
+    source = find_golden(f"{name}.npz")
+    golden = np.load(source)
+    report = convert_checkpoint(source, tmp_path / "model", settings=settings_for(name))
+    model = load_model(tmp_path / "model")
+    assert report.family == "scenic_vivit"
+    assert (model.config.num_heads, model.config.num_frames, model.config.image_size) == (4, 8, 32)
+    # float32 rounding of five layers of width 32.
+    np.testing.assert_allclose(model.classify(golden["input"]), golden["logits"], atol=2e-5, rtol=0)
+
+
+def test_the_layout_of_2023_gives_the_original_logits(find_golden: Find, tmp_path: Path):
+    golden = np.load(find_golden("checkpoint_2023_layout.npz"))
+    convert_checkpoint(find_golden("checkpoint_2023_layout"), tmp_path / "model", settings={"frames": 8})
+    logits = load_model(tmp_path / "model").classify(golden["input"])
+    np.testing.assert_allclose(logits, golden["logits"], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layout", ["train state", "variables", "bare"])
+def test_todays_layouts_give_the_original_logits(find_golden: Find, tmp_path: Path, layout: str):
+    golden = np.load(find_golden("spacetime_token.npz"))
+    params = nest(read_params(find_golden("spacetime_token.npz")))
+    state = {
+        "train state": {
+            "global_step": 7,
+            "opt_state": {"0": {"mu": params}},
+            "params": params,
+            "model_state": {},
+            "rng": np.zeros(2, np.uint32),
+        },
+        "variables": {"params": params},
+        "bare": params,
+    }[layout]
+    (tmp_path / "checkpoint").write_bytes(flax.serialization.msgpack_serialize(state))
+    convert_checkpoint(tmp_path / "checkpoint", tmp_path / "model", settings={"frames": 8})
+    logits = load_model(tmp_path / "model").classify(golden["input"])
+    np.testing.assert_allclose(logits, golden["logits"], atol=2e-5, rtol=0)
+
+
+def test_the_last_step_of_a_folder_is_taken(find_golden: Find, tmp_path: Path):
+    params = read_params(find_golden("spacetime_token.npz"))
+    for step, scale in ((9, 3.0), (30, 1.0)):
+        changed = {**params, "output_projection/bias": params["output_projection/bias"] * scale}
+        data = flax.serialization.msgpack_serialize({"params": nest(changed)})
+        (tmp_path / f"checkpoint_{step}").write_bytes(data)
+    report = convert_checkpoint(tmp_path, tmp_path / "out" / "model", settings={"frames": 8})
+    assert report.source.endswith("/checkpoint_30")
+    golden = np.load(find_golden("spacetime_token.npz"))
+    logits = load_model(tmp_path / "out" / "model").classify(golden["input"])
+    np.testing.assert_allclose(logits, golden["logits"], atol=2e-5, rtol=0)
+
+
+def test_weights_in_bfloat16_are_read(find_golden: Find, tmp_path: Path):
+    params = read_params(find_golden("spacetime_token.npz"))
+    half = nest({name: values.astype(jnp.bfloat16) for name, values in params.items()})
+    (tmp_path / "checkpoint").write_bytes(flax.serialization.msgpack_serialize({"params": half}))
+    convert_checkpoint(tmp_path / "checkpoint", tmp_path / "model", settings={"frames": 8})
+    bias = load_model(tmp_path / "model").params["head"]["bias"]
+    np.testing.assert_array_equal(bias, params["output_projection/bias"].astype(jnp.bfloat16).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("rename", "unknown key output_projection/biass .nearest: output_projection/bias"),
+        ("drop", "nothing fills head/bias; it comes from output_projection/bias"),
+        ("transpose", r"Transformer/encoderblock_1/MlpBlock_0/Dense_0/kernel .* should be \(32, 64\)"),
+    ],
+)
+def test_a_faulty_key_is_named(find_golden: Find, tmp_path: Path, change: str, message: str):
+    params = read_params(find_golden("spacetime_token.npz"))
+    key = "output_projection/bias"
+    if change == "rename":
+        params["output_projection/biass"] = params.pop(key)
+    elif change == "drop":
+        del params[key]
+    else:
+        wide = "Transformer/encoderblock_1/MlpBlock_0/Dense_0/kernel"
+        params[wide] = params[wide].T
+    np.savez(tmp_path / "weights.npz", **params)
+    with pytest.raises(ConversionError, match=message):
+        convert_checkpoint(tmp_path / "weights.npz", tmp_path / "model", settings={"frames": 8})
+    assert not (tmp_path / "model").exists()
+
+
+def test_frames_that_do_not_fit_the_position_table_are_refused(find_golden: Find, tmp_path: Path):
+    source = find_golden("spacetime_token.npz")
+    with pytest.raises(ConversionError, match=r"num_frames \(give frames=16\); image_size"):
+        convert_checkpoint(source, tmp_path / "model")
+    with pytest.raises(ConversionError, match="num_positions is 65 in the weights and 33 by the settings"):
+        convert_checkpoint(source, tmp_path / "model", settings={"frames": 4, "image_size": 32})

@@ -1,0 +1,115 @@
+"""ViViT: the class token is never merged, r = 0 is the plain model, frames are reduced alike, batches are examples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidtldr_jax.models.vivit import ViViT, init_variables
+from vidtldr_jax.models.vivit_config import ViViTConfig
+
+FIELDS = {
+    "num_frames": 4, "image_size": 24, "patch_size": 8, "tubelet_size": 2,
+    "dim": 16, "depth": 3, "num_heads": 2, "mlp_dim": 32, "num_classes": 5,
+}  # fmt: skip
+CONFIGS = {
+    "spacetime cls": ViViTConfig(**FIELDS),
+    "spacetime mean": ViViTConfig(**FIELDS, pooling="mean"),
+    "factorized cls": ViViTConfig(**FIELDS, attention="factorized_encoder", temporal_depth=2),
+    "factorized mean": ViViTConfig(**FIELDS, attention="factorized_encoder", temporal_depth=2, pooling="mean"),
+}
+
+
+def make(config, seed=0):
+    params = init_variables(config, jax.random.key(seed))["params"]
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    noisy = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
+    video = jax.random.normal(jax.random.key(seed + 2), (2, config.num_frames, config.image_size, config.image_size, 3))
+    return jax.tree.unflatten(tree, noisy), video
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_nothing_absorbed_is_the_plain_model_bit_for_bit(config):
+    params, video = make(config)
+    plain = ViViT(config).apply({"params": params}, video)
+    none = ViViT(config, r=(0, 0, 0)).apply({"params": params}, video)
+    np.testing.assert_array_equal(plain.logits, none.logits)
+    np.testing.assert_array_equal(plain.tokens, none.tokens)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_merging_leaves_the_tokens_that_the_schedule_says_and_changes_the_logits(config):
+    params, video = make(config)
+    plain = ViViT(config).apply({"params": params}, video)
+    merged = ViViT(config, r=(3, 1, 0)).apply({"params": params}, video, trace=True)
+    sequences = config.grid[0] if config.attention == "factorized_encoder" else 1
+    assert merged.tokens.shape == (2, sequences * (config.num_tokens - 4), config.dim)
+    assert plain.tokens.shape == (2, sequences * config.num_tokens, config.dim)
+    assert np.abs(merged.logits - plain.logits).max() > 1e-4
+    holders = np.asarray(merged.trace.source)
+    assert holders.shape == (2, sequences * config.num_tokens)
+    assert holders.max() < merged.tokens.shape[1]
+
+
+@pytest.mark.parametrize("name", ["spacetime cls", "factorized cls"])
+def test_the_class_token_stays_first_and_alone(name):
+    config = CONFIGS[name]
+    params, video = make(config)
+    merged = ViViT(config, r=(4, 2, 0)).apply({"params": params}, video, trace=True)
+    sequences = config.grid[0] if config.attention == "factorized_encoder" else 1
+    holders = np.asarray(merged.trace.source).reshape(2, sequences, -1)
+    sizes = np.asarray(merged.size).reshape(2, sequences, -1)
+    first = np.arange(sequences) * sizes.shape[-1]
+    np.testing.assert_array_equal(holders[:, :, 0], np.broadcast_to(first, (2, sequences)))
+    assert not np.any(holders[:, :, 1:] == first[:, None]), "another token was absorbed by the class token"
+    np.testing.assert_array_equal(sizes[:, :, 0], 1.0)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_batch_gives_what_its_examples_give(config):
+    params, video = make(config)
+    model = ViViT(config, r=(3, 1, 0))
+    together = model.apply({"params": params}, video)
+    alone = [model.apply({"params": params}, video[n : n + 1]) for n in range(2)]
+    np.testing.assert_allclose(together.logits, np.concatenate([out.logits for out in alone]), atol=1e-5)
+
+
+def test_frames_are_reduced_on_their_own():
+    config = CONFIGS["factorized cls"]
+    params, video = make(config)
+    model = ViViT(config, r=(4, 0, 0))
+    changed = video.at[:, 2:].set(0.0)
+    before, after = (model.apply({"params": params}, clip).tokens for clip in (video, changed))
+    half = before.shape[1] // 2
+    np.testing.assert_allclose(before[:, :half], after[:, :half], atol=1e-6)
+    assert np.abs(before[:, half:] - after[:, half:]).max() > 0.1
+
+
+def test_clips_of_another_size_get_interpolated_positions():
+    for config in CONFIGS.values():
+        params, _ = make(config)
+        video = jnp.ones((1, 8, 32, 32, 3))
+        assert ViViT(config).apply({"params": params}, video).logits.shape == (1, 5)
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    with pytest.raises(ValueError, match="temporal_depth = None is not a positive int"):
+        ViViTConfig(**FIELDS, attention="factorized_encoder")
+    with pytest.raises(ValueError, match="temporal_depth = 2 needs attention = 'factorized_encoder'"):
+        ViViTConfig(**FIELDS, temporal_depth=2)
+    with pytest.raises(ValueError, match="pooling = 'max' is none of cls, mean"):
+        ViViTConfig(**FIELDS, pooling="max")
+    config = CONFIGS["spacetime cls"]
+    params, video = make(config)
+    with pytest.raises(ValueError, match="r has one number for each of 3 blocks; 2 came"):
+        ViViT(config, r=(1, 1)).apply({"params": params}, video)
+    with pytest.raises(ValueError, match=r"T a multiple of 2 and Y, X of 8; shape \(2, 3, 24, 24, 3\)"):
+        ViViT(config).apply({"params": params}, video[:, :3])
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_description_survives_json(config):
+    assert ViViTConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ValueError, match="unknown field 'dims'"):
+        ViViTConfig.from_dict({**config.to_dict(), "dims": 3})

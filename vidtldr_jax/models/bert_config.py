@@ -1,0 +1,98 @@
+"""The frozen description of a BERT: a text encoder, one that also looks at a video, or a decoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
+
+from vidtldr_jax.models.config import read_fields
+
+_POSITIVE: Final = ("vocab_size", "max_positions", "num_token_types", "dim", "depth", "num_heads", "mlp_dim")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    """A BERT, arXiv 1810.04805, whose last layers may look at a context: video tokens, or a question's.
+
+    Attributes:
+      vocab_size: rows of the word table.
+      max_positions: rows of the position table, the most tokens of a text.
+      num_token_types: rows of the token type table, of which the first is used.
+      dim: channels of a token.
+      depth: number of layers.
+      num_heads: attention heads; divides dim.
+      mlp_dim: hidden channels of the MLP.
+      fusion_from_layer: first layer that also looks at the context, from 0; None where no layer does.
+      context_dim: channels of the context; None means dim.
+      is_causal: whether a token sees only itself and those before it.
+      gelu: "exact" (erf) or "tanh".
+      norm_eps: epsilon of every LayerNorm.
+    """
+
+    vocab_size: int
+    max_positions: int
+    num_token_types: int = 2
+    dim: int
+    depth: int
+    num_heads: int
+    mlp_dim: int
+    fusion_from_layer: int | None = None
+    context_dim: int | None = None
+    is_causal: bool = False
+    gelu: Literal["exact", "tanh"] = "exact"
+    norm_eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in _POSITIVE if not _is_count(self, n)]
+        if self.context_dim is not None and not _is_count(self, "context_dim"):
+            faults.append(f"context_dim = {self.context_dim!r} is not a positive int")
+        if self.gelu not in ("exact", "tanh"):
+            faults.append(f"gelu = {self.gelu!r} is none of exact, tanh")
+        if not self.norm_eps > 0:
+            faults.append(f"norm_eps = {self.norm_eps!r} is not a positive number")
+        is_causal: object = self.is_causal  # a file may have given anything
+        if not isinstance(is_causal, bool):
+            faults.append(f"is_causal = {self.is_causal!r} is neither True nor False")
+        if not faults:
+            faults += self._find_misfits()
+        if faults:
+            raise ValueError(f"BertConfig: {'; '.join(faults)}; change these fields.")
+
+    def _find_misfits(self) -> list[str]:
+        faults = []
+        if self.dim % self.num_heads:
+            faults.append(f"dim = {self.dim} is not a multiple of num_heads = {self.num_heads}")
+        first = self.fusion_from_layer
+        if first is not None and (isinstance(first, bool) or first not in range(self.depth)):
+            faults.append(f"fusion_from_layer = {first!r} is no layer of 0 to {self.depth - 1}")
+        return faults
+
+    @property
+    def num_text_layers(self) -> int:
+        """Layers before the first that looks at the context."""
+        return self.depth if self.fusion_from_layer is None else self.fusion_from_layer
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Builds a config from plain data.
+
+        Args:
+          fields: what `to_dict` returned.
+
+        Returns:
+          The config.
+
+        Raises:
+          ValueError: unknown or missing fields, all named together, or values that don't fit.
+        """
+        return read_fields(cls, fields)
+
+
+def _is_count(config: BertConfig, name: str) -> bool:
+    value = getattr(config, name)
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

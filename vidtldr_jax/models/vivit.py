@@ -1,0 +1,148 @@
+"""ViViT, arXiv 2103.15691: joint space-time attention (model 1) and the factorised encoder (model 2).
+
+    model = ViViT(config, r=(300, 300) + (0,) * 10)
+    out = model.apply({"params": params}, video)
+
+`video` is `[B, T, Y, X, C]` float, channels last, of about -1 to 1. A class token, where there is one, comes first in
+every sequence; it neither absorbs nor is absorbed. In the factorised encoder every frame loses the same number of
+tokens; the tokens over time are never merged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vidtldr_jax import ops
+from vidtldr_jax.models.encoder import Encoder, ReductionStep, Trace
+from vidtldr_jax.models.heads import pool_tokens
+from vidtldr_jax.models.patches import PatchEmbed
+from vidtldr_jax.models.positions import interpolate_positions
+from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.models.vivit_config import ViViTConfig
+
+Grid = tuple[int, int, int]
+
+
+class ViViT(nn.Module):
+    """A ViViT with merging in its joint or its spatial encoder.
+
+    Attributes:
+      config: the model's description.
+      r: tokens that each block of the (spatial) encoder absorbs per sequence; empty is the plain model.
+      form: how attention is computed, see `ops.attend`.
+      dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
+      param_dtype: parameter dtype.
+    """
+
+    config: ViViTConfig
+    r: tuple[int, ...] = ()
+    form: ops.AttentionForm = "blocked"
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
+        """Encodes a batch of videos.
+
+        Args:
+          video: normalised frames, channels last.
+          trace: also return where every token went, class tokens included. Static.
+
+        Returns:
+          A `VideoOutput`. Of a factorised encoder, tokens, sizes and trace are those of the spatial encoder, frame
+          after frame, and `pooled` comes from the temporal one.
+
+        Raises:
+          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, or r is not
+            one number per block.
+        """
+        config = self.config
+        batch = video.shape[0]
+        grid = self._find_grid(video.shape)
+        made_for = config.position_grid or config.grid
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
+        tokens = embed(video)  # [B, t y x, D]
+
+        if config.attention == "spacetime":
+            tokens = self._add_positions(tokens, "", made_for, grid)
+            state, path = Encoder(config, self.r, self.form, name="encoder", **dtypes)(tokens, trace=trace)
+            pooled = self._pool(state.tokens)  # [B, D]
+        else:
+            frames = tokens.reshape(batch * grid[0], grid[1] * grid[2], config.dim)  # [B t, y x, D]
+            frames = self._add_positions(frames, "", (1, *made_for[1:]), (1, *grid[1:]))
+            state, path = Encoder(config, self.r, self.form, name="encoder", **dtypes)(frames, trace=trace)
+            moments = self._pool(state.tokens).reshape(batch, grid[0], config.dim)  # [B, t, D]
+            moments = self._add_positions(moments, "temporal_", (made_for[0], 1, 1), (grid[0], 1, 1))
+            over_time = dataclasses.replace(config, depth=config.temporal_depth or 0)
+            encoder = Encoder(over_time, (), self.form, name="temporal_encoder", **dtypes)
+            pooled = self._pool(encoder(moments)[0].tokens)  # [B, D]
+            state, path = _join_frames(state, path, batch)
+        logits = None
+        if config.num_classes is not None:
+            logits = nn.Dense(config.num_classes, name="head", **dtypes)(pooled).astype(jnp.float32)
+        return VideoOutput(state.tokens, state.size, pooled, None, logits, path)
+
+    def _add_positions(self, tokens: Float[Array, "B N D"], prefix: str, made_for: Grid, grid: Grid) -> Array:
+        """Puts the class token in front, where there is one, and adds the learned positions."""
+        config = self.config
+        extra = config.num_protected
+        shape = (made_for[0] * made_for[1] * made_for[2] + extra, config.dim)
+        table = self.param(f"{prefix}pos_embed", nn.initializers.normal(0.02), shape, self.param_dtype)
+        patches = jnp.asarray(interpolate_positions(table[extra:], made_for, grid))
+        if extra:
+            cls = self.param(f"{prefix}cls_token", nn.initializers.zeros, (config.dim,), self.param_dtype)
+            cls = jnp.broadcast_to(cls.astype(self.dtype), (tokens.shape[0], 1, config.dim))
+            tokens = jnp.concatenate([cls, tokens], axis=1)  # [B, 1 + N, D]
+        return tokens + jnp.concatenate([table[:extra], patches]).astype(self.dtype)
+
+    def _pool(self, tokens: Float[Array, "B M D"]) -> Float[Array, "B D"]:
+        return tokens[:, 0] if self.config.pooling == "cls" else pool_tokens(tokens)
+
+    def _find_grid(self, shape: tuple[int, ...]) -> Grid:
+        config = self.config
+        units = (config.tubelet_size, config.patch_size, config.patch_size)
+        if len(shape) != 5 or shape[-1] != config.num_channels or any(n % u for n, u in zip(shape[1:4], units)):
+            raise ValueError(
+                f"ViViT: a video is [B, T, Y, X, {config.num_channels}] with T a multiple of {units[0]} and Y, X of "
+                f"{units[1]}; shape {shape} came; resize it, pad it, or put channels last."
+            )
+        if self.r and len(self.r) != config.depth:
+            raise ValueError(
+                f"ViViT: r has one number for each of {config.depth} blocks; {len(self.r)} came; "
+                "resolve_schedule makes such a tuple."
+            )
+        t, y, x = (n // u for n, u in zip(shape[1:4], units))
+        return t, y, x
+
+
+def _join_frames(state: ops.MergeState, path: Trace | None, batch: int) -> tuple[ops.MergeState, Trace | None]:
+    """Puts the frames of a clip one after the other: [B t, M, ...] -> [B, t M, ...]."""
+    tokens = state.tokens.reshape(batch, -1, state.tokens.shape[-1])
+    joined = ops.MergeState(tokens, state.size.reshape(batch, -1), None, None)
+    if path is None:
+        return joined, None
+    steps = tuple(
+        ReductionStep(step.saliency.reshape(batch, -1), _number_on(step.source, step.saliency.shape[1], batch))
+        for step in path.steps
+    )
+    source = _number_on(path.source, state.tokens.shape[1], batch)
+    return joined, Trace(source, path.weight.reshape(batch, -1), steps)
+
+
+def _number_on(source: Array, num_tokens: int, batch: int) -> Array:
+    """Numbers the tokens of later frames on; -1 stays."""
+    by_frame = source.reshape(batch, -1, source.shape[-1])  # [B, t, N0]
+    first = num_tokens * jnp.arange(by_frame.shape[1], dtype=source.dtype)[:, None]
+    return jnp.where(by_frame < 0, -1, by_frame + first).reshape(batch, -1)
+
+
+def init_variables(config: ViViTConfig, key: Any) -> Any:
+    """Makes the variables of a `ViViT`; use it under `jax.eval_shape` where only shapes are wanted."""
+    video = jnp.zeros((1, config.num_frames, config.image_size, config.image_size, config.num_channels), jnp.float32)
+    return ViViT(config).init(key, video)

@@ -1,0 +1,152 @@
+"""The frozen description of a ViViT."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal, Self
+
+from vidtldr_jax.models.config import read_fields
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "attention": ("spacetime", "factorized_encoder"),
+    "pooling": ("cls", "mean"),
+    "qkv_bias": ("all", "none"),
+    "gelu": ("exact", "tanh"),
+}
+_POSITIVE: Final = (
+    *("num_frames", "image_size", "patch_size", "tubelet_size", "dim", "depth", "num_heads", "mlp_dim"),
+    "num_channels",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViViTConfig:
+    """A ViViT, arXiv 2103.15691: all patches at once (model 1) or frame by frame, then over frames (model 2).
+
+    Attributes:
+      attention: "spacetime" or "factorized_encoder".
+      num_frames: frames of a clip.
+      image_size: rows and columns of a frame, pixels.
+      patch_size: rows and columns of a patch, pixels.
+      tubelet_size: frames of a patch.
+      dim: channels of a token.
+      depth: number of blocks; of the spatial encoder where attention is factorised.
+      temporal_depth: number of blocks of the temporal encoder; None for "spacetime".
+      num_heads: attention heads; divides dim.
+      mlp_dim: hidden channels of the MLP.
+      num_channels: colours of a pixel.
+      position_grid: (t, y, x) of the grid that the position tables were made for; None means that of num_frames and
+        image_size. Where a clip's grid is another one, the tables are interpolated.
+      pooling: "cls", the class token, or "mean" of the surviving tokens (Scenic's `gap`).
+      qkv_bias: whether query, key and value have a bias: "all" or "none".
+      gelu: "exact" (erf) or "tanh".
+      norm_eps: epsilon of every LayerNorm.
+      num_classes: outputs of the classifier; None for no classifier.
+    """
+
+    attention: Literal["spacetime", "factorized_encoder"] = "spacetime"
+    num_frames: int
+    image_size: int
+    patch_size: int
+    tubelet_size: int
+    dim: int
+    depth: int
+    temporal_depth: int | None = None
+    num_heads: int
+    mlp_dim: int
+    num_channels: int = 3
+    position_grid: tuple[int, int, int] | None = None
+    pooling: Literal["cls", "mean"] = "cls"
+    qkv_bias: Literal["all", "none"] = "all"
+    gelu: Literal["exact", "tanh"] = "tanh"
+    norm_eps: float = 1e-6
+    num_classes: int | None = None
+
+    architecture: ClassVar[str] = "vivit"
+    # What the blocks ask of every description.
+    final_norm: ClassVar[bool] = True
+    embed_dim: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if self.position_grid is not None:
+            object.__setattr__(self, "position_grid", tuple(self.position_grid))
+        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in _POSITIVE if not _is_count(self, n)]
+        faults += [
+            f"{n} = {getattr(self, n)!r} is none of {', '.join(allowed)}"
+            for n, allowed in _CHOICES.items()
+            if getattr(self, n) not in allowed
+        ]
+        if not self.norm_eps > 0:
+            faults.append(f"norm_eps = {self.norm_eps!r} is not a positive number")
+        if self.num_classes is not None and not _is_count(self, "num_classes"):
+            faults.append(f"num_classes = {self.num_classes!r} is not a positive int")
+        if not faults:
+            faults += self._find_misfits()
+        if faults:
+            raise ValueError(f"ViViTConfig: {'; '.join(faults)}; change these fields.")
+
+    def _find_misfits(self) -> list[str]:
+        pairs = (("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads"))
+        faults = [
+            f"{whole} = {getattr(self, whole)} is not a multiple of {part} = {getattr(self, part)}"
+            for whole, part in pairs
+            if getattr(self, whole) % getattr(self, part)
+        ]
+        if self.attention == "factorized_encoder" and not _is_count(self, "temporal_depth"):
+            faults.append(f"temporal_depth = {self.temporal_depth!r} is not a positive int")
+        if self.attention == "spacetime" and self.temporal_depth is not None:
+            faults.append(f"temporal_depth = {self.temporal_depth!r} needs attention = 'factorized_encoder'")
+        if self.position_grid is not None and len(tuple(self.position_grid)) != 3:
+            faults.append(f"position_grid = {self.position_grid} is not (t, y, x)")
+        return faults
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patches of a clip over time, rows and columns."""
+        side = self.image_size // self.patch_size
+        return self.num_frames // self.tubelet_size, side, side
+
+    @property
+    def num_protected(self) -> int:
+        """Leading tokens that take no part in merging: the class token, if there is one."""
+        return 1 if self.pooling == "cls" else 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of one sequence that is reduced, the class token included: of a clip, or of a frame."""
+        return self.count_tokens(self.num_frames, self.image_size, self.image_size)
+
+    def count_tokens(self, frames: int, rows: int, columns: int) -> int:
+        """Returns the tokens of one sequence that is reduced for a clip of some size, the class token included."""
+        times = frames // self.tubelet_size if self.attention == "spacetime" else 1
+        return times * (rows // self.patch_size) * (columns // self.patch_size) + self.num_protected
+
+    def count_sequences(self, frames: int) -> int:
+        """Returns how many sequences of tokens are reduced one by one: one, or one for each patch over time."""
+        return 1 if self.attention == "spacetime" else frames // self.tubelet_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain data for JSON."""
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Builds a config from plain data.
+
+        Args:
+          fields: what `to_dict` returned.
+
+        Returns:
+          The config.
+
+        Raises:
+          ValueError: unknown or missing fields, all named together, or values that don't fit.
+        """
+        return read_fields(cls, fields)
+
+
+def _is_count(config: ViViTConfig, name: str) -> bool:
+    value = getattr(config, name)
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
