@@ -23,6 +23,9 @@ _HOW_TO_GIVE: Final = {
     "image_size": "image_size=224",
     "gelu": "gelu=exact",
     "norm_eps": "norm_eps=1e-6",
+    "text_heads": "text_heads=12",
+    "attention": "attention=spacetime or attention=factorized_dot_product",
+    "attention_order": "attention_order=time_space or attention_order=space_time",
     "mean": "mean=0.485,0.456,0.406",
     "std": "std=0.229,0.224,0.225",
 }

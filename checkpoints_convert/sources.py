@@ -1,4 +1,4 @@
-"""Opens what people have: a torch, safetensors, msgpack or .npz file, or a folder of Hugging Face's or Scenic's."""
+"""Opens what people have: a torch, safetensors, msgpack or .npz file, a folder of Hugging Face's or Scenic's, a hub."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from checkpoints_convert.msgpack_files import is_msgpack, read_msgpack_file
 from checkpoints_convert.npz_files import is_npz, read_npz_file
 from checkpoints_convert.tensors import LazyTensor
 from checkpoints_convert.torch_files import ZIP_MAGIC, read_torch_file
+from vidtldr_jax.inference.hub import SCHEME, HubError, HubPlace, download_file, list_files, parse_place
 
 # Where training scripts put the weights, in the order of looking; a file without any of these is a bare state dict.
 _CONTAINERS: Final = ("model", "module", "state_dict")
@@ -30,6 +31,7 @@ _FOLDER_WEIGHTS: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_FOLDER_JSON: Final = ("config.json", "preprocessor_config.json")
 _STEP: Final = re.compile(r"checkpoint_\d+")
 _ORBAX_FILES: Final = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "_sharding")
 _SAFETENSORS_DTYPES: Final = {
@@ -51,7 +53,8 @@ class Source:
     """A checkpoint as it came.
 
     Attributes:
-      name: the file's or folder's name.
+      name: the file's or folder's name, or its address on a hub.
+      place: where it lies.
       digests: file name -> SHA-256, of every file that holds weights.
       tensors: key -> tensor, in the file's order, read on demand.
       config: the checkpoint's own config as plain data, or None.
@@ -59,6 +62,7 @@ class Source:
     """
 
     name: str
+    place: Path
     digests: Mapping[str, str]
     tensors: Mapping[str, LazyTensor]
     config: Mapping[str, Any] | None = None
@@ -70,7 +74,8 @@ def open_source(source: str | os.PathLike[str]) -> Source:
 
     Args:
       source: a .pth, .pt, .bin, .safetensors, msgpack or .npz file, told apart by what is in it; a Hugging Face folder;
-        or a folder of Flax checkpoints (`checkpoint`, `checkpoint_N`, `*.msgpack`), of which the last step is taken.
+        a folder of Flax checkpoints (`checkpoint`, `checkpoint_N`, `*.msgpack`), of which the last step is taken; or
+        hf://owner/name, with @revision or /file behind it.
 
     Returns:
       A `Source` whose tensors are not read yet.
@@ -80,6 +85,8 @@ def open_source(source: str | os.PathLike[str]) -> Source:
     """
     place = Path(source)
     try:
+        if str(source).startswith(SCHEME):
+            return _open_hub(str(source))
         return _open_folder(place) if place.is_dir() else _open_file(place)
     except OSError as error:
         raise ConversionError(
@@ -87,11 +94,47 @@ def open_source(source: str | os.PathLike[str]) -> Source:
         ) from error
 
 
+def _open_hub(address: str) -> Source:
+    """Gets what is needed of a repository, then opens it like a folder."""
+    try:
+        place = parse_place(address)
+        if place.file is not None:
+            path = download_file(place, place.file)
+        else:
+            path = next((path for name in _FOLDER_WEIGHTS if (path := download_file(place, name)) is not None), None)
+        if path is None:
+            wanted = place.file or f"none of {', '.join(_FOLDER_WEIGHTS)}"
+            there = ", ".join(list_files(place)[:10])
+            raise ConversionError(
+                f"open_source: {address} has {'no ' if place.file else ''}{wanted}; it has {there}; name the file that "
+                "holds the weights behind the repository's name."
+            )
+        if place.file is not None:
+            return dataclasses.replace(_open_file(path), name=address)
+        for name in _FOLDER_JSON:
+            _download_if_there(place, name, is_needed=name == _FOLDER_JSON[0])
+        if path.suffix == ".json":
+            for name in _name_shards(path):
+                if download_file(place, name) is None:
+                    raise ConversionError(f"open_source: {address} lists {name} and has it not; tell its owner.")
+    except HubError as error:
+        raise ConversionError(str(error)) from error
+    return dataclasses.replace(_open_folder(path.parent), name=address)
+
+
+def _download_if_there(place: HubPlace, name: str, *, is_needed: bool) -> None:
+    try:
+        download_file(place, name)
+    except HubError:
+        if is_needed:
+            raise  # out of reach: nobody knows whether the repository has it
+
+
 def _open_file(path: Path) -> Source:
     if not path.is_file():
         raise ConversionError(f"open_source: a source is a file or a folder; there is no {path}; check the path.")
     tensors, config = _read_weights(path)
-    return Source(name=path.name, digests={path.name: _hash_file(path)}, tensors=tensors, config=config)
+    return Source(name=path.name, place=path, digests={path.name: _hash_file(path)}, tensors=tensors, config=config)
 
 
 def _open_folder(folder: Path) -> Source:
@@ -99,7 +142,7 @@ def _open_folder(folder: Path) -> Source:
     if not found:
         opened = _open_file(_find_flax_file(folder))
         return dataclasses.replace(opened, name=f"{folder.resolve().name}/{opened.name}")
-    config = _read_json(folder / "config.json")
+    config = _read_json(folder / _FOLDER_JSON[0])
     if config is not None and {"format", "family", "architecture"} <= set(config):
         raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
     files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
@@ -112,10 +155,11 @@ def _open_folder(folder: Path) -> Source:
         tensors.update(part)
     return Source(
         name=folder.resolve().name,
+        place=folder,
         digests={file.name: _hash_file(file) for file in files},
         tensors=tensors,
         config=config,
-        preprocessor=_read_json(folder / "preprocessor_config.json"),
+        preprocessor=_read_json(folder / _FOLDER_JSON[1]),
     )
 
 
@@ -142,18 +186,26 @@ def _find_flax_file(folder: Path) -> Path:
 
 
 def _list_shards(index: Path) -> list[Path]:
+    names = _name_shards(index)
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise ConversionError(
+            f"open_source: the shards of {index.name} lie beside it; missing: {missing}; get all the shards."
+        )
+    return [index.parent / name for name in names]
+
+
+def _name_shards(index: Path) -> list[str]:
     shards = (_read_json(index) or {}).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise ConversionError(f"open_source: an index has a weight_map of file names; {index} has none; get it again.")
     names = sorted(set(shards.values()))
     strange = [name for name in names if Path(name).name != name]
-    missing = [name for name in names if name not in strange and not (index.parent / name).is_file()]
-    if strange or missing:
+    if strange:
         raise ConversionError(
-            f"open_source: the shards of {index.name} lie beside it; outside: {strange}; missing: {missing}; "
-            "get all the shards."
+            f"open_source: the shards of {index.name} lie beside it; outside: {strange}; get all the shards."
         )
-    return [index.parent / name for name in names]
+    return names
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -76,7 +76,8 @@ class Family:
       leave_out: patterns of keys that no parameter needs.
       lengths: fact -> places where the weights show it, (key pattern, axis); most places win.
       presence: fact -> patterns, it is True if a key fits one.
-      choices: fact -> (pattern, value) in order; the first pattern that fits a key gives the value, "*" any.
+      choices: fact -> (pattern, value) in order; the first pattern that fits a key gives the value, "*" any;
+        None says that the weights can't tell.
       read_preprocessing: what belongs to the weights, given the facts and the checkpoint's preprocessor.
       config_names: fact -> its name in the checkpoint's own config; dots go into nested ones, of several names the
         first that is there counts.
@@ -105,7 +106,7 @@ class Family:
     leave_out: tuple[str, ...] = ()
     lengths: Mapping[str, tuple[tuple[str, int], ...]]
     presence: Mapping[str, tuple[str, ...]]
-    choices: Mapping[str, tuple[tuple[str, str], ...]]
+    choices: Mapping[str, tuple[tuple[str, str | None], ...]]
     read_preprocessing: PreprocessingReader
     config_names: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     config_values: Mapping[str, Mapping[Any, Any]] = dataclasses.field(default_factory=dict)

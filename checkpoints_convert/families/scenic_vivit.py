@@ -1,39 +1,49 @@
-"""Scenic's ViViT: all patches at once, or the factorised encoder. Keys are paths in Flax's parameters."""
+"""Scenic's ViViT in its four forms. Keys are paths in Flax's parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from checkpoints_convert.families.family import Family
+from checkpoints_convert.families.family import VIDEO_FACTS, Family
 from checkpoints_convert.families.vivit_facts import PUBLISHED_VIVITS, build_vivit
 from checkpoints_convert.rules import Rule
 
 _SPATIAL = ("Transformer", "SpatialTransformer")
 _TEMPORAL = "TemporalTransformer"
-_ATTENTION = "MultiHeadDotProductAttention_0"
+_ATTENTION = "MultiHeadDotProductAttention"
+_OVER_TIME = "Transformer/encoderblock_{i}/LayerNorm_time/scale"
+# A block of most forms, and one with attention over time and over space in turn.
+_ATTENTIONS = {f"{_ATTENTION}_0": "attn", f"{_ATTENTION}_time": "attn_time", f"{_ATTENTION}_space": "attn_space"}
+_NORMS = {
+    "LayerNorm_0": "norm1",
+    "LayerNorm_1": "norm2",
+    "LayerNorm_time": "norm_time",
+    "LayerNorm_space": "norm_space",
+    "LayerNorm_mlp": "norm2",
+}
+_MLPS = ("MlpBlock_0", "MlpBlock")
 
 
 def _name_encoder_rules(theirs: str, ours: str) -> tuple[Rule, ...]:
     block, target = f"{theirs}/encoderblock_{{i}}", f"{ours}/block_{{i}}"
-    rules = [
-        Rule(f"{block}/{_ATTENTION}/{name}/{part}", (f"{target}/attn/{name}/{part}",), transform)
-        for name in ("query", "key", "value")
-        for part, transform in (("kernel", "join_heads_in"), ("bias", "join_heads_bias"))
-    ]
-    rules += [
-        Rule(f"{block}/{_ATTENTION}/out/kernel", (f"{target}/attn/proj/kernel",), "join_heads_out"),
-        Rule(f"{block}/{_ATTENTION}/out/bias", (f"{target}/attn/proj/bias",)),
-    ]
-    copied = {
-        "LayerNorm_0/scale": "norm1/scale",
-        "LayerNorm_0/bias": "norm1/bias",
-        "LayerNorm_1/scale": "norm2/scale",
-        "LayerNorm_1/bias": "norm2/bias",
-        "MlpBlock_0/Dense_0/kernel": "mlp/fc1/kernel",
-        "MlpBlock_0/Dense_0/bias": "mlp/fc1/bias",
-        "MlpBlock_0/Dense_1/kernel": "mlp/fc2/kernel",
-        "MlpBlock_0/Dense_1/bias": "mlp/fc2/bias",
+    rules = []
+    for attention, module in _ATTENTIONS.items():
+        rules += [
+            Rule(f"{block}/{attention}/{name}/{part}", (f"{target}/{module}/{name}/{part}",), transform)
+            for name in ("query", "key", "value")
+            for part, transform in (("kernel", "join_heads_in"), ("bias", "join_heads_bias"))
+        ]
+        rules += [
+            Rule(f"{block}/{attention}/out/kernel", (f"{target}/{module}/proj/kernel",), "join_heads_out"),
+            Rule(f"{block}/{attention}/out/bias", (f"{target}/{module}/proj/bias",)),
+        ]
+    copied = {f"{norm}/{part}": f"{module}/{part}" for norm, module in _NORMS.items() for part in ("scale", "bias")}
+    copied |= {
+        f"{mlp}/Dense_{number}/{part}": f"mlp/fc{number + 1}/{part}"
+        for mlp in _MLPS
+        for number in (0, 1)
+        for part in ("kernel", "bias")
     }
     rules += [Rule(f"{block}/{name}", (f"{target}/{path}",)) for name, path in copied.items()]
     rules += [Rule(f"{theirs}/encoder_norm/{part}", (f"{ours}/norm/{part}",)) for part in ("scale", "bias")]
@@ -74,8 +84,8 @@ SCENIC_VIVIT = Family(
     ),
     lengths={
         "dim": (("embedding/bias", 0), *((f"{t}/encoderblock_{{i}}/LayerNorm_0/scale", 0) for t in _SPATIAL)),
-        "mlp_dim": tuple((f"{t}/encoderblock_{{i}}/MlpBlock_0/Dense_0/bias", 0) for t in _SPATIAL),
-        "num_heads": tuple((f"{t}/encoderblock_{{i}}/{_ATTENTION}/query/kernel", 1) for t in _SPATIAL),
+        "mlp_dim": tuple((f"{t}/encoderblock_{{i}}/{m}/Dense_0/bias", 0) for t in _SPATIAL for m in _MLPS),
+        "num_heads": tuple((f"{t}/encoderblock_{{i}}/{a}/query/kernel", 1) for t in _SPATIAL for a in _ATTENTIONS),
         "num_channels": (("embedding/kernel", 3),),
         "tubelet_size": (("embedding/kernel", 0),),
         "patch_size": (("embedding/kernel", 1),),
@@ -86,17 +96,26 @@ SCENIC_VIVIT = Family(
         "num_moments": ((f"{_TEMPORAL}/posembed_input/pos_embedding", 1),),
     },
     counts={
-        "depth": tuple(f"{t}/encoderblock_{{i}}/LayerNorm_0/scale" for t in _SPATIAL),
+        "depth": (*(f"{t}/encoderblock_{{i}}/LayerNorm_0/scale" for t in _SPATIAL), _OVER_TIME),
         "temporal_depth": (f"{_TEMPORAL}/encoderblock_{{i}}/LayerNorm_0/scale",),
     },
     presence={},
     choices={
-        "attention": ((f"{_TEMPORAL}/encoder_norm/scale", "factorized_encoder"), ("*", "spacetime")),
+        # With mean pooling the factorised dot product has the same keys as joint attention; with a class token it
+        # does not exist. Which axis comes first in a block is in no file.
+        "attention": (
+            (f"{_TEMPORAL}/encoder_norm/scale", "factorized_encoder"),
+            (_OVER_TIME, "factorized_self_attention"),
+            ("cls", "spacetime"),
+        ),
+        "attention_order": ((_OVER_TIME, None), ("*", "time_space")),
         "pooling": (("cls", "cls"), ("cls_SpatialTransformer", "cls"), ("*", "mean")),
     },
     constants={"gelu": "tanh", "norm_eps": 1e-6, "qkv_bias": "all"},
     known_inputs=((32, 224, 2), (32, 224, 4), (32, 224, 8), (32, 224, 16)),
     published=PUBLISHED_VIVITS,
+    settable=("attention", "attention_order"),
+    required=(*VIDEO_FACTS, "attention", "attention_order"),
     build_config=build_vivit,
     signature=("embedding/kernel",),
     read_preprocessing=_read_preprocessing,

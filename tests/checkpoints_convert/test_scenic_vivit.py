@@ -15,13 +15,16 @@ from checkpoints_convert import ConversionError, convert_checkpoint
 from vidtldr_jax.inference.model import load_model
 
 Find = Callable[[str], Path]
-NAMES = ("spacetime_token", "spacetime_gap", "factorized_encoder_token", "factorized_encoder_gap")
-# The joint encoder's one table does not tell frames from rows and columns.
-SETTINGS = {"spacetime": {"frames": 8}, "factorized": {}}
-
-
-def settings_for(name: str) -> dict[str, int]:
-    return SETTINGS[name.split("_")[0]]
+# One table for all positions does not tell frames from rows and columns; without a class token the keys don't tell
+# joint attention from the factorised dot product, nor does any file say which axis comes first in a block.
+SETTINGS = {
+    "spacetime_token": {"frames": 8},
+    "spacetime_gap": {"frames": 8, "attention": "spacetime"},
+    "factorized_encoder_token": {},
+    "factorized_encoder_gap": {},
+    "factorized_self_attention_gap": {"frames": 8, "attention_order": "time_space"},
+    "factorized_dot_product_gap": {"frames": 8, "attention": "factorized_dot_product"},
+}
 
 
 def read_params(path: Path) -> dict[str, np.ndarray]:
@@ -33,14 +36,15 @@ def nest(params: dict[str, np.ndarray]) -> dict:
     return flax.traverse_util.unflatten_dict(params, sep="/")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_golden_vivits_give_the_original_logits(find_golden: Find, tmp_path: Path, name: str):
     source = find_golden(f"{name}.npz")
     golden = np.load(source)
-    report = convert_checkpoint(source, tmp_path / "model", settings=settings_for(name))
+    report = convert_checkpoint(source, tmp_path / "model", settings=SETTINGS[name])
     model = load_model(tmp_path / "model")
     assert report.family == "scenic_vivit"
     assert (model.config.num_heads, model.config.num_frames, model.config.image_size) == (4, 8, 32)
+    assert name.startswith(model.config.attention)
     # float32 rounding of five layers of width 32.
     np.testing.assert_allclose(model.classify(golden["input"]), golden["logits"], atol=2e-5, rtol=0)
 
@@ -125,3 +129,37 @@ def test_frames_that_do_not_fit_the_position_table_are_refused(find_golden: Find
         convert_checkpoint(source, tmp_path / "model")
     with pytest.raises(ConversionError, match="num_positions is 65 in the weights and 33 by the settings"):
         convert_checkpoint(source, tmp_path / "model", settings={"frames": 4, "image_size": 32})
+
+
+def test_a_form_that_the_keys_do_not_tell_is_asked_for(find_golden: Find, tmp_path: Path):
+    for name, missing in (
+        ("spacetime_gap", r"attention \(give attention=spacetime or attention=factorized_dot_product\)"),
+        ("factorized_dot_product_gap", "attention"),
+        (
+            "factorized_self_attention_gap",
+            r"attention_order \(give attention_order=time_space or",
+        ),
+    ):
+        with pytest.raises(ConversionError, match=f"neither the weights nor a config tell: {missing}"):
+            convert_checkpoint(find_golden(f"{name}.npz"), tmp_path / "model", settings={"frames": 8})
+
+
+def test_the_order_of_axes_and_the_form_change_the_logits(find_golden: Find, tmp_path: Path):
+    for name, wrong in (
+        ("factorized_self_attention_gap", {"attention_order": "space_time"}),
+        ("factorized_dot_product_gap", {"attention": "spacetime"}),
+    ):
+        source = find_golden(f"{name}.npz")
+        golden = np.load(source)
+        convert_checkpoint(source, tmp_path / "model", settings={**SETTINGS[name], **wrong})
+        logits = load_model(tmp_path / "model").classify(golden["input"])
+        assert np.abs(np.asarray(logits) - golden["logits"]).max() > 1e-3
+
+
+def test_a_factorised_attention_refuses_a_schedule_and_says_why(find_golden: Find, tmp_path: Path):
+    name = "factorized_self_attention_gap"
+    convert_checkpoint(find_golden(f"{name}.npz"), tmp_path / "model", settings=SETTINGS[name])
+    with pytest.raises(ValueError, match="needs the whole grid of patches in every block, so nothing can be merged"):
+        load_model(tmp_path / "model", schedule="4,4,4")
+    model = load_model(tmp_path / "model", schedule="none")
+    assert model.encode_video(np.zeros((1, 8, 32, 32, 3), np.float32), trace=True).trace.source.shape == (1, 64)

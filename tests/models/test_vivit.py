@@ -1,5 +1,7 @@
 """ViViT: the class token is never merged, r = 0 is the plain model, frames are reduced alike, batches are examples."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +22,17 @@ CONFIGS = {
 }
 
 
+# Without merging: every block needs the whole grid.
+FACTORIZED = {
+    "self attention": ViViTConfig(**FIELDS, attention="factorized_self_attention", pooling="mean"),
+    "dot product": ViViTConfig(**FIELDS, attention="factorized_dot_product", pooling="mean"),
+}
+EVERY = {**CONFIGS, **FACTORIZED}
+
+
+@functools.cache
 def make(config, seed=0):
-    params = init_variables(config, jax.random.key(seed))["params"]
+    params = jax.jit(lambda key: init_variables(config, key))(jax.random.key(seed))["params"]
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
     noisy = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
@@ -29,11 +40,16 @@ def make(config, seed=0):
     return jax.tree.unflatten(tree, noisy), video
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@functools.partial(jax.jit, static_argnums=0, static_argnames="trace")
+def run(model, params, video, trace=False):
+    return model.apply({"params": params}, video, trace=trace)
+
+
+@pytest.mark.parametrize("config", EVERY.values(), ids=EVERY)
 def test_nothing_absorbed_is_the_plain_model_bit_for_bit(config):
     params, video = make(config)
-    plain = ViViT(config).apply({"params": params}, video)
-    none = ViViT(config, r=(0, 0, 0)).apply({"params": params}, video)
+    plain = run(ViViT(config), params, video)
+    none = run(ViViT(config, r=(0, 0, 0)), params, video)
     np.testing.assert_array_equal(plain.logits, none.logits)
     np.testing.assert_array_equal(plain.tokens, none.tokens)
 
@@ -41,8 +57,8 @@ def test_nothing_absorbed_is_the_plain_model_bit_for_bit(config):
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_merging_leaves_the_tokens_that_the_schedule_says_and_changes_the_logits(config):
     params, video = make(config)
-    plain = ViViT(config).apply({"params": params}, video)
-    merged = ViViT(config, r=(3, 1, 0)).apply({"params": params}, video, trace=True)
+    plain = run(ViViT(config), params, video)
+    merged = run(ViViT(config, r=(3, 1, 0)), params, video, trace=True)
     sequences = config.grid[0] if config.attention == "factorized_encoder" else 1
     assert merged.tokens.shape == (2, sequences * (config.num_tokens - 4), config.dim)
     assert plain.tokens.shape == (2, sequences * config.num_tokens, config.dim)
@@ -56,7 +72,7 @@ def test_merging_leaves_the_tokens_that_the_schedule_says_and_changes_the_logits
 def test_the_class_token_stays_first_and_alone(name):
     config = CONFIGS[name]
     params, video = make(config)
-    merged = ViViT(config, r=(4, 2, 0)).apply({"params": params}, video, trace=True)
+    merged = run(ViViT(config, r=(4, 2, 0)), params, video, trace=True)
     sequences = config.grid[0] if config.attention == "factorized_encoder" else 1
     holders = np.asarray(merged.trace.source).reshape(2, sequences, -1)
     sizes = np.asarray(merged.size).reshape(2, sequences, -1)
@@ -66,12 +82,12 @@ def test_the_class_token_stays_first_and_alone(name):
     np.testing.assert_array_equal(sizes[:, :, 0], 1.0)
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", EVERY.values(), ids=EVERY)
 def test_a_batch_gives_what_its_examples_give(config):
     params, video = make(config)
-    model = ViViT(config, r=(3, 1, 0))
-    together = model.apply({"params": params}, video)
-    alone = [model.apply({"params": params}, video[n : n + 1]) for n in range(2)]
+    model = ViViT(config, r=(3, 1, 0) if config.is_mergeable else ())
+    together = run(model, params, video)
+    alone = [run(model, params, video[n : n + 1]) for n in range(2)]
     np.testing.assert_allclose(together.logits, np.concatenate([out.logits for out in alone]), atol=1e-5)
 
 
@@ -80,17 +96,30 @@ def test_frames_are_reduced_on_their_own():
     params, video = make(config)
     model = ViViT(config, r=(4, 0, 0))
     changed = video.at[:, 2:].set(0.0)
-    before, after = (model.apply({"params": params}, clip).tokens for clip in (video, changed))
+    before, after = (run(model, params, clip).tokens for clip in (video, changed))
     half = before.shape[1] // 2
     np.testing.assert_allclose(before[:, :half], after[:, :half], atol=1e-6)
     assert np.abs(before[:, half:] - after[:, half:]).max() > 0.1
 
 
+@pytest.mark.parametrize("config", FACTORIZED.values(), ids=FACTORIZED)
+def test_factorised_attention_reaches_over_time_and_space_but_not_across_both_at_once(config):
+    one = ViViTConfig(**{**config.to_dict(), "depth": 1, "attention_order": "time_space"})
+    params, video = make(one)
+    changed = video.at[:, :2, :8, :8].add(1.0)  # the first patch of the first moment
+    before, after = (run(ViViT(one), params, clip).tokens.reshape(2, 2, 9, -1) for clip in (video, changed))
+    apart = np.abs(before - after).max((0, -1))
+    assert apart[0].min() > 1e-4, "every place of the same moment sees it"
+    assert apart[1, 0] > 1e-4, "the same place sees it later"
+    if config.attention == "factorized_dot_product":
+        np.testing.assert_allclose(apart[1, 1:], 0, atol=1e-6)
+
+
 def test_clips_of_another_size_get_interpolated_positions():
-    for config in CONFIGS.values():
+    for config in EVERY.values():
         params, _ = make(config)
         video = jnp.ones((1, 8, 32, 32, 3))
-        assert ViViT(config).apply({"params": params}, video).logits.shape == (1, 5)
+        assert run(ViViT(config), params, video).logits.shape == (1, 5)
 
 
 def test_what_does_not_fit_is_refused_by_name():
@@ -103,12 +132,19 @@ def test_what_does_not_fit_is_refused_by_name():
     config = CONFIGS["spacetime cls"]
     params, video = make(config)
     with pytest.raises(ValueError, match="r has one number for each of 3 blocks; 2 came"):
-        ViViT(config, r=(1, 1)).apply({"params": params}, video)
+        run(ViViT(config, r=(1, 1)), params, video)
     with pytest.raises(ValueError, match=r"T a multiple of 2 and Y, X of 8; shape \(2, 3, 24, 24, 3\)"):
-        ViViT(config).apply({"params": params}, video[:, :3])
+        run(ViViT(config), params, video[:, :3])
+    for config in FACTORIZED.values():
+        with pytest.raises(ValueError, match=f"{config.attention} needs the whole grid in every block"):
+            run(ViViT(config, r=(1, 0, 0)), *make(config))
+        with pytest.raises(ValueError, match="pooling = 'cls' has no class token to take"):
+            ViViTConfig(**FIELDS, attention=config.attention)
+    with pytest.raises(ValueError, match="num_heads = 1 can't be halved"):
+        ViViTConfig(**{**FIELDS, "num_heads": 1}, attention="factorized_dot_product", pooling="mean")
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", EVERY.values(), ids=EVERY)
 def test_a_description_survives_json(config):
     assert ViViTConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ValueError, match="unknown field 'dims'"):

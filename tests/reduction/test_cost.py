@@ -99,3 +99,15 @@ def test_a_factorised_encoder_counts_every_frame_and_the_encoder_over_time():
     assert cost.temporal == 3 * over_time + 5 * 2 * 6
     assert cost.by_part()["temporal"] == cost.temporal
     assert count_macs(config, schedule, num_frames=8).layers[0].mlp == 2 * cost.layers[0].mlp
+
+
+def test_factorised_attentions_see_one_axis_at_a_time():
+    in_turn = make_vivit(attention="factorized_self_attention", pooling="mean")
+    halved = make_vivit(attention="factorized_dot_product", pooling="mean")
+    first, second = (count_macs(config, resolve(config, None)).layers[0] for config in (in_turn, halved))
+    # 2 moments of 4 places: every token sees 2 and 4 others in turn, or half of the heads see 2 and half see 4.
+    assert first.attention == 2 * 8 * (2 + 4) * 6
+    assert first.projections == 2 * 4 * 8 * 6 * 6
+    assert first.norms == 5 * (2 * 8 + 8) * 6
+    assert second.attention == 2 * 8 * 3 * 6
+    assert second.projections == 4 * 8 * 6 * 6

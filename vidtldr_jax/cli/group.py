@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 import jax
 
+from checkpoints_convert.errors import ConversionError
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.inference.checkpoint import CheckpointError
 
@@ -61,7 +62,7 @@ class CommandGroup(click.Group):
             _fail("interrupted", 1)
         except click.ClickException as error:
             _fail(error.format_message(), 1)
-        except (VideoReadError, CheckpointError) as error:
+        except (VideoReadError, CheckpointError, ConversionError) as error:
             _fail(str(error), 1)
         except OSError as error:
             _fail(describe_os_error(error), 1)

@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
+from vidtldr_jax.cli.convert import collect_settings, source_options
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import DEFAULT_MODEL, explain_unknown_model, json_option, schedule_option, verbose_option
 from vidtldr_jax.cli.output import format_macs, print_json, print_table
+from vidtldr_jax.cli.source_info import is_source, show_source
 from vidtldr_jax.inference.checkpoint import find_param_shapes, read_checkpoint
 from vidtldr_jax.inference.model import SHIPPED_MODELS, find_checkpoint
 from vidtldr_jax.models.architectures import Config
@@ -26,20 +28,45 @@ Examples:
   vidtldr info
   vidtldr info umt-b16 --schedule 600,200,100
   vidtldr info checkpoints/mine --json
+  vidtldr info vit_b16_k400.pth --set frames=8
 """
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET]")
+@click.argument("model", default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET|SOURCE]")
 @schedule_option("Without it: no merging.")
+@source_options
 @json_option
 @verbose_option
-def info(model: str, schedule: str | None, as_json: bool) -> None:
+def info(
+    model: str,
+    schedule: str | None,
+    family: str | None,
+    settings: tuple[tuple[str, str], ...],
+    allow_missing: tuple[str, ...],
+    ignore: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Shows a model: architecture, tokens per layer, GMACs by part, preprocessing, labels, source.
 
     MODEL is a checkpoint folder, a shipped model (moving-objects, the default) or a preset such as umt-b16: an
-    architecture without weights.
+    architecture without weights. Of a SOURCE that is not converted yet (all that `vidtldr convert` takes) it shows what
+    a conversion would do and what is missing, and writes nothing.
     """
+    if is_source(model):
+        if schedule is not None:
+            raise click.UsageError("--schedule belongs to a model; convert the source first.")
+        show_source(
+            model,
+            family=family,
+            settings=collect_settings(settings),
+            allow_missing=allow_missing,
+            ignore=ignore,
+            as_json=as_json,
+        )
+        return
+    if family or settings or allow_missing or ignore:
+        raise click.UsageError("--family, --set, --allow-missing and --ignore belong to a source, not to a model.")
     config, facts = _read_facts(model)
     try:
         resolved = resolve_schedule(

@@ -7,6 +7,7 @@ import click
 from vidtldr_jax import __version__
 from vidtldr_jax.cli.benchmark import benchmark
 from vidtldr_jax.cli.classify import classify
+from vidtldr_jax.cli.convert import convert
 from vidtldr_jax.cli.demo import demo
 from vidtldr_jax.cli.group import CommandGroup
 from vidtldr_jax.cli.info import info
@@ -16,6 +17,7 @@ _EPILOG = """\b
 Examples:
   vidtldr demo
   vidtldr classify clip.mp4 --schedule 100,40
+  vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400
   vidtldr info umt-b16 --schedule 600,200,100
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage.
@@ -30,7 +32,7 @@ def cli(verbose: bool) -> None:
     set_verbosity(verbose)
 
 
-for _command in (demo, classify, info, benchmark):
+for _command in (demo, classify, convert, info, benchmark):
     cli.add_command(_command)
 
 

@@ -24,7 +24,8 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.checkpoint import CheckpointError, flatten_params, read_checkpoint
+from vidtldr_jax.inference.checkpoint import flatten_params, read_checkpoint
+from vidtldr_jax.inference.hub import SCHEME, download_checkpoint
 from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
@@ -77,6 +78,11 @@ class VideoModel:
         self.schedule: ResolvedSchedule = resolve_schedule(
             schedule, num_tokens=config.num_tokens, num_layers=config.depth, num_protected=config.num_protected
         )
+        if any(self.schedule.r) and not config.is_mergeable:
+            raise ValueError(
+                "VideoModel: a model whose blocks attend over time and space apart needs the whole grid of patches in "
+                f"every block, so nothing can be merged; the schedule {self.schedule.describe()} came; take none."
+            )
         self._dtype = jnp.dtype(dtype)
         self._attention = attention
         flat = {path: jnp.asarray(value, self._dtype) for path, value in flatten_params(params).items()}
@@ -213,7 +219,8 @@ def load_model(
     """Loads a model from a checkpoint folder, or one that ships with the package.
 
     Args:
-      checkpoint: a folder with model.safetensors and config.json, or "moving-objects".
+      checkpoint: a folder with model.safetensors and config.json, "moving-objects", or hf://owner/name of a repository
+        with these two files, which needs huggingface_hub.
       schedule: tokens to absorb per layer, in any form `parse_schedule` reads; None is the plain model.
       dtype: computation dtype, float32 or bfloat16.
       attention: "blocked" or "dense", see `ops.attend`.
@@ -239,14 +246,11 @@ def load_model(
 
 
 def find_checkpoint(checkpoint: str | os.PathLike[str]) -> Path:
-    """Returns the folder of a checkpoint: the path itself, or that of a shipped model's name."""
+    """Returns the folder of a checkpoint: the path itself, that of a shipped model, or of a copy from a hub."""
     if str(checkpoint) in SHIPPED_MODELS and not Path(checkpoint).is_dir():
         return find_asset(SHIPPED_MODELS[str(checkpoint)])
-    if str(checkpoint).startswith("hf://"):
-        raise CheckpointError(
-            f"load_model: {checkpoint} is on a hub, and this version reads local folders only; "
-            "download it and convert it first."
-        )
+    if str(checkpoint).startswith(SCHEME):
+        return download_checkpoint(str(checkpoint))
     return Path(checkpoint)
 
 

@@ -80,7 +80,7 @@ class MLP(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+    def __call__(self, tokens: Float[Array, "*B N D"]) -> Float[Array, "*B N D"]:
         """Returns the update of the residual stream."""
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         hidden = nn.Dense(self.config.mlp_dim, name="fc1", **kwargs)(tokens)  # [B, N, mlp_dim]

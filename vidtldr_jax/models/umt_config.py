@@ -128,6 +128,15 @@ class UMTConfig:
         return self.vision.count_sequences(frames)
 
     @property
+    def is_mergeable(self) -> bool:
+        """Whether tokens can be merged."""
+        return True
+
+    def count_attention(self, frames: int, tokens: int) -> tuple[int, int]:
+        """Returns the attentions of a block, and the pairs of query and key that each head of all of them sees."""
+        return 1, tokens * tokens
+
+    @property
     def temporal_depth(self) -> None:
         """Blocks of an encoder over frames; there is none."""
         return self.vision.temporal_depth

@@ -1,11 +1,11 @@
-"""ViViT, arXiv 2103.15691: joint space-time attention (model 1) and the factorised encoder (model 2).
+"""ViViT, arXiv 2103.15691: joint space-time attention, the factorised encoder, and the two factorised attentions.
 
     model = ViViT(config, r=(300, 300) + (0,) * 10)
     out = model.apply({"params": params}, video)
 
 `video` is `[B, T, Y, X, C]` float, channels last, of about -1 to 1. A class token, where there is one, comes first in
 every sequence; it neither absorbs nor is absorbed. In the factorised encoder every frame loses the same number of
-tokens; the tokens over time are never merged.
+tokens; the tokens over time are never merged. The factorised attentions need the whole grid: they merge nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.encoder import Encoder, ReductionStep, Trace
+from vidtldr_jax.models.factorized import FactorizedEncoder
 from vidtldr_jax.models.heads import pool_tokens
 from vidtldr_jax.models.patches import PatchEmbed
 from vidtldr_jax.models.positions import interpolate_positions
@@ -58,8 +59,8 @@ class ViViT(nn.Module):
           after frame, and `pooled` comes from the temporal one.
 
         Raises:
-          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, or r is not
-            one number per block.
+          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, r is not one
+            number per block, or tokens are to be merged where every block needs the whole grid.
         """
         config = self.config
         batch = video.shape[0]
@@ -68,12 +69,13 @@ class ViViT(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, t y x, D]
+        path: Trace | None = None
 
         if config.attention == "spacetime":
             tokens = self._add_positions(tokens, "", made_for, grid)
             state, path = Encoder(config, self.r, self.form, name="encoder", **dtypes)(tokens, trace=trace)
             pooled = self._pool(state.tokens)  # [B, D]
-        else:
+        elif config.attention == "factorized_encoder":
             frames = tokens.reshape(batch * grid[0], grid[1] * grid[2], config.dim)  # [B t, y x, D]
             frames = self._add_positions(frames, "", (1, *made_for[1:]), (1, *grid[1:]))
             state, path = Encoder(config, self.r, self.form, name="encoder", **dtypes)(frames, trace=trace)
@@ -83,6 +85,13 @@ class ViViT(nn.Module):
             encoder = Encoder(over_time, (), self.form, name="temporal_encoder", **dtypes)
             pooled = self._pool(encoder(moments)[0].tokens)  # [B, D]
             state, path = _join_frames(state, path, batch)
+        else:
+            tokens = self._add_positions(tokens, "", made_for, grid)
+            encoder = FactorizedEncoder(config, self.form, name="encoder", **dtypes)
+            state = ops.init_merge_state(encoder(tokens, num_times=grid[0]), trace=trace)
+            if state.source is not None and state.source_weight is not None:
+                path = Trace(state.source, state.source_weight, ())
+            pooled = self._pool(state.tokens)  # [B, D]
         logits = None
         if config.num_classes is not None:
             logits = nn.Dense(config.num_classes, name="head", **dtypes)(pooled).astype(jnp.float32)
@@ -116,6 +125,11 @@ class ViViT(nn.Module):
             raise ValueError(
                 f"ViViT: r has one number for each of {config.depth} blocks; {len(self.r)} came; "
                 "resolve_schedule makes such a tuple."
+            )
+        if any(self.r) and not config.is_mergeable:
+            raise ValueError(
+                f"ViViT: merging takes tokens out of the grid, and {config.attention} needs the whole grid in every "
+                f"block; r = {self.r} came; leave it empty, or take a spacetime or factorized_encoder model."
             )
         t, y, x = (n // u for n, u in zip(shape[1:4], units))
         return t, y, x

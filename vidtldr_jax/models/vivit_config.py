@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final, Literal, Self
 from vidtldr_jax.models.config import read_fields
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "attention": ("spacetime", "factorized_encoder"),
+    "attention": ("spacetime", "factorized_encoder", "factorized_self_attention", "factorized_dot_product"),
+    "attention_order": ("time_space", "space_time"),
     "pooling": ("cls", "mean"),
     "qkv_bias": ("all", "none"),
     "gelu": ("exact", "tanh"),
@@ -22,10 +23,13 @@ _POSITIVE: Final = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ViViTConfig:
-    """A ViViT, arXiv 2103.15691: all patches at once (model 1) or frame by frame, then over frames (model 2).
+    """A ViViT, arXiv 2103.15691, in one of its four forms.
 
     Attributes:
-      attention: "spacetime" or "factorized_encoder".
+      attention: "spacetime", all patches at once (model 1); "factorized_encoder", frame by frame, then over frames
+        (model 2); "factorized_self_attention", time and space in turn in every block (model 3);
+        "factorized_dot_product", half of the heads over time, half over space (model 4).
+      attention_order: "time_space" or "space_time", which comes first in a block of model 3; others ignore it.
       num_frames: frames of a clip.
       image_size: rows and columns of a frame, pixels.
       patch_size: rows and columns of a patch, pixels.
@@ -45,7 +49,10 @@ class ViViTConfig:
       num_classes: outputs of the classifier; None for no classifier.
     """
 
-    attention: Literal["spacetime", "factorized_encoder"] = "spacetime"
+    attention: Literal["spacetime", "factorized_encoder", "factorized_self_attention", "factorized_dot_product"] = (
+        "spacetime"
+    )
+    attention_order: Literal["time_space", "space_time"] = "time_space"
     num_frames: int
     image_size: int
     patch_size: int
@@ -95,7 +102,11 @@ class ViViTConfig:
         ]
         if self.attention == "factorized_encoder" and not _is_count(self, "temporal_depth"):
             faults.append(f"temporal_depth = {self.temporal_depth!r} is not a positive int")
-        if self.attention == "spacetime" and self.temporal_depth is not None:
+        if not self.is_mergeable and self.pooling == "cls":
+            faults.append(f"pooling = 'cls' has no class token to take with attention = {self.attention!r}")
+        if self.attention == "factorized_dot_product" and self.num_heads % 2:
+            faults.append(f"num_heads = {self.num_heads} can't be halved between time and space")
+        if self.attention != "factorized_encoder" and self.temporal_depth is not None:
             faults.append(f"temporal_depth = {self.temporal_depth!r} needs attention = 'factorized_encoder'")
         if self.position_grid is not None and len(tuple(self.position_grid)) != 3:
             faults.append(f"position_grid = {self.position_grid} is not (t, y, x)")
@@ -119,12 +130,25 @@ class ViViTConfig:
 
     def count_tokens(self, frames: int, rows: int, columns: int) -> int:
         """Returns the tokens of one sequence that is reduced for a clip of some size, the class token included."""
-        times = frames // self.tubelet_size if self.attention == "spacetime" else 1
+        times = 1 if self.attention == "factorized_encoder" else frames // self.tubelet_size
         return times * (rows // self.patch_size) * (columns // self.patch_size) + self.num_protected
 
     def count_sequences(self, frames: int) -> int:
         """Returns how many sequences of tokens are reduced one by one: one, or one for each patch over time."""
-        return 1 if self.attention == "spacetime" else frames // self.tubelet_size
+        return frames // self.tubelet_size if self.attention == "factorized_encoder" else 1
+
+    @property
+    def is_mergeable(self) -> bool:
+        """Whether tokens can be merged: not where every block needs the whole grid."""
+        return self.attention in ("spacetime", "factorized_encoder")
+
+    def count_attention(self, frames: int, tokens: int) -> tuple[int, int]:
+        """Returns the attentions of a block, and the pairs of query and key that each head of all of them sees."""
+        if self.is_mergeable:
+            return 1, tokens * tokens
+        times = frames // self.tubelet_size
+        reach = times + tokens // times
+        return (2, tokens * reach) if self.attention == "factorized_self_attention" else (1, tokens * reach // 2)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""

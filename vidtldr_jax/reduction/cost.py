@@ -35,6 +35,7 @@ class Architecture(Protocol):
     @property
     def temporal_depth(self) -> int | None: ...  # noqa: D102
     def count_sequences(self, frames: int) -> int: ...  # noqa: D102
+    def count_attention(self, frames: int, tokens: int) -> tuple[int, int]: ...  # noqa: D102
     @property
     def num_frames(self) -> int: ...  # noqa: D102
 
@@ -114,17 +115,18 @@ def count_macs(config: Architecture, schedule: ResolvedSchedule, *, num_frames: 
     Reference:
       Counted as the official release was with fvcore, so that published GMACs can be compared.
     """
-    sequences = config.count_sequences(config.num_frames if num_frames is None else num_frames)
+    frames = config.num_frames if num_frames is None else num_frames
+    sequences = config.count_sequences(frames)
     tubelet = config.tubelet_size * config.patch_size**2 * config.num_channels
     temporal = 0
     if config.temporal_depth is not None:
         moments = sequences + config.num_protected
-        block = _count_layer(config, moments, moments, sequences=1).total
+        block = _count_layer(config, moments, moments, frames=frames, sequences=1).total
         temporal = config.temporal_depth * block + _count_final_norm(config, moments)
     return EncoderCost(
         patches=sequences * (schedule.tokens[0] - config.num_protected) * tubelet * config.dim,
         layers=tuple(
-            _count_layer(config, before, after, sequences=sequences)
+            _count_layer(config, before, after, frames=frames, sequences=sequences)
             for before, after in zip(schedule.tokens, schedule.tokens[1:], strict=False)
         ),
         final_norm=sequences * _count_final_norm(config, schedule.tokens[-1]),
@@ -136,16 +138,17 @@ def _count_final_norm(config: Architecture, tokens: int) -> int:
     return _NORM_MACS_PER_ELEMENT * tokens * config.dim if config.final_norm else 0
 
 
-def _count_layer(config: Architecture, before: int, after: int, *, sequences: int) -> LayerCost:
+def _count_layer(config: Architecture, before: int, after: int, *, frames: int, sequences: int) -> LayerCost:
     dim = config.dim
+    attentions, pairs = config.count_attention(frames, before)
     free = before - config.num_protected
     even, odd = free - free // 2, free // 2
     return LayerCost(
         tokens_in=before,
         tokens_out=after,
-        projections=sequences * 4 * before * dim * dim,
-        attention=sequences * 2 * before * before * dim,
+        projections=sequences * attentions * 4 * before * dim * dim,
+        attention=sequences * 2 * pairs * dim,
         matching=sequences * even * odd * dim if after < before else 0,
         mlp=sequences * 2 * after * dim * config.mlp_dim,
-        norms=sequences * _NORM_MACS_PER_ELEMENT * (before + after) * dim,
+        norms=sequences * _NORM_MACS_PER_ELEMENT * (attentions * before + after) * dim,
     )

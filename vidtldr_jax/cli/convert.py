@@ -1,0 +1,222 @@
+"""`vidtldr convert`: from somebody's checkpoint to a folder that every command reads, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from checkpoints_convert.convert import DTYPES, ConversionReport, convert_checkpoint
+from checkpoints_convert.export import export_checkpoint
+from checkpoints_convert.families import FAMILIES
+from checkpoints_convert.verify import VerificationReport, verify_checkpoint
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.options import json_option, verbose_option
+from vidtldr_jax.cli.output import format_bytes, print_json, print_note, print_table, show_progress
+
+_EPILOG = """\b
+Examples:
+  vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400 --set frames=8
+  vidtldr convert videomae-base-finetuned-kinetics checkpoints/videomae-b16 --verify
+  vidtldr convert hf://google/vivit-b-16x2-kinetics400 checkpoints/vivit-b16x2 --dtype bfloat16
+  vidtldr convert checkpoint_30 checkpoints/vivit --set frames=32 --set image_size=224
+  vidtldr convert umt_msrvtt.pth checkpoints/umt-msrvtt --samples original_outputs.npz
+  vidtldr convert checkpoints/umt-b16-k400 back.safetensors --to torch
+"""
+
+
+class SettingType(click.ParamType):
+    """A pair name=value."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Returns name and value, or fails."""
+        name, equals, text = str(value).partition("=")
+        if not equals or not name or not text:
+            self.fail(f"a setting is name=value, such as heads=12; {value!r} came", param, ctx)
+        return name, text
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what says how a source is read: --family, --set, --allow-missing, --ignore."""
+    options = (
+        click.option("--family", type=click.Choice(list(FAMILIES)), help="Kind of checkpoint.  [default: by the keys]"),
+        click.option(
+            "--set", "settings", type=SettingType(), multiple=True,
+            help="What the weights can't tell: heads=12, frames=16, image_size=224, mean=0.5,0.5,0.5. Repeatable.",
+        ),
+        click.option(
+            "--allow-missing", multiple=True, metavar="PATTERN",
+            help="Parameters that may have no source; they get initial values. * is anything. Repeatable.",
+        ),
+        click.option("--ignore", multiple=True, metavar="PATTERN", help="Keys of the source to leave out. Repeatable."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("source", metavar="SOURCE")
+@click.argument("destination", metavar="DESTINATION", type=click.Path(path_type=Path))
+@source_options
+@click.option("--dtype", type=click.Choice(DTYPES), help="In which parameters are stored.  [default: float32]")
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(["jax", "torch"]),
+    default="jax",
+    show_default=True,
+    help="torch: SOURCE is a checkpoint folder, DESTINATION a state dict for the original class.",
+)
+@click.option("--verify", is_flag=True, help="Compare with transformers' own class, layer by layer, on random input.")
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Compare with a file of the original's input and output: video, and logits, tokens, embedding, hidden_states.",
+)
+@json_option
+@verbose_option
+def convert(
+    source: str,
+    destination: Path,
+    family: str | None,
+    settings: tuple[tuple[str, str], ...],
+    allow_missing: tuple[str, ...],
+    ignore: tuple[str, ...],
+    dtype: str | None,
+    target: str,
+    verify: bool,
+    samples: Path | None,
+    as_json: bool,
+) -> None:
+    """Converts a checkpoint: PyTorch, Hugging Face or Scenic weights in, a checkpoint folder out.
+
+    SOURCE is a .pth, .pt, .bin, .safetensors, .npz or msgpack file, a folder of Hugging Face's or Scenic's, or
+    hf://owner/name. Nothing in it is executed. DESTINATION appears complete or not at all.
+    """
+    if target == "torch":
+        options = {
+            "--set": settings,
+            "--allow-missing": allow_missing,
+            "--ignore": ignore,
+            "--dtype": dtype,
+            "--verify": verify,
+            "--samples": samples,
+        }
+        given = [name for name, value in options.items() if value]
+        if given:
+            raise click.UsageError(f"{', '.join(given)} belong to the way in; --to torch changes no number.")
+        _export(source, destination, family, as_json=as_json)
+        return
+    with show_progress("converting", total=100) as bar:
+        report = convert_checkpoint(
+            source,
+            destination,
+            family=family,
+            settings=collect_settings(settings),
+            dtype=dtype or "float32",
+            allow_missing=allow_missing,
+            ignore=ignore,
+            progress=lambda done, total: bar.update(bar.task_ids[0], completed=100 * done // max(total, 1)),
+        )
+    checked = _verify(source, report, samples) if verify or samples else None
+    if as_json:
+        print_json({**_describe(report), "verification": None if checked is None else _describe_check(checked)})
+    else:
+        _print_report(report)
+        if checked is not None:
+            _print_check(checked)
+    if checked is not None and not checked.passed:
+        raise CommandError(
+            f"the converted model differs from {checked.compared_with}, first in {checked.first_different}; "
+            f"{report.destination} was written, but don't rely on it; check --family and --set."
+        )
+
+
+def collect_settings(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Returns settings by name; one that comes twice is a usage error."""
+    settings = dict(pairs)
+    if len(settings) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise click.UsageError(f"a setting is given once; {', '.join(twice)} came again.")
+    return settings
+
+
+def _export(source: str, destination: Path, family: str | None, *, as_json: bool) -> None:
+    report = export_checkpoint(source, destination, family=family)
+    if as_json:
+        keys = {key: list(targets) for key, targets in report.keys.items()}
+        print_json({"destination": str(report.destination), "family": report.family, "keys": keys})
+        return
+    size = format_bytes(report.destination.stat().st_size)
+    click.echo(f"wrote {report.destination}: {len(report.keys)} keys as {report.family} names them, {size}")
+
+
+def _verify(source: str, report: ConversionReport, samples: Path | None) -> VerificationReport:
+    with show_progress("comparing with the original"):
+        return verify_checkpoint(source, report.destination, samples=samples)
+
+
+def _describe(report: ConversionReport) -> dict[str, Any]:
+    return {
+        "destination": str(report.destination),
+        "source": report.source,
+        "family": report.family,
+        "architecture": report.config.to_dict(),
+        "preprocessing": report.preprocessing.to_dict(),
+        "labels": report.labels,
+        "num_parameters": report.num_parameters,
+        "dtype": report.dtype,
+        "assignments": {key: list(targets) for key, targets in report.assignments.items()},
+        "left_out": list(report.left_out),
+        "ignored": list(report.ignored),
+        "missing": list(report.fresh),
+        "origins": dict(report.origins),
+    }
+
+
+def _describe_check(check: VerificationReport) -> dict[str, Any]:
+    return {
+        "passed": check.passed,
+        "compared_with": check.compared_with,
+        "first_different": check.first_different,
+        "rows": [
+            {"name": row.name, "max_abs": row.max_abs, "max_rel": row.max_rel, "tolerance": row.tolerance}
+            for row in check.rows
+        ],
+        "skipped": list(check.skipped),
+    }
+
+
+def _print_report(report: ConversionReport) -> None:
+    click.echo(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
+    click.echo(f"family {report.family}; {len(report.assignments)} keys used, {len(report.left_out)} left out by name")
+    by_origin: dict[str, list[str]] = {}
+    for name, origin in report.origins.items():
+        by_origin.setdefault(origin, []).append(name)
+    for origin, names in by_origin.items():
+        click.echo(f"from {origin}: {', '.join(names)}")
+    if report.ignored:
+        print_note(f"--ignore left out {len(report.ignored)} keys: {', '.join(report.ignored[:5])}")
+    if report.fresh:
+        print_note(
+            f"--allow-missing gave initial values to {len(report.fresh)} parameters: {', '.join(report.fresh[:5])}; "
+            "train them before you rely on the outputs"
+        )
+
+
+def _print_check(check: VerificationReport) -> None:
+    rows = [
+        (row.name, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", f"{row.tolerance:.2e}", "yes" if row.is_within else "NO")
+        for row in check.rows
+    ]
+    click.echo()
+    print_table((f"compared with {check.compared_with}", "largest difference", "relative", "allowed", "agrees"), rows)
+    if check.skipped:
+        print_note(f"not compared: {', '.join(check.skipped)}")

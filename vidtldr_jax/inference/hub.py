@@ -1,0 +1,184 @@
+"""hf://owner/name[@revision][/file]: files of a repository on a Hugging Face hub, kept in huggingface_hub's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from vidtldr_jax.inference.checkpoint import CONFIG_NAME, WEIGHTS_NAME, CheckpointError
+
+SCHEME: Final = "hf://"
+_FORM: Final = re.compile(
+    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@\s]+))?(/(?P<file>[^\s]*[^\s/]))?/?", re.ASCII
+)
+
+
+class HubError(CheckpointError):
+    """A repository can't be reached or has not what is asked for; the message is one line and says what to do."""
+
+
+class HubPlace(NamedTuple):
+    """A place on a hub.
+
+    Attributes:
+      repository: owner/name.
+      revision: branch, tag or commit; None means the main branch.
+      file: path in the repository, or None for all of it.
+    """
+
+    repository: str
+    revision: str | None
+    file: str | None
+
+
+def parse_place(text: str) -> HubPlace:
+    """Reads hf://owner/name, hf://owner/name@revision or either with /path/to/file behind.
+
+    Args:
+      text: what a user wrote.
+
+    Returns:
+      A `HubPlace`.
+
+    Raises:
+      HubError: it has another form.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise HubError(
+            f"parse_place: a place on a hub is hf://owner/name, with @revision or /file behind it; {text} came; write "
+            "it like that."
+        )
+    return HubPlace(match["repository"], match["revision"], match["file"])
+
+
+def download_file(place: HubPlace, name: str) -> Path | None:
+    """Gets a file of a repository, from the cache if it is there unchanged.
+
+    Args:
+      place: the repository.
+      name: path of the file in it.
+
+    Returns:
+      Where the file lies, or None if the repository has no such file.
+
+    Raises:
+      HubError: the repository is missing, private or out of reach and the file is not in the cache.
+    """
+    hub = _import_hub()
+    with _explain(hub, place):
+        try:
+            return Path(hub.hf_hub_download(place.repository, name, revision=place.revision))
+        except hub.errors.LocalEntryNotFoundError:
+            raise  # not reached, which is something else than not there
+        except hub.errors.EntryNotFoundError:
+            return None
+
+
+def list_files(place: HubPlace) -> list[str]:
+    """Lists the files of a repository.
+
+    Args:
+      place: the repository.
+
+    Returns:
+      Their paths.
+
+    Raises:
+      HubError: the repository is missing, private or out of reach.
+    """
+    hub = _import_hub()
+    with _explain(hub, place):
+        return list(hub.HfApi().list_repo_files(place.repository, revision=place.revision))
+
+
+def download_checkpoint(text: str) -> Path:
+    """Gets a checkpoint folder from a hub.
+
+    Args:
+      text: hf://owner/name of a repository with model.safetensors and the config.json of this project.
+
+    Returns:
+      A local folder.
+
+    Raises:
+      HubError: the repository can't be had or has no such files.
+    """
+    place = parse_place(text)
+    files = [download_file(place, name) for name in (CONFIG_NAME, WEIGHTS_NAME)]
+    if place.file is not None or None in files:
+        raise HubError(
+            f"load_model: a checkpoint on a hub has {CONFIG_NAME} and {WEIGHTS_NAME}; {text} has not; convert it "
+            f"first: vidtldr convert {text} FOLDER."
+        )
+    return Path(str(files[0])).parent
+
+
+def _import_hub() -> Any:
+    try:
+        import huggingface_hub
+        import huggingface_hub.constants
+        import huggingface_hub.errors
+        import huggingface_hub.utils.logging
+    except ImportError as error:
+        raise HubError(
+            "download_file: hf:// needs huggingface_hub; pip install 'vidtldr-jax[hub]', or download the files and "
+            "name their folder."
+        ) from error
+    return huggingface_hub
+
+
+@contextlib.contextmanager
+def _explain(hub: Any, place: HubPlace) -> Iterator[None]:
+    """Turns the hub's errors into one line each."""
+    errors = hub.errors
+    where = f"{SCHEME}{place.repository}"
+    verbosity = hub.utils.logging.get_verbosity()
+    hub.utils.logging.set_verbosity_error()  # every retry would be a line; what fails for good is said once
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise HubError(
+            f"download_file: {where} wants its terms accepted; accept them on its page, then set HF_TOKEN or run "
+            "`hf auth login`."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise HubError(
+            f"download_file: there is no {where}, or it is private; check owner and name; for a private one set "
+            "HF_TOKEN or run `hf auth login`."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(f"download_file: {where} has no revision {place.revision}; check the part after @.") from error
+    except errors.HFValidationError as error:
+        raise HubError(f"download_file: {where} is no repository's name ({_first_line(error)}); mend it.") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise _out_of_reach(hub, where, error) from error
+    except errors.HfHubHTTPError as error:
+        raise HubError(f"download_file: {where} answered {_first_line(error)}; try again later.") from error
+    except HubError:
+        raise
+    except Exception as error:
+        # The HTTP library below differs between versions; all of its failures mean that nothing answered.
+        if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "httpx2", "requests", "urllib3"):
+            raise
+        raise _out_of_reach(hub, where, error) from error
+    finally:
+        hub.utils.logging.set_verbosity(verbosity)
+
+
+def _out_of_reach(hub: Any, where: str, error: Exception) -> HubError:
+    if hub.constants.HF_HUB_OFFLINE:
+        return HubError(
+            f"download_file: {where} is not in the cache and HF_HUB_OFFLINE is set; unset it, or name a local folder."
+        )
+    return HubError(
+        f"download_file: {hub.constants.ENDPOINT} can't be reached and {where} is not in the cache "
+        f"({_first_line(error.__cause__ or error)}); check the connection, or name a local folder."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
