@@ -105,7 +105,7 @@ def make_state_dict(
             targets = tuple(target.replace("{i}", layer) for target in rule.targets)
             if rule.transform not in INVERSES or used & set(targets) or not params.keys() >= set(targets):
                 continue
-            key = _add_prefix(rule.source.replace("{i}", layer), family, has_classes=config.num_classes is not None)
+            key = _add_prefix(rule.source.replace("{i}", layer), family, has_head=_has_head(config))
             values = INVERSES[rule.transform]([params[target] for target in targets])
             state[key] = np.ascontiguousarray(values).reshape(values.shape)  # a scalar stays one
             keys[key] = targets
@@ -116,7 +116,7 @@ def make_state_dict(
             f"make_state_dict: every parameter goes back to a key of {family.title}", lost, "choose another family"
         )
     for pattern, make in family.buffers.items():
-        key = _add_prefix(pattern, family, has_classes=config.num_classes is not None)
+        key = _add_prefix(pattern, family, has_head=_has_head(config))
         state[key] = make(config)
         keys[key] = ()
     return state, keys
@@ -149,8 +149,12 @@ def _find_layers(rule: Rule, params: Mapping[str, Any]) -> Iterator[str]:
     yield from (str(layer) for layer in sorted(layer for layer in layers if layer is not None))
 
 
-def _add_prefix(key: str, family: Family, *, has_classes: bool) -> str:
-    if not family.export_prefix or (family.is_prefixed_with_classes_only and not has_classes):
+def _has_head(config: Any) -> bool:
+    return config.num_classes is not None or config.embed_dim is not None
+
+
+def _add_prefix(key: str, family: Family, *, has_head: bool) -> str:
+    if not family.export_prefix or (family.is_prefixed_with_head_only and not has_head):
         return key
     return key if is_left_out(key, family.export_bare) else family.export_prefix + key
 

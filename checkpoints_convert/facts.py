@@ -26,6 +26,7 @@ _HOW_TO_GIVE: Final = {
     "text_heads": "text_heads=12",
     "attention": "attention=spacetime or attention=factorized_dot_product",
     "attention_order": "attention_order=time_space or attention_order=space_time",
+    "encoding": "encoding=per_frame or encoding=joint",
     "mean": "mean=0.485,0.456,0.406",
     "std": "std=0.229,0.224,0.225",
 }
@@ -216,6 +217,9 @@ def _fit_positions(facts: Mapping[str, Fact]) -> dict[str, int]:
         side = math.isqrt(max(known["num_frame_positions"] - extra, 0))
         frames = (known["num_moments"] - extra) * known["tubelet_size"]
         return {"num_frames": frames, "image_size": side * known["patch_size"]}
+    if {"num_frame_positions", "patch_size"} <= known.keys():
+        side = math.isqrt(max(known["num_frame_positions"] - known.get("num_extra_positions", 0), 0))
+        return {"image_size": side * known["patch_size"]}
     if not {"num_positions", "tubelet_size", "patch_size"} <= known.keys():
         return {}
     tubelet, patch = known["tubelet_size"], known["patch_size"]

@@ -15,6 +15,7 @@ from checkpoints_convert.sources import Source
 _CLASSES: Final = {
     "huggingface_videomae": ("VideoMAEForVideoClassification", "VideoMAEModel"),
     "huggingface_vivit": ("VivitForVideoClassification", "VivitModel"),
+    "huggingface_clip": ("CLIPVisionModelWithProjection", "CLIPVisionModel"),
 }
 
 
@@ -33,10 +34,10 @@ def run_original(
       family: one for which `has_original` holds.
       video: `[B, T, Y, X, C]`, normalised.
       dtype: in which our parameters are stored; the original's are rounded to it, so that only the computation differs.
-      has_head: whether the model has a classifier.
+      has_head: whether the model has a classifier or a projection.
 
     Returns:
-      `embeddings`, `block_0` and on, `logits` where there is a classifier, else `tokens`.
+      `embeddings`, `block_0` and on; `logits` or `embedding` where there is such a head, else `tokens` or `pooled`.
 
     Raises:
       ConversionError: torch or transformers is missing, or the class does not load this source.
@@ -55,7 +56,12 @@ def run_original(
         layers[0].register_forward_pre_hook(lambda module, args: keep("embeddings", args))
         for number, layer in enumerate(layers):
             layer.register_forward_hook(lambda module, args, value, n=number: keep(f"block_{n}", value))
-        out = model(pixel_values=torch.from_numpy(np.ascontiguousarray(video.transpose(0, 1, 4, 2, 3))))
+        frames = np.ascontiguousarray(video.transpose(0, 1, 4, 2, 3))
+        if family == "huggingface_clip":  # an image model: every frame is an example
+            out = model(pixel_values=torch.from_numpy(frames.reshape(-1, *frames.shape[2:])))
+            vector = out.image_embeds if has_head else out.pooler_output
+            return found | {"embedding" if has_head else "pooled": vector.reshape(*video.shape[:2], -1).mean(1).numpy()}
+        out = model(pixel_values=torch.from_numpy(frames))
     found |= {"logits": out.logits.numpy()} if has_head else {"tokens": out.last_hidden_state.numpy()}
     return found
 

@@ -124,6 +124,11 @@ def verify_checkpoint(
             "output: video, and logits, tokens, embedding or hidden_states."
         )
     config = stored.config
+    if getattr(config, "encoding", "per_frame") != "per_frame":
+        raise ConversionError(
+            "verify_checkpoint: CLIP's original takes single frames, and this model encodes them jointly; verify a "
+            "conversion with encoding=per_frame, whose parameters are the same."
+        )
     shape = (1, config.num_frames, config.image_size, config.image_size, config.num_channels)
     video = np.random.default_rng(seed).standard_normal(shape, np.float32)
     theirs = run_original(
@@ -131,7 +136,7 @@ def verify_checkpoint(
         family,
         video,
         dtype=str(stored.source.get("dtype", "float32")),
-        has_head=config.num_classes is not None,
+        has_head=config.num_classes is not None or config.embed_dim is not None,
     )
     return VerificationReport(
         compared_with="transformers", rows=_compare(collect_outputs(stored, {"video": video}), theirs, tolerance)

@@ -94,7 +94,7 @@ class Family:
       is_exportable: whether there is a PyTorch original to go back to.
       export_prefix: what stands before the keys of the original class.
       export_bare: patterns of keys that have no prefix there.
-      is_prefixed_with_classes_only: whether the class without a classifier has no prefix at all.
+      is_prefixed_with_head_only: whether the class without a head has no prefix at all.
       buffers: keys of the original class that hold no parameter, and what makes them from the description.
     """
 
@@ -122,7 +122,7 @@ class Family:
     is_exportable: bool = True
     export_prefix: str = ""
     export_bare: tuple[str, ...] = ()
-    is_prefixed_with_classes_only: bool = False
+    is_prefixed_with_head_only: bool = False
     buffers: Mapping[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
 
 

@@ -11,13 +11,14 @@ _KERNELS: Final = {2: "bilinear_antialias", 3: "bicubic_antialias"}  # Pillow's 
 
 
 def read_processor(
-    facts: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, *, stride: int = 4
+    facts: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, *, sampling: str = "dense", stride: int = 4
 ) -> tuple[dict[str, Any], str]:
     """Reads what an image or video processor does to a frame.
 
     Args:
       facts: of the model; image_size is what the frames must end as.
       preprocessor: the file; None leaves mean and std open.
+      sampling: how frames are picked, which is in no such file.
       stride: frames from one sampled frame to the next, which is in no such file.
 
     Returns:
@@ -26,7 +27,7 @@ def read_processor(
     Raises:
       ConversionError: the file asks for something that is not built, or for another size than the model's.
     """
-    picked = {"sampling": "dense", "stride": stride}
+    picked = {"sampling": sampling, "stride": stride}
     size = facts.get("image_size")
     if preprocessor is None:
         fields = {"resize": "shortest_edge", "shortest_edge": size, "kernel": "bilinear_antialias", "crop": "center"}

@@ -100,5 +100,5 @@ HUGGINGFACE_VIDEOMAE = Family(
     read_preprocessing=read_processor,
     export_prefix="videomae.",
     export_bare=("fc_norm.*", "classifier.*"),
-    is_prefixed_with_classes_only=True,
+    is_prefixed_with_head_only=True,
 )

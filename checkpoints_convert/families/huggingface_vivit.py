@@ -115,5 +115,5 @@ HUGGINGFACE_VIVIT = Family(
     read_preprocessing=functools.partial(read_processor, stride=2),
     export_prefix="vivit.",
     export_bare=("classifier.*",),
-    is_prefixed_with_classes_only=True,
+    is_prefixed_with_head_only=True,
 )

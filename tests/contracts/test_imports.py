@@ -25,7 +25,8 @@ ALLOWED = {
     ),
     "vidtldr_jax.scenic_adapter": ("vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models"),
     "checkpoints_convert": (
-        "vidtldr_jax.models.config", "vidtldr_jax.models.bert_config", "vidtldr_jax.models.umt_config",
+        "vidtldr_jax.models.config", "vidtldr_jax.models.bert_config", "vidtldr_jax.models.clip_config",
+        "vidtldr_jax.models.umt_config",
         "vidtldr_jax.models.vivit_config", "vidtldr_jax.models.presets", "vidtldr_jax.models.VideoViTConfig",
         "vidtldr_jax.models.PRESETS", "vidtldr_jax.models.get_preset", "vidtldr_jax.inference.checkpoint",
         "vidtldr_jax.inference.hub", "vidtldr_jax.inference.outputs", "vidtldr_jax.reduction.schedule",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from vidtldr_jax.models import umt, video_vit, vivit
+from vidtldr_jax.models import clip, umt, video_vit, vivit
+from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 
 _NAME_FIELD: Final = "name"
-Config = VideoViTConfig | ViViTConfig | UMTConfig
+Config = VideoViTConfig | ViViTConfig | UMTConfig | CLIPConfig
 
 
 class Architecture(NamedTuple):
@@ -32,6 +33,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
     VideoViTConfig.architecture: Architecture(VideoViTConfig, video_vit.VideoViT, video_vit.init_variables),
     ViViTConfig.architecture: Architecture(ViViTConfig, vivit.ViViT, vivit.init_variables),
     UMTConfig.architecture: Architecture(UMTConfig, umt.UMT, umt.init_variables),
+    CLIPConfig.architecture: Architecture(CLIPConfig, clip.CLIPVision, clip.init_variables),
 }
 
 

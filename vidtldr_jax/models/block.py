@@ -15,7 +15,9 @@ from vidtldr_jax.models.config import EncoderConfig
 
 
 def make_gelu(kind: str) -> Callable[[Array], Array]:
-    """Returns GELU in its "exact" (erf) or "tanh" form."""
+    """Returns GELU in its "exact" (erf), "tanh" or "quick" (sigmoid) form."""
+    if kind == "quick":
+        return lambda x: x * jax.nn.sigmoid(1.702 * x)
     return lambda x: jax.nn.gelu(x, approximate=kind == "tanh")
 
 

@@ -75,3 +75,33 @@ class Encoder(nn.Module):
         if state.source is None or state.source_weight is None:
             return state, None
         return state, Trace(state.source, state.source_weight, tuple(steps))
+
+
+def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tuple[ops.MergeState, Trace | None]:
+    """Puts the sequences of a clip (its frames) one after the other: [B t, M, ...] -> [B, t M, ...].
+
+    Args:
+      state: after the last block.
+      path: where every token went, or None.
+      batch: how many clips there are.
+
+    Returns:
+      State and path of whole clips; tokens are numbered through.
+    """
+    tokens = state.tokens.reshape(batch, -1, state.tokens.shape[-1])
+    joined = ops.MergeState(tokens, state.size.reshape(batch, -1), None, None)
+    if path is None:
+        return joined, None
+    steps = tuple(
+        ReductionStep(step.saliency.reshape(batch, -1), _number_on(step.source, step.saliency.shape[1], batch))
+        for step in path.steps
+    )
+    source = _number_on(path.source, state.tokens.shape[1], batch)
+    return joined, Trace(source, path.weight.reshape(batch, -1), steps)
+
+
+def _number_on(source: Int[Array, "S N"], num_tokens: int, batch: int) -> Int[Array, "B N"]:
+    """Numbers the tokens of later sequences on; -1 stays."""
+    by_sequence = source.reshape(batch, -1, source.shape[-1])  # [B, t, N0]
+    first = num_tokens * jnp.arange(by_sequence.shape[1], dtype=source.dtype)[:, None]
+    return jnp.where(by_sequence < 0, -1, by_sequence + first).reshape(batch, -1)

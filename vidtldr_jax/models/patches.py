@@ -16,6 +16,7 @@ class PatchEmbed(nn.Module):
       dim: channels of a token.
       patch_size: rows and columns of a patch, pixels.
       tubelet_size: frames of a patch.
+      use_bias: whether the projection has a bias.
       dtype: computation dtype.
       param_dtype: parameter dtype.
     """
@@ -23,6 +24,7 @@ class PatchEmbed(nn.Module):
     dim: int
     patch_size: int
     tubelet_size: int
+    use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
@@ -35,11 +37,13 @@ class PatchEmbed(nn.Module):
         # LeCun's variance of one output channel counts all t * p * p * C inputs.
         init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=(0, 1, 2, 3), out_axis=4)
         kernel = self.param("kernel", init, kernel_shape, self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.dim,), self.param_dtype)
 
         patches = video.astype(self.dtype).reshape(batch, frames // t, t, rows // p, p, columns // p, p, colours)
         patches = patches.transpose(0, 1, 3, 5, 2, 4, 6, 7)  # [B, T/t, Y/p, X/p, t, p, p, C]
         patches = patches.reshape(batch, -1, t * p * p * colours)  # [B, N, t p p C]
         weights = kernel.reshape(-1, self.dim).astype(self.dtype)
         tokens = jnp.einsum("bnc,cd->bnd", patches, weights, preferred_element_type=jnp.float32)
-        return (tokens + bias.astype(jnp.float32)).astype(self.dtype)  # [B, N, D]
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.dim,), self.param_dtype)
+            tokens = tokens + bias.astype(jnp.float32)
+        return tokens.astype(self.dtype)  # [B, N, D]

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
-from vidtldr_jax.models.encoder import Encoder, ReductionStep, Trace
+from vidtldr_jax.models.encoder import Encoder, Trace, join_sequences
 from vidtldr_jax.models.factorized import FactorizedEncoder
 from vidtldr_jax.models.heads import pool_tokens
 from vidtldr_jax.models.patches import PatchEmbed
@@ -84,7 +84,7 @@ class ViViT(nn.Module):
             over_time = dataclasses.replace(config, depth=config.temporal_depth or 0)
             encoder = Encoder(over_time, (), self.form, name="temporal_encoder", **dtypes)
             pooled = self._pool(encoder(moments)[0].tokens)  # [B, D]
-            state, path = _join_frames(state, path, batch)
+            state, path = join_sequences(state, path, batch)
         else:
             tokens = self._add_positions(tokens, "", made_for, grid)
             encoder = FactorizedEncoder(config, self.form, name="encoder", **dtypes)
@@ -133,27 +133,6 @@ class ViViT(nn.Module):
             )
         t, y, x = (n // u for n, u in zip(shape[1:4], units))
         return t, y, x
-
-
-def _join_frames(state: ops.MergeState, path: Trace | None, batch: int) -> tuple[ops.MergeState, Trace | None]:
-    """Puts the frames of a clip one after the other: [B t, M, ...] -> [B, t M, ...]."""
-    tokens = state.tokens.reshape(batch, -1, state.tokens.shape[-1])
-    joined = ops.MergeState(tokens, state.size.reshape(batch, -1), None, None)
-    if path is None:
-        return joined, None
-    steps = tuple(
-        ReductionStep(step.saliency.reshape(batch, -1), _number_on(step.source, step.saliency.shape[1], batch))
-        for step in path.steps
-    )
-    source = _number_on(path.source, state.tokens.shape[1], batch)
-    return joined, Trace(source, path.weight.reshape(batch, -1), steps)
-
-
-def _number_on(source: Array, num_tokens: int, batch: int) -> Array:
-    """Numbers the tokens of later frames on; -1 stays."""
-    by_frame = source.reshape(batch, -1, source.shape[-1])  # [B, t, N0]
-    first = num_tokens * jnp.arange(by_frame.shape[1], dtype=source.dtype)[:, None]
-    return jnp.where(by_frame < 0, -1, by_frame + first).reshape(batch, -1)
 
 
 def init_variables(config: ViViTConfig, key: Any) -> Any:

@@ -1,0 +1,126 @@
+"""The frozen description of a CLIP vision tower that encodes video."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal, Self
+
+from vidtldr_jax.models.config import read_fields
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "encoding": ("joint", "per_frame"),
+    "gelu": ("quick", "exact", "tanh"),
+}
+_POSITIVE: Final = ("num_frames", "image_size", "patch_size", "dim", "depth", "num_heads", "mlp_dim", "num_channels")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CLIPConfig:
+    """A CLIP vision tower, arXiv 2103.00020: a ViT for images that here sees a clip.
+
+    Attributes:
+      encoding: "per_frame", every frame apart as CLIP was trained, then a mean over frames; or "joint", one class token
+        and the patches of all frames in one sequence, every frame with the same positions.
+      num_frames: frames of a clip.
+      image_size: rows and columns of a frame, pixels; the position table was made for it.
+      patch_size: rows and columns of a patch, pixels.
+      dim: channels of a token.
+      depth: number of blocks.
+      num_heads: attention heads; divides dim.
+      mlp_dim: hidden channels of the MLP.
+      num_channels: colours of a pixel.
+      gelu: "quick" (x sigmoid(1.702 x)), "exact" (erf) or "tanh".
+      norm_eps: epsilon of every LayerNorm.
+      embed_dim: channels of the projection into the space of texts; None for no projection.
+    """
+
+    encoding: Literal["joint", "per_frame"]
+    num_frames: int
+    image_size: int
+    patch_size: int
+    dim: int
+    depth: int
+    num_heads: int
+    mlp_dim: int
+    num_channels: int = 3
+    gelu: Literal["quick", "exact", "tanh"] = "quick"
+    norm_eps: float = 1e-5
+    embed_dim: int | None = None
+
+    architecture: ClassVar[str] = "clip"
+    # What the blocks and the converter ask of every description.
+    tubelet_size: ClassVar[int] = 1
+    num_protected: ClassVar[int] = 1
+    num_classes: ClassVar[None] = None
+    temporal_depth: ClassVar[None] = None
+    qkv_bias: ClassVar[str] = "all"
+    final_norm: ClassVar[bool] = False
+    is_mergeable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        counts = [*_POSITIVE, *(("embed_dim",) if self.embed_dim is not None else ())]
+        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in counts if not _is_count(self, n)]
+        faults += [
+            f"{n} = {getattr(self, n)!r} is none of {', '.join(allowed)}"
+            for n, allowed in _CHOICES.items()
+            if getattr(self, n) not in allowed
+        ]
+        if not self.norm_eps > 0:
+            faults.append(f"norm_eps = {self.norm_eps!r} is not a positive number")
+        if not faults:
+            faults += [
+                f"{whole} = {getattr(self, whole)} is not a multiple of {part} = {getattr(self, part)}"
+                for whole, part in (("image_size", "patch_size"), ("dim", "num_heads"))
+                if getattr(self, whole) % getattr(self, part)
+            ]
+        if faults:
+            raise ValueError(f"CLIPConfig: {'; '.join(faults)}; change these fields.")
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patches of a clip over time, rows and columns."""
+        side = self.image_size // self.patch_size
+        return self.num_frames, side, side
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of one sequence that is reduced, the class token included: of a clip, or of a frame."""
+        return self.count_tokens(self.num_frames, self.image_size, self.image_size)
+
+    def count_tokens(self, frames: int, rows: int, columns: int) -> int:
+        """Returns the tokens of one sequence that is reduced for a clip of some size, the class token included."""
+        times = frames if self.encoding == "joint" else 1
+        return times * (rows // self.patch_size) * (columns // self.patch_size) + self.num_protected
+
+    def count_sequences(self, frames: int) -> int:
+        """Returns how many sequences of tokens are reduced one by one: one, or one for each frame."""
+        return 1 if self.encoding == "joint" else frames
+
+    def count_attention(self, frames: int, tokens: int) -> tuple[int, int]:
+        """Returns the attentions of a block, and the pairs of query and key that each head of all of them sees."""
+        return 1, tokens * tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Builds a config from plain data.
+
+        Args:
+          fields: what `to_dict` returned.
+
+        Returns:
+          The config.
+
+        Raises:
+          ValueError: unknown or missing fields, all named together, or values that don't fit.
+        """
+        return read_fields(cls, fields)
+
+
+def _is_count(config: CLIPConfig, name: str) -> bool:
+    value = getattr(config, name)
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
