@@ -163,6 +163,6 @@ def test_wrong_usage_is_exit_code_2(call, clip):
 def test_models_that_cannot_classify_are_one_error(call, clip, tmp_path):
     assert_one_error(call("classify", clip, "--model", "moving-object"), "did you mean 'moving-objects'?")
     assert_one_error(call("classify", clip, "--model", "umt-b16"), "is an architecture without weights")
-    assert_one_error(call("classify", clip, "--model", "hf://a/b"), "hf://a/b is on a hub")
+    assert_one_error(call("classify", clip, "--model", "hf://a"), "a place on a hub is hf://owner/name")
     (tmp_path / "other").mkdir()
     assert_one_error(call("classify", clip, "--model", tmp_path / "other"), "has no config.json")

@@ -42,7 +42,7 @@ def test_people_see_tokens_clamps_and_labels(call, model):
     [
         (["umt-b1"], "did you mean 'umt-b16'?"),
         (["nowhere"], "there is no 'nowhere'"),
-        (["hf://some/model"], "hf://some/model is on a hub, and this version reads local folders only"),
+        (["hf://model"], "a place on a hub is hf://owner/name"),
         (["umt-b16", "--schedule", "1x13"], "at most 12 entries for 12 layers; 13 came"),
         (["."], "config.json"),
     ],

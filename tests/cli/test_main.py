@@ -36,7 +36,7 @@ def assert_one_error(result, message, *, exit_code=1):
 
 
 def test_the_commands_are_those_of_the_readme():
-    assert COMMANDS == ["benchmark", "classify", "demo", "info"]
+    assert COMMANDS == ["benchmark", "classify", "convert", "demo", "info"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,7 +52,7 @@ def test_help_has_an_example_that_names_only_options_that_there_are(call, comman
 
 def test_an_unknown_command_is_answered_with_the_nearest(call):
     assert_one_error(call("clasify"), "there is no command 'clasify'; did you mean 'classify'?", exit_code=2)
-    assert_one_error(call("xyz"), "commands are benchmark, classify, demo, info", exit_code=2)
+    assert_one_error(call("xyz"), "commands are benchmark, classify, convert, demo, info", exit_code=2)
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(call):

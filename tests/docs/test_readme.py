@@ -48,5 +48,5 @@ def test_every_command_that_is_named_exists():
     from vidtldr_jax.cli.main import cli
 
     named = set(re.findall(r"vidtldr (\w+)", README))
-    assert named >= {"demo", "classify", "info", "benchmark"}
+    assert named >= {"demo", "classify", "convert", "info", "benchmark"}
     assert named <= set(cli.commands)

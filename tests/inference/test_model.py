@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference import CheckpointError, VideoModel, load_model, save_checkpoint
+from vidtldr_jax.inference import VideoModel, load_model, save_checkpoint
 from vidtldr_jax.inference import model as model_module
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.measure import measure_models
@@ -127,11 +127,6 @@ def test_a_loaded_model_gives_the_same_logits(tmp_path):
     loaded = load_model(tmp_path / "m", schedule="8,4")
     assert loaded.labels == list("abcde")
     np.testing.assert_array_equal(loaded.classify(make_video()), model.classify(make_video()))
-
-
-def test_a_model_on_a_hub_is_refused_in_words():
-    with pytest.raises(CheckpointError, match="is on a hub, and this version reads local folders only"):
-        load_model("hf://owner/name")
 
 
 def test_measuring_alternates_and_reports_every_run():

@@ -1,0 +1,170 @@
+"""convert: weights in, a checkpoint folder out, and back; what is wrong is one line and nothing is left behind."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.cli.test_main import assert_one_error
+from tests.reference.files import find_golden, require_module
+from vidtldr_jax.inference.model import load_model
+
+CLASSIFIER = ("--set", "heads=4", "--set", "frames=4", "--set", "image_size=32")
+RETRIEVAL = ("--set", "text_heads=4")
+
+
+@pytest.fixture
+def classifier():
+    return find_golden("cls_umt.pth")
+
+
+@pytest.fixture
+def retrieval():
+    return find_golden("umt_retrieval.pth")
+
+
+def test_a_checkpoint_becomes_a_folder_that_every_command_reads(call, call_json, classifier, tmp_path):
+    report = call_json("convert", classifier, tmp_path / "model", *CLASSIFIER)
+    assert report["family"] == "single_modality"
+    assert report["dtype"] == "float32"
+    assert report["origins"]["num_heads"] == "settings"
+    assert report["origins"]["dim"] == "the weights"
+    assert report["assignments"]["head.weight"] == ["head/kernel"]
+    assert (report["ignored"], report["missing"], report["verification"]) == ([], [], None)
+    golden = np.load(find_golden("cls_umt.npz"))
+    video = golden["video"].transpose(0, 1, 3, 4, 2)
+    np.testing.assert_allclose(load_model(tmp_path / "model").classify(video), golden["logits_plain"], atol=1e-4)
+    facts = call_json("info", tmp_path / "model", "--schedule", "8,4")
+    assert facts["num_parameters"] == report["num_parameters"]
+    assert facts["source"]["name"] == "cls_umt.pth"
+
+
+def test_people_read_what_was_done_and_where_facts_come_from(call, classifier, retrieval, tmp_path):
+    text = call("convert", classifier, tmp_path / "model", *CLASSIFIER).stdout
+    assert "28,066 parameters in float32" in text
+    assert "family single_modality; 46 keys used, 0 left out by name" in text
+    assert "from settings: num_heads, num_frames, image_size" in text
+    result = call("convert", retrieval, tmp_path / "model", *RETRIEVAL, "--dtype", "bfloat16")
+    assert "54,059 parameters in bfloat16" in result.stdout
+    assert "4 left out by name" in result.stdout
+
+
+def test_samples_prove_it_and_a_wrong_fact_is_caught(call, call_json, retrieval, tmp_path):
+    samples = find_golden("umt_merge.npz")
+    report = call_json("convert", retrieval, tmp_path / "model", *RETRIEVAL, "--samples", samples)
+    check = report["verification"]
+    assert check["passed"]
+    assert check["first_different"] is None
+    assert {row["name"] for row in check["rows"]} >= {"tokens", "embedding", "match"}
+    assert "agrees" in call("convert", retrieval, tmp_path / "model", *RETRIEVAL, "--samples", samples).stdout
+
+    result = call("convert", retrieval, tmp_path / "model", "--set", "text_heads=2", "--samples", samples)
+    assert result.exit_code == 1
+    assert "differs from umt_merge.npz, first in text_tokens" in result.stderr
+    assert "NO" in result.stdout
+
+
+def test_transformers_proves_it(call_json, tmp_path):
+    require_module("transformers")
+    from tests.checkpoints_convert.test_huggingface_vivit import make_twin, save_folder
+
+    source = save_folder(make_twin(num_attention_heads=4), tmp_path / "hub", "hub")
+    report = call_json("convert", source, tmp_path / "model", "--verify")
+    assert report["verification"]["compared_with"] == "transformers"
+    assert [row["name"] for row in report["verification"]["rows"]] == ["embeddings", "block_0", "block_1", "logits"]
+
+
+def test_what_patterns_let_through_is_said_and_recorded(call, call_json, classifier, tmp_path):
+    state = {"extra.weight": np.zeros(3, np.float32)}
+    call("convert", classifier, tmp_path / "model", *CLASSIFIER)
+    call("convert", tmp_path / "model", tmp_path / "back.safetensors", "--to", "torch")
+    state |= safetensors.numpy.load_file(tmp_path / "back.safetensors")
+    del state["head.bias"]
+    safetensors.numpy.save_file(state, tmp_path / "changed.safetensors")
+    plain = call("convert", tmp_path / "changed.safetensors", tmp_path / "second", *CLASSIFIER)
+    assert_one_error(plain, "unknown key extra.weight")
+    assert "nothing fills head/bias; it comes from head.bias" in plain.stderr
+    assert not (tmp_path / "second").exists()
+    ways = ("--ignore", "extra.*", "--allow-missing", "head.bias")
+    result = call("convert", tmp_path / "changed.safetensors", tmp_path / "second", *CLASSIFIER, *ways)
+    assert result.exit_code == 0
+    assert "--ignore left out 1 keys: extra.weight" in result.stderr
+    assert "--allow-missing gave initial values to 1 parameters: head/bias" in result.stderr
+    source = json.loads((tmp_path / "second" / "config.json").read_text())["source"]
+    assert (source["ignored"], source["missing"]) == (["extra.weight"], ["head/bias"])
+
+
+def test_the_way_back_gives_the_same_bytes(call, call_json, classifier, tmp_path):
+    call("convert", classifier, tmp_path / "model", *CLASSIFIER)
+    report = call_json("convert", tmp_path / "model", tmp_path / "back.safetensors", "--to", "torch")
+    assert report["keys"]["head.weight"] == ["head/kernel"]
+    call("convert", tmp_path / "back.safetensors", tmp_path / "again", *CLASSIFIER)
+    first, second = (tmp_path / name / "model.safetensors" for name in ("model", "again"))
+    assert safetensors.numpy.load_file(first).keys() == safetensors.numpy.load_file(second).keys()
+    for name, values in safetensors.numpy.load_file(first).items():
+        np.testing.assert_array_equal(values, safetensors.numpy.load_file(second)[name], err_msg=name)
+
+
+def test_wrong_usage_is_exit_code_2(call, classifier, tmp_path):
+    there = tmp_path / "model"
+    assert_one_error(call("convert", classifier), "DESTINATION", exit_code=2)
+    assert_one_error(call("convert", classifier, there, "--set", "heads"), "name=value", exit_code=2)
+    twice = call("convert", classifier, there, "--set", "heads=4", "--set", "heads=3")
+    assert_one_error(twice, "a setting is given once; heads came again", exit_code=2)
+    assert_one_error(call("convert", classifier, there, "--family", "vit"), "huggingface_vivit", exit_code=2)
+    back = call("convert", there, tmp_path / "x.pth", "--to", "torch", "--set", "heads=4")
+    assert_one_error(back, "--set belong to the way in", exit_code=2)
+    assert_one_error(call("info", "umt-b16", "--set", "heads=4"), "belong to a source, not to a model", exit_code=2)
+    assert_one_error(call("info", classifier, "--schedule", "3"), "convert the source first", exit_code=2)
+
+
+def test_what_can_not_be_converted_is_one_error(call, classifier, retrieval, tmp_path):
+    there = tmp_path / "model"
+    assert_one_error(call("convert", tmp_path / "nowhere", there), "there is no")
+    (tmp_path / "text.pth").write_text("no weights")
+    assert_one_error(call("convert", tmp_path / "text.pth", there), "starts with b'no weigh'")
+    assert_one_error(
+        call("convert", classifier, there), "num_frames (give frames=16); image_size (give image_size=224); num_heads"
+    )
+    assert_one_error(call("convert", classifier, there, *CLASSIFIER, "--set", "haeds=3"), "(nearest: heads)")
+    assert_one_error(call("convert", retrieval, there, *RETRIEVAL, "--ignore", "nothing.*"), "fits no key")
+    assert_one_error(call("convert", retrieval, there, *RETRIEVAL, "--verify"), "give a .npz of its input and output")
+    assert_one_error(call("convert", tmp_path, tmp_path / "x.txt", "--to", "torch"), "ends in .pth, .pt, .bin")
+
+
+def test_info_on_a_source_says_what_a_conversion_would_do_and_writes_nothing(call, call_json, classifier, tmp_path):
+    facts = call_json("info", classifier, *CLASSIFIER)
+    assert (facts["kind"], facts["family"], facts["is_convertible"]) == ("source", "single_modality", True)
+    assert (facts["num_keys"], facts["dtypes"]) == (46, {"float32": 46})
+    assert facts["bytes"] == 4 * facts["num_numbers"]
+    assert facts["keys"]["blocks.0.attn.qkv.weight"]["shape"] == [72, 24]
+    assert facts["architecture"]["num_heads"] == 4
+    assert facts["facts"]["num_heads"] == {"value": 4, "origin": "settings"}
+
+    text = call("info", classifier).stdout
+    assert "num_heads (give heads=12)" in text
+    assert "blocks.{i}.attn.qkv.weight -> encoder/block_{i}/attn/{query,key,value}/kernel" in text
+    missing = call_json("info", classifier)
+    assert (missing["is_convertible"], missing["architecture"]) == (False, None)
+    assert [fault.split()[0] for fault in missing["missing"]] == ["num_frames", "image_size", "num_heads"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_info_on_a_source_of_no_family_still_says_what_is_in_it(call):
+    result = call("info", find_golden("ops_even.npz"))
+    assert result.exit_code == 1
+    assert "9 (8 float32, 1 int64)" in result.stdout
+    assert "error: the family is told by the keys" in result.stderr
+
+
+def test_info_names_every_fault_of_a_source(call, call_json, classifier, tmp_path):
+    call("convert", classifier, tmp_path / "model", *CLASSIFIER)
+    call("convert", tmp_path / "model", tmp_path / "back.safetensors", "--to", "torch")
+    state = safetensors.numpy.load_file(tmp_path / "back.safetensors")
+    state["haed.bias"] = state.pop("head.bias")
+    safetensors.numpy.save_file(state, tmp_path / "changed.safetensors")
+    facts = call_json("info", tmp_path / "changed.safetensors", *CLASSIFIER)
+    assert not facts["is_convertible"]
+    assert any("unknown key haed.bias (nearest: head.bias)" in fault for fault in facts["faults"])
+    assert "fault" in call("info", tmp_path / "changed.safetensors", *CLASSIFIER).stdout
