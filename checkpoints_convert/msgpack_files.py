@@ -33,8 +33,12 @@ _ROOTS: Final = (("optimizer", "target"), ("params",))
 
 
 def is_msgpack(head: bytes) -> bool:
-    """Tells whether a file's first bytes are a msgpack map with entries."""
-    return bool(head) and (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF))
+    """Tells whether a file's first bytes are a msgpack map whose first key is text."""
+    if not head:
+        return False
+    width = {0xDE: 2, 0xDF: 4}.get(head[0], 0)  # bytes of the number of entries
+    key = head[1 + width : 2 + width]
+    return bool(key) and (0x81 <= head[0] <= 0x8F or width > 0) and (0xA0 <= key[0] <= 0xBF or 0xD9 <= key[0] <= 0xDB)
 
 
 def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:

@@ -106,4 +106,5 @@ def _read(path: Path, name: str) -> np.ndarray:
 
 
 def _damaged(path: Path, error: Exception) -> ConversionError:
-    return ConversionError(f"read_npz_file: {path} is damaged or no .npz file ({error}); get it again.")
+    reason = " ".join(str(error).split())[:200]
+    return ConversionError(f"read_npz_file: {path} is damaged or no .npz file ({reason}); get it again.")

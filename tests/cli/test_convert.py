@@ -124,9 +124,8 @@ def test_what_can_not_be_converted_is_one_error(call, classifier, retrieval, tmp
     assert_one_error(call("convert", tmp_path / "nowhere", there), "there is no")
     (tmp_path / "text.pth").write_text("no weights")
     assert_one_error(call("convert", tmp_path / "text.pth", there), "starts with b'no weigh'")
-    assert_one_error(
-        call("convert", classifier, there), "num_frames (give frames=16); image_size (give image_size=224); num_heads"
-    )
+    unknown = "num_frames (give frames=16); image_size (give image_size=224); num_heads"
+    assert_one_error(call("convert", classifier, there), unknown)
     assert_one_error(call("convert", classifier, there, *CLASSIFIER, "--set", "haeds=3"), "(nearest: heads)")
     assert_one_error(call("convert", retrieval, there, *RETRIEVAL, "--ignore", "nothing.*"), "fits no key")
     assert_one_error(call("convert", retrieval, there, *RETRIEVAL, "--verify"), "give a .npz of its input and output")

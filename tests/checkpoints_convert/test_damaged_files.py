@@ -1,0 +1,241 @@
+"""msgpack, .npz and safetensors files that are damaged or made to harm: a clear error, nothing runs or is left."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import msgpack
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from checkpoints_convert import ConversionError, convert_checkpoint, open_source
+from checkpoints_convert.msgpack_files import read_msgpack_file
+from checkpoints_convert.npz_files import read_npz_file
+
+Write = Callable[[Path], None]
+
+
+class Trap:
+    """Leaves a file behind where a pickle is executed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, tuple[str, ...]]:
+        return (open, (self.path, "w"))
+
+
+def pack_array(shape: Any, dtype: Any, data: Any) -> msgpack.ExtType:
+    return msgpack.ExtType(1, msgpack.packb([shape, dtype, data], use_bin_type=True))
+
+
+def pack(tree: Any) -> bytes:
+    return msgpack.packb(tree, use_bin_type=True)
+
+
+def make_npy(shape: tuple[int, ...], descr: str = "<f4", data: bytes = b"") -> bytes:
+    header = str({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    header += b" " * (63 - (len(header) + 10) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+
+
+def write_zip(path: Path, **members: bytes) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, body in members.items():
+            archive.writestr(f"{name}.npy", body)
+
+
+def expect_refusal(path: Path, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=message) as caught:
+        convert_checkpoint(path, tmp_path / "model", settings={"frames": 8})
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model").exists()
+    assert not list(tmp_path.glob(".model*")), "something half-written is left"
+
+
+FOUR = np.arange(4, dtype=np.float32)
+BAD_MSGPACK: dict[str, tuple[bytes, str]] = {
+    "cut short": (pack({"params": {"a": pack_array([4], "float32", FOUR.tobytes())}})[:-5], "damaged or no msgpack"),
+    "bytes left over": (pack({"params": {}}) + b"\x01", "damaged or no msgpack"),
+    "more numbers than declared": (pack({"a": pack_array([2], "float32", FOUR.tobytes())}), r"says \[2\] and has 4"),
+    "a huge shape": (pack({"a": pack_array([10**9, 10**9], "float32", FOUR.tobytes())}), "and has 4 numbers"),
+    "a negative shape": (pack({"a": pack_array([-2, -2], "float32", FOUR.tobytes())}), r"says \[-2, -2\]"),
+    "a shape of words": (pack({"a": pack_array(["x"], "float32", FOUR.tobytes())}), "shape and numbers agree"),
+    "half a number": (pack({"a": pack_array([1], "float32", b"abc")}), "an array's bytes are whole numbers"),
+    "no bytes": (pack({"a": pack_array([1], "float32", 7)}), "an array's bytes are whole numbers"),
+    "objects": (pack({"a": pack_array([1], "object", b"12345678")}), "dtypes are .*; 'object' came"),
+    "a class's name as dtype": (pack({"a": pack_array([1], "os.system", b"1234")}), "'os.system' came"),
+    "another extension": (pack({"a": msgpack.ExtType(42, b"x")}), "Flax writes extensions 1 to 3; 42 came"),
+    "an extension that is none": (pack({"a": msgpack.ExtType(1, b"\xc1")}), "damaged or no msgpack"),
+    "too few parts": (pack({"a": msgpack.ExtType(1, pack([1]))}), "damaged or no msgpack"),
+    "keys that are numbers": (pack({"a": {1: pack_array([4], "float32", FOUR.tobytes())}}), "keys are text; '1' came"),
+    "a key twice": (b"\x82" + 2 * (b"\xa1a" + pack(pack_array([4], "float32", FOUR.tobytes()))), "'a' came twice"),
+    "text among the parameters": (pack({"params": {"a": "x"}}), "a is str"),
+    "nothing in it": (pack({"params": {"b": {}}}), "there is no array"),
+    "nested without end": (b"\x81\xa1a" * 100_000 + b"\xc0", "damaged or no msgpack"),
+    "a list said to be endless": (b"\x81\xa1a\xdd\xff\xff\xff\xff", "damaged or no msgpack"),
+    "chunks that don't fit": (
+        pack({"__msgpack_chunked_array__": True, "shape": {"0": 9},
+              "chunks": {"0": pack_array([4], "float32", FOUR.tobytes())}}),
+        r"a chunked array says \[9\] and has 4",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_MSGPACK)
+def test_a_bad_msgpack_file_is_refused(tmp_path: Path, case: str):
+    body, message = BAD_MSGPACK[case]
+    (tmp_path / "checkpoint").write_bytes(body)
+    expect_refusal(tmp_path / "checkpoint", message, tmp_path)
+
+
+def test_every_kind_of_value_that_flax_writes_is_read(tmp_path: Path):
+    big = np.arange(60, dtype=np.float32).reshape(3, 20)
+    tree = {"a": {"b": FOUR.astype(np.float16)}, "c": np.float32(2.5), "d": np.zeros((0, 3)), "e": big}
+    body = flax.serialization.msgpack_serialize({"params": tree, "step": 3, "z": complex(1, 2), "name": "x"})
+    (tmp_path / "checkpoint").write_bytes(body)
+    tensors = read_msgpack_file(tmp_path / "checkpoint")
+    assert {key: (tensor.shape, str(tensor.dtype)) for key, tensor in tensors.items()} == {
+        "a/b": ((4,), "float16"), "c": ((), "float32"), "d": ((0, 3), "float64"), "e": ((3, 20), "float32"),
+    }  # fmt: skip
+    np.testing.assert_array_equal(tensors["e"].read(), big)
+
+
+def test_an_array_in_chunks_is_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flax.serialization, "MAX_CHUNK_SIZE", 64)
+    big = np.arange(60, dtype=np.float32).reshape(3, 20)
+    body = flax.serialization.msgpack_serialize({"params": {"big": big}})
+    assert b"__msgpack_chunked_array__" in body
+    (tmp_path / "checkpoint").write_bytes(body)
+    np.testing.assert_array_equal(read_msgpack_file(tmp_path / "checkpoint")["big"].read(), big)
+
+
+def test_objects_in_an_npz_are_not_unpickled(tmp_path: Path):
+    trapped = np.array([Trap(tmp_path / "ran")], dtype=object)
+    np.savez(tmp_path / "weights.npz", **{"params/a": trapped})
+    expect_refusal(tmp_path / "weights.npz", r"arrays hold numbers; params/a.npy in .* has dtype object", tmp_path)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        np.load(tmp_path / "weights.npz")["params/a"]
+
+
+def test_a_pickle_behind_the_header_of_numbers_is_not_read(tmp_path: Path):
+    body = make_npy((1,), data=pickle.dumps(Trap(tmp_path / "ran")))
+    write_zip(tmp_path / "weights.npz", a=body)
+    expect_refusal(tmp_path / "weights.npz", "declares 4 bytes and has", tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+BAD_NPZ: dict[str, tuple[Write, str]] = {
+    "shape that the bytes don't fill": (lambda p: write_zip(p, a=make_npy((10**12,))), "declares 4000000000000 bytes"),
+    "shape that overflows": (lambda p: write_zip(p, a=make_npy((2**62, 2**62))), "came whose sizes multiply to more"),
+    "negative shape": (lambda p: write_zip(p, a=make_npy((-1,), data=b"1234")), "declares -4 bytes and has 4"),
+    "a bomb": (lambda p: write_zip(p, a=make_npy((2**25,), data=bytes(2**27))), "grows up to 100 times"),
+    "a record": (lambda p: np.savez(p, a=np.zeros(2, [("x", "f4")])), "has dtype .*which was not read"),
+    "text": (lambda p: np.savez(p, a=np.array(["x"])), "the family is told by the keys"),
+    "code in the header": (
+        lambda p: write_zip(p, a=make_npy((1,), descr="<f4', 'x': __import__('os').system('touch ran'), 'y': '")),
+        "damaged or no .npz",
+    ),
+    "a long header": (
+        lambda p: write_zip(p, a=b"\x93NUMPY\x02\x00" + struct.pack("<I", 10**6) + b" " * 10**6), "damaged or no .npz",
+    ),
+    "no header": (lambda p: write_zip(p, a=b"1234"), "damaged or no .npz"),
+    "an unknown version": (lambda p: write_zip(p, a=b"\x93NUMPY\x09\x00" + b" " * 100), "version .* is not read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_NPZ)
+def test_a_bad_npz_file_is_refused(tmp_path: Path, case: str):
+    write, message = BAD_NPZ[case]
+    write(tmp_path / "weights.npz")
+    expect_refusal(tmp_path / "weights.npz", message, tmp_path)
+    assert not (tmp_path / "ran").exists()
+    assert not Path("ran").exists()
+
+
+def test_an_npz_that_is_cut_or_has_a_wrong_checksum_is_damaged(tmp_path: Path):
+    np.savez(tmp_path / "weights.npz", **{"params/a": np.arange(10000.0), "params/b": np.zeros(3)})
+    body = (tmp_path / "weights.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(body[: len(body) // 2])
+    with pytest.raises(ConversionError, match="damaged"):
+        open_source(tmp_path / "cut.npz")
+    at = body.index(np.arange(10000.0).tobytes()) + 70_000
+    (tmp_path / "changed.npz").write_bytes(body[:at] + b"\xff" + body[at + 1 :])
+    tensors = read_npz_file(tmp_path / "changed.npz")
+    with pytest.raises(ConversionError, match=r"damaged or no \.npz file \(Bad CRC-32"):
+        tensors["a"].read()
+
+
+def test_a_name_that_comes_twice_in_a_zip_is_refused(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "weights.npz", "w") as archive:
+        archive.writestr("a.npy", make_npy((1,), data=b"1234"))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.npy", make_npy((1,), data=b"1234"))
+    expect_refusal(tmp_path / "weights.npz", "a name comes once; .* has some twice", tmp_path)
+
+
+def test_arrays_of_the_other_byte_order_are_read_as_numbers(tmp_path: Path):
+    values = np.arange(6, dtype=">f4").reshape(2, 3)
+    np.savez_compressed(tmp_path / "weights.npz", a=np.asfortranarray(values))
+    tensor = read_npz_file(tmp_path / "weights.npz")["a"]
+    assert tensor.dtype == np.dtype("float32")
+    np.testing.assert_array_equal(tensor.read(), values)
+
+
+def write_safetensors(header: Any, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+BAD_SAFETENSORS: dict[str, bytes] = {
+    "cut short": safetensors.numpy.save({"a": FOUR})[:-3],
+    "a header said to be huge": struct.pack("<Q", 2**60) + b"{}",
+    "a header that is no JSON": write_safetensors(b"{nothing"),
+    "offsets outside": write_safetensors({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 10**12]}}, b"1" * 16),
+    "a shape that overflows": write_safetensors(
+        {"a": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 16]}}, b"1" * 16
+    ),
+    "arrays on top of each other": write_safetensors(
+        {name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for name in "ab"}, b"1" * 16
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SAFETENSORS)
+def test_a_bad_safetensors_file_is_refused(tmp_path: Path, case: str):
+    (tmp_path / "model.safetensors").write_bytes(BAD_SAFETENSORS[case])
+    expect_refusal(tmp_path / "model.safetensors", "damaged or no safetensors file", tmp_path)
+
+
+def test_what_is_something_else_says_what_it_is_not(tmp_path: Path):
+    for name, body, message in (
+        ("picture.pth", b"\x89PNG\r\n\x1a\n" + bytes(100), "is none; name the file"),
+        ("empty.npz", b"", "is empty"),
+        ("page.bin", b"<!DOCTYPE html>", "is none; name the file"),
+    ):
+        (tmp_path / name).write_bytes(body)
+        expect_refusal(tmp_path / name, message, tmp_path)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    (tmp_path / "other.zip").write_bytes(buffer.getvalue())
+    expect_refusal(tmp_path / "other.zip", "read_torch_file", tmp_path)
+
+
+def test_a_folder_of_orbax_is_refused_in_words(tmp_path: Path):
+    (tmp_path / "checkpoint_3").mkdir()
+    (tmp_path / "checkpoint_3" / "_METADATA").write_text("{}")
+    with pytest.raises(ConversionError, match="is an Orbax checkpoint, which is not read; restore it with orbax"):
+        open_source(tmp_path)
+    with pytest.raises(ConversionError, match="a folder holds one of"):
+        open_source(Path(__file__).parent)
