@@ -8,7 +8,6 @@ Reference: flax.serialization.
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +27,9 @@ _DTYPES: Final = frozenset(
     )
 )
 _CHUNKED: Final = "__msgpack_chunked_array__"
+# Flax writes lists as maps with numbers for keys; an array is only the shape and the three parts of an extension.
+_LONGEST_ARRAY: Final = 2**16
+_CHUNK_OF_FILE: Final = 2**20
 # Where train states keep the parameters; each is followed as long as it is there.
 _ROOTS: Final = (("optimizer", "target"), ("params",))
 
@@ -53,11 +55,23 @@ def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:
     Raises:
       ConversionError: the file is damaged, or holds something else than arrays where parameters are.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        # Read piece by piece: a mapped file would be in memory beside its arrays.
+        unpacker = msgpack.Unpacker(
+            file,
+            read_size=min(_CHUNK_OF_FILE, size),
+            max_buffer_size=size,
+            max_array_len=_LONGEST_ARRAY,
+            ext_hook=_read_extension,
+            object_pairs_hook=_make_map,
+            raw=False,
+            strict_map_key=False,
+        )
         try:
-            tree = msgpack.unpackb(
-                mapped, ext_hook=_read_extension, object_pairs_hook=_make_map, raw=False, strict_map_key=False
-            )
+            tree = unpacker.unpack()
+            if unpacker.tell() != size:
+                raise ValueError(f"{size - unpacker.tell()} bytes are left over")
         except ConversionError as error:
             raise ConversionError(f"{path}: {error}") from error
         except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from checkpoints_convert.families.family import Family, name_block_rules, name_norm_rules
+from collections.abc import Mapping
+from typing import Any
+
+from checkpoints_convert.families.family import Family, build_video_vit, name_block_rules, name_norm_rules
 from checkpoints_convert.families.huggingface_processor import read_processor
 from checkpoints_convert.rules import Rule
+from vidtldr_jax.models.config import VideoViTConfig
 
 _THEIRS = "encoder.layer.{i}"
 _OURS = "encoder/block_{i}"
@@ -38,6 +42,17 @@ _RULES = (
     Rule("classifier.bias", ("head/bias",)),
 )
 
+
+def _build(facts: Mapping[str, Any]) -> VideoViTConfig:
+    """Builds the description: with mean pooling the norm comes after it, else on the tokens before.
+
+    Without a classifier nothing of theirs pools, and the mean serves better than the first patch.
+    """
+    is_mean, has_head = facts.get("pooling") != "first", "num_classes" in facts
+    norms = {"final_norm": not is_mean, "pool_norm": is_mean and has_head}
+    return build_video_vit({**facts, **norms, "pooling": "mean" if is_mean or not has_head else "first"})
+
+
 HUGGINGFACE_VIDEOMAE = Family(
     name="huggingface_videomae",
     title="Hugging Face VideoMAE",
@@ -58,18 +73,16 @@ HUGGINGFACE_VIDEOMAE = Family(
         "patch_size": (("embeddings.patch_embeddings.projection.weight", 3),),
         "num_classes": (("classifier.bias", 0), ("classifier.weight", 0)),
     },
-    presence={
-        "final_norm": ("layernorm.weight", "layernorm.bias"),
-        "pool_norm": ("fc_norm.weight", "fc_norm.bias"),
-    },
+    presence={},
     choices={
+        "pooling": (("fc_norm.weight", "mean"), ("layernorm.weight", "first")),
         "qkv_bias": (
             (f"{_THEIRS}.attention.attention.q_bias", "query_value"),
             (f"{_THEIRS}.attention.attention.v_bias", "query_value"),
             (f"{_THEIRS}.attention.attention.query.bias", "query_value"),
             (f"{_THEIRS}.attention.attention.value.bias", "query_value"),
             ("*", "none"),
-        )
+        ),
     },
     config_names={
         "dim": "hidden_size",
@@ -93,10 +106,11 @@ HUGGINGFACE_VIDEOMAE = Family(
             "gelu_fast": "tanh",
             "gelu_pytorch_tanh": "tanh",
         },
-        "pooling": {True: "mean"},
+        "pooling": {True: "mean", False: "first"},
     },
     # Their fc_norm leaves epsilon at torch's default, whatever layer_norm_eps says.
     constants={"positions": "sincos", "pool_norm_eps": 1e-5},
+    build_config=_build,
     read_preprocessing=read_processor,
     export_prefix="videomae.",
     export_bare=("fc_norm.*", "classifier.*"),

@@ -30,7 +30,7 @@ def build_vivit(facts: Mapping[str, Any]) -> ViViTConfig:
     """
     fields = {field.name for field in dataclasses.fields(ViViTConfig)}
     config = ViViTConfig(**{name: value for name, value in facts.items() if name in fields})
-    moments = config.grid[0] + config.num_protected
+    moments = config.grid[0] + config.num_cls_tokens
     wanted = {
         "num_positions": config.num_tokens,
         "num_frame_positions": config.num_tokens,

@@ -11,6 +11,7 @@ import pytest
 
 from checkpoints_convert import ConversionError, convert_checkpoint
 from tests.reference.files import require_module
+from tests.reference.hidden_states import collect_hidden_states
 from vidtldr_jax.inference.model import load_model
 
 torch = require_module("torch")
@@ -82,9 +83,14 @@ def check_same_numbers(twin: transformers.VideoMAEForVideoClassification, checkp
     video = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     with torch.no_grad():
         theirs = twin(torch.from_numpy(video.transpose(0, 1, 4, 2, 3)), output_hidden_states=True)
+        tokens = twin.videomae(torch.from_numpy(video.transpose(0, 1, 4, 2, 3))).last_hidden_state
     ours = load_model(checkpoint).encode_video(video)
+    hidden = collect_hidden_states(checkpoint, video)
     # float32 rounding of two layers.
-    np.testing.assert_allclose(ours.tokens, theirs.hidden_states[-1].numpy(), atol=1e-5, rtol=1e-5)
+    assert len(theirs.hidden_states) == len(hidden) + 1
+    for layer, (mine, his) in enumerate(zip(hidden, theirs.hidden_states[1:])):
+        np.testing.assert_allclose(mine, his.numpy(), atol=2e-5, rtol=1e-5, err_msg=f"layer {layer}")
+    np.testing.assert_allclose(ours.tokens, tokens.numpy(), atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(ours.logits, theirs.logits.numpy(), atol=1e-5, rtol=1e-5)
 
 
@@ -102,6 +108,43 @@ def test_other_configs_give_the_original_logits_and_tokens(tmp_path: Path, field
     twin = make_twin(**fields)
     convert_checkpoint(save_folder(twin, tmp_path / "hub", "today"), tmp_path / "model")
     check_same_numbers(twin, tmp_path / "model")
+
+
+@pytest.mark.parametrize("layout", ["today", "hub"])
+def test_without_mean_pooling_the_first_patch_is_read_and_never_merged(tmp_path: Path, layout: str):
+    twin = make_twin(use_mean_pooling=False, num_frames=8)
+    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", layout), tmp_path / "model")
+    assert (report.config.pooling, report.config.final_norm, report.config.pool_norm) == ("first", True, False)
+    check_same_numbers(twin, tmp_path / "model")
+    video = np.random.default_rng(0).standard_normal((2, 8, 32, 32, 3), dtype=np.float32)
+    merged = load_model(tmp_path / "model", schedule="20,10").encode_video(video, trace=True)
+    assert merged.tokens.shape[1] == 64 - 30
+    np.testing.assert_array_equal(merged.trace.source[:, 0], 0)
+    np.testing.assert_array_equal(merged.size[:, 0], 1)
+    np.testing.assert_array_equal(merged.pooled, merged.tokens[:, 0])
+
+
+@pytest.mark.parametrize("use_mean_pooling", [True, False])
+@pytest.mark.parametrize("name", ["VideoMAEModel", "VideoMAEForPreTraining"])
+def test_models_without_a_classifier_give_their_tokens(tmp_path: Path, name: str, use_mean_pooling: bool):
+    config = transformers.VideoMAEConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=48, decoder_num_hidden_layers=1, decoder_hidden_size=12, decoder_num_attention_heads=2,
+        decoder_intermediate_size=24, use_mean_pooling=use_mean_pooling,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    whole = getattr(transformers, name)(config).eval()
+    whole.save_pretrained(tmp_path / "hub")
+    settings = {"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5"}
+    report = convert_checkpoint(tmp_path / "hub", tmp_path / "model", settings=settings)
+    assert report.config.num_classes is None
+    assert report.config.pooling == "mean"
+    assert all(key.startswith(("decoder", "encoder_to_decoder", "mask_token")) for key in report.left_out)
+    video = np.random.default_rng(0).standard_normal((2, 4, 32, 32, 3), dtype=np.float32)
+    encoder = whole if name == "VideoMAEModel" else whole.videomae
+    with torch.no_grad():
+        theirs = encoder(torch.from_numpy(video.transpose(0, 1, 4, 2, 3))).last_hidden_state
+    np.testing.assert_allclose(load_model(tmp_path / "model").encode_video(video).tokens, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_the_last_norm_has_an_epsilon_of_its_own(tmp_path: Path):
@@ -158,7 +201,9 @@ def test_a_folder_without_its_files_asks_for_what_they_would_tell(tmp_path: Path
     ("file", "fields", "message"),
     [
         ("config.json", {"hidden_act": "relu"}, "hidden_act = relu is none of 'gelu'"),
-        ("config.json", {"use_mean_pooling": False}, "use_mean_pooling = False is none of True"),
+        ("config.json", {"use_mean_pooling": 3}, "use_mean_pooling = 3 is none of True, False"),
+        # Without mean pooling the last norm is another one, and there is none on the pooled token.
+        ("config.json", {"use_mean_pooling": False}, "nothing fills encoder/norm/bias"),
         ("config.json", {"num_hidden_layers": 3}, "nothing fills encoder/block_2/attn/key/kernel"),
         ("config.json", {"hidden_size": 48}, r"classifier.weight \(5, 24\) gives head/kernel \(24, 5\), .* \(48, 5\)"),
         ("preprocessor_config.json", {"crop_size": 16}, "crop_size = .* is not the model's 32"),
@@ -189,5 +234,5 @@ def test_odd_folders_give_one_line(tmp_path: Path):
     with pytest.raises(ConversionError, match="is not JSON"):
         convert_checkpoint(folder, tmp_path / "other")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConversionError, match="has none; name the file itself"):
+    with pytest.raises(ConversionError, match="has nothing; name the file itself"):
         convert_checkpoint(tmp_path / "empty", tmp_path / "other")

@@ -19,15 +19,16 @@ CONFIG = VideoViTConfig(
 LABELS = ["left", "right", "turning [fast]"]
 
 
-def save_model(folder, *, config=CONFIG, labels=LABELS, **preprocessing):
+def save_model(folder, *, config=CONFIG, labels=LABELS, family="videomae", **preprocessing):
     rng = np.random.default_rng(0)
     params = {
         path: rng.normal(size=shape).astype(np.float32) + path.endswith("scale")
         for path, shape in find_param_shapes(config).items()
     }
     fields = {"num_frames": config.num_frames, "image_size": config.image_size} | preprocessing
+    recipe = Preprocessing(**fields)
     return save_checkpoint(
-        folder, params=params, config=config, preprocessing=Preprocessing(**fields), labels=labels, source={"name": "x"}
+        folder, params=params, config=config, preprocessing=recipe, labels=labels, family=family, source={"name": "x"}
     )
 
 

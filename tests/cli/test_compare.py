@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import CONFIG
+from tests.cli.conftest import CONFIG, save_model
 from tests.cli.test_main import assert_one_error, run_process, run_python
 from vidtldr_jax.cli.comparison import format_tokens, summarise_gain, warn_of_loss
 from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds, print_json
+from vidtldr_jax.models.clip_config import CLIPConfig
+from vidtldr_jax.models.vivit_config import ViViTConfig
 
 RUN_KEYS = {
     "schedule",
@@ -51,6 +53,26 @@ def test_the_demo_compares_and_writes_pictures(call_json, model, clip, tmp_path)
     assert answer["plain"]["memory_bytes"] > 4 * 16 * 16 * 3 * 4
     assert answer["files"] == {"overlay": str(out / "clip-overlay.mp4"), "strip": str(out / "clip-strip.png")}
     check_files(answer["files"], num_frames=CONFIG.num_frames)
+
+
+_SIZE = {"num_frames": 4, "image_size": 16, "patch_size": 4, "dim": 8, "depth": 3, "num_heads": 2, "mlp_dim": 16}
+_WITH_CLASS_TOKENS = {
+    "spacetime": ViViTConfig(tubelet_size=2, num_classes=3, **_SIZE),
+    "factorized encoder": ViViTConfig(
+        attention="factorized_encoder", temporal_depth=1, tubelet_size=2, num_classes=3, **_SIZE
+    ),
+    "per frame": CLIPConfig(encoding="per_frame", **_SIZE),
+    "joint": CLIPConfig(encoding="joint", **_SIZE),
+}
+
+
+@pytest.mark.parametrize("config", _WITH_CLASS_TOKENS.values(), ids=_WITH_CLASS_TOKENS)
+def test_the_demo_draws_models_with_class_tokens(call_json, clip, tmp_path, config):
+    labels = None if config.num_classes is None else ["a", "b", "c"]
+    other = save_model(tmp_path / "model", config=config, labels=labels, family=config.architecture)
+    answer = call_json("demo", "--model", other, "--video", clip, "--schedule", "4,2", "--repeats", 1)
+    assert (answer["merged"]["predictions"] is None) == (labels is None)
+    check_files(answer["files"], num_frames=config.num_frames)
 
 
 @pytest.mark.parametrize("schedule", ["none", "2x3", "20"])

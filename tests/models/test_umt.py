@@ -105,9 +105,11 @@ def test_answers_equal_the_original(name):
         return run(model, params, tokens, *question, method="encode_question")
 
     np.testing.assert_allclose(encode(golden["tokens"]), golden["question_states"], atol=2e-5, rtol=0)
-    # Attention logits reach 140 in these weights, and float32 rounds them by 1e-5 before the exponential.
+    # Attention logits reach 140 in these weights, and float32 rounds them by 1e-5 before the exponential: without
+    # merging the original is up to 2e-4 off itself, so there the tokens are held against exact arithmetic.
     tokens = run(model, params, video).tokens
-    np.testing.assert_allclose(tokens, golden["tokens"], atol=2e-4, rtol=0)
+    expected = encode_exactly(params["vision"], video) if name == "umtqa_plain" else golden["tokens"]
+    np.testing.assert_allclose(tokens, expected, atol=1e-4, rtol=0)
     np.testing.assert_allclose(encode(tokens), golden["question_states"], atol=1e-4, rtol=0)
 
 

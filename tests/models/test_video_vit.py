@@ -130,7 +130,14 @@ def test_a_merged_batch_equals_its_examples_one_by_one():
     together = run(CONFIG, R)
     for b in range(2):
         alone = run(CONFIG, R, VIDEO[b : b + 1])
-        chex.assert_trees_all_close(jax.tree.map(lambda a, b=b: a[b : b + 1], together), alone, atol=TOLERANCE)
+        # A product of another size adds in another order, and tokens reach 12 here.
+        chex.assert_trees_all_close(jax.tree.map(lambda a, b=b: a[b : b + 1], together), alone, atol=4 * TOLERANCE)
+
+
+def test_the_other_examples_of_a_merged_batch_change_no_bit():
+    together, swapped = run(CONFIG, R), run(CONFIG, R, np.stack([VIDEO[0], 3 * VIDEO[1][::-1]]))
+    chex.assert_trees_all_equal(*(jax.tree.map(lambda a: a[0], out) for out in (together, swapped)))
+    assert np.abs(together.logits[1] - swapped.logits[1]).max() > 0.01
 
 
 def test_a_trace_changes_no_output_and_shows_every_step():

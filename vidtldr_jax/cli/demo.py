@@ -33,6 +33,7 @@ from vidtldr_jax.visualize import (
     Drawing,
     draw_overlay_frames,
     draw_strip,
+    leave_patches,
     make_layer_maps,
     spread_groups,
     write_image,
@@ -148,10 +149,12 @@ def _make_drawing(model: VideoModel, output: VideoOutput, frames: np.ndarray) ->
         raise RuntimeError("demo: the model returned no trace.")
     grid = model.config.grid
     reducing = [layer for layer, r in enumerate(model.schedule.r) if r]
-    layers = make_layer_maps(output.trace, grid=grid, layers=reducing)
+    sequences = model.config.count_sequences(model.config.num_frames)
+    trace = leave_patches(output.trace, num_cls_tokens=model.config.num_cls_tokens, num_sequences=sequences)
+    layers = make_layer_maps(trace, grid=grid, layers=reducing)
     if len(layers) > _MOST_LAYERS_SHOWN:
         layers = (layers[0], layers[len(layers) // 2], layers[-1])
-    return Drawing(frames=frames, group=spread_groups(np.asarray(output.trace.source)[0], grid=grid), layers=layers)
+    return Drawing(frames=frames, group=spread_groups(np.asarray(trace.source)[0], grid=grid), layers=layers)
 
 
 def _find_fps(clip: Clip) -> float:

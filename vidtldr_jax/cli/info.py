@@ -151,7 +151,7 @@ def _format_grid(config: Config) -> str:
     sequences = config.count_sequences(config.num_frames)
     tokens = f"{config.num_tokens} = {t // sequences} x {y} x {x} patches of {config.tubelet_size} x "
     tokens += f"{config.patch_size} x {config.patch_size}"
-    tokens += " and a class token" if config.num_protected else ""
+    tokens += " and a class token" if config.num_cls_tokens else ""
     return f"{sequences} times {tokens}" if sequences > 1 else tokens
 
 

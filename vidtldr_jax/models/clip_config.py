@@ -52,6 +52,7 @@ class CLIPConfig:
     # What the blocks and the converter ask of every description.
     tubelet_size: ClassVar[int] = 1
     num_protected: ClassVar[int] = 1
+    num_cls_tokens: ClassVar[int] = 1
     num_classes: ClassVar[None] = None
     temporal_depth: ClassVar[None] = None
     qkv_bias: ClassVar[str] = "all"
@@ -91,7 +92,7 @@ class CLIPConfig:
     def count_tokens(self, frames: int, rows: int, columns: int) -> int:
         """Returns the tokens of one sequence that is reduced for a clip of some size, the class token included."""
         times = frames if self.encoding == "joint" else 1
-        return times * (rows // self.patch_size) * (columns // self.patch_size) + self.num_protected
+        return times * (rows // self.patch_size) * (columns // self.patch_size) + self.num_cls_tokens
 
     def count_sequences(self, frames: int) -> int:
         """Returns how many sequences of tokens are reduced one by one: one, or one for each frame."""

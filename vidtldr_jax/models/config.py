@@ -14,7 +14,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "image_positions": ("separate", "interpolate"),
     "qkv_bias": ("query_value", "all", "none"),
     "gelu": ("exact", "tanh"),
-    "pooling": ("mean", "mean_by_size"),
+    "pooling": ("mean", "mean_by_size", "first"),
 }
 _POSITIVE = ("num_frames", "image_size", "patch_size", "tubelet_size", "dim", "depth", "num_heads", "mlp_dim")
 
@@ -81,7 +81,8 @@ class VideoViTConfig:
       pool_norm_eps: epsilon of the LayerNorm on the pooled token where it is another; None means norm_eps.
       final_norm: LayerNorm on the tokens after the last block.
       pool_norm: LayerNorm on the pooled token.
-      pooling: "mean" of the surviving tokens whatever their sizes (the official way) or "mean_by_size".
+      pooling: "mean" of the surviving tokens whatever their sizes (the official way), "mean_by_size", or "first": the
+        token of the first patch (Hugging Face's VideoMAE without mean pooling), which merging leaves alone then.
       num_classes: outputs of the classifier; None for no classifier.
       embed_dim: channels of the projected embedding; None for no projection.
     """
@@ -104,7 +105,7 @@ class VideoViTConfig:
     pool_norm_eps: float | None = None
     final_norm: bool = False
     pool_norm: bool = True
-    pooling: Literal["mean", "mean_by_size"] = "mean"
+    pooling: Literal["mean", "mean_by_size", "first"] = "mean"
     num_classes: int | None = None
     embed_dim: int | None = None
 
@@ -179,7 +180,12 @@ class VideoViTConfig:
 
     @property
     def num_protected(self) -> int:
-        """Leading tokens that take no part in merging; there is no CLS token."""
+        """Leading tokens that take no part in merging: the first patch where the classifier reads it."""
+        return 1 if self.pooling == "first" else 0
+
+    @property
+    def num_cls_tokens(self) -> int:
+        """Tokens that stand for no patch; there are none."""
         return 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tup
     return joined, Trace(source, path.weight.reshape(batch, -1), steps)
 
 
-def _number_on(source: Int[Array, "S N"], num_tokens: int, batch: int) -> Int[Array, "B N"]:
+def _number_on(source: Int[Array, "S N0"], num_tokens: int, batch: int) -> Int[Array, "B all"]:
     """Numbers the tokens of later sequences on; -1 stays."""
     by_sequence = source.reshape(batch, -1, source.shape[-1])  # [B, t, N0]
     first = num_tokens * jnp.arange(by_sequence.shape[1], dtype=source.dtype)[:, None]

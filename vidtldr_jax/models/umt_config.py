@@ -119,6 +119,11 @@ class UMTConfig:
         """Leading video tokens that take no part in merging."""
         return self.vision.num_protected
 
+    @property
+    def num_cls_tokens(self) -> int:
+        """Tokens of the video encoder that stand for no patch."""
+        return self.vision.num_cls_tokens
+
     def count_tokens(self, frames: int, rows: int, columns: int) -> int:
         """Returns the patches of a clip of some size."""
         return self.vision.count_tokens(frames, rows, columns)

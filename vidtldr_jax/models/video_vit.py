@@ -85,7 +85,10 @@ class VideoViT(nn.Module):
         encoder = Encoder(config, self.r, self.form, name="encoder", **dtypes)
         state, path = encoder(tokens, trace=trace)
 
-        pooled = pool_tokens(state.tokens, state.size if config.pooling == "mean_by_size" else None)  # [B, D]
+        if config.pooling == "first":
+            pooled = state.tokens[:, 0]  # [B, D]
+        else:
+            pooled = pool_tokens(state.tokens, state.size if config.pooling == "mean_by_size" else None)
         if config.pool_norm:
             epsilon = config.norm_eps if config.pool_norm_eps is None else config.pool_norm_eps
             pooled = make_layer_norm(epsilon, name="pool_norm", **dtypes)(pooled)

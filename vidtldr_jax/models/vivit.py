@@ -100,7 +100,7 @@ class ViViT(nn.Module):
     def _add_positions(self, tokens: Float[Array, "B N D"], prefix: str, made_for: Grid, grid: Grid) -> Array:
         """Puts the class token in front, where there is one, and adds the learned positions."""
         config = self.config
-        extra = config.num_protected
+        extra = config.num_cls_tokens
         shape = (made_for[0] * made_for[1] * made_for[2] + extra, config.dim)
         table = self.param(f"{prefix}pos_embed", nn.initializers.normal(0.02), shape, self.param_dtype)
         patches = jnp.asarray(interpolate_positions(table[extra:], made_for, grid))

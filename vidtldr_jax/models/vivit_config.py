@@ -121,6 +121,11 @@ class ViViTConfig:
     @property
     def num_protected(self) -> int:
         """Leading tokens that take no part in merging: the class token, if there is one."""
+        return self.num_cls_tokens
+
+    @property
+    def num_cls_tokens(self) -> int:
+        """Tokens of a sequence that stand for no patch: the class token, if there is one."""
         return 1 if self.pooling == "cls" else 0
 
     @property
@@ -131,7 +136,7 @@ class ViViTConfig:
     def count_tokens(self, frames: int, rows: int, columns: int) -> int:
         """Returns the tokens of one sequence that is reduced for a clip of some size, the class token included."""
         times = 1 if self.attention == "factorized_encoder" else frames // self.tubelet_size
-        return times * (rows // self.patch_size) * (columns // self.patch_size) + self.num_protected
+        return times * (rows // self.patch_size) * (columns // self.patch_size) + self.num_cls_tokens
 
     def count_sequences(self, frames: int) -> int:
         """Returns how many sequences of tokens are reduced one by one: one, or one for each patch over time."""

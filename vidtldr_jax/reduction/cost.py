@@ -33,6 +33,8 @@ class Architecture(Protocol):
     @property
     def num_protected(self) -> int: ...  # noqa: D102
     @property
+    def num_cls_tokens(self) -> int: ...  # noqa: D102
+    @property
     def temporal_depth(self) -> int | None: ...  # noqa: D102
     def count_sequences(self, frames: int) -> int: ...  # noqa: D102
     def count_attention(self, frames: int, tokens: int) -> tuple[int, int]: ...  # noqa: D102
@@ -120,11 +122,11 @@ def count_macs(config: Architecture, schedule: ResolvedSchedule, *, num_frames: 
     tubelet = config.tubelet_size * config.patch_size**2 * config.num_channels
     temporal = 0
     if config.temporal_depth is not None:
-        moments = sequences + config.num_protected
+        moments = sequences + config.num_cls_tokens
         block = _count_layer(config, moments, moments, frames=frames, sequences=1).total
         temporal = config.temporal_depth * block + _count_final_norm(config, moments)
     return EncoderCost(
-        patches=sequences * (schedule.tokens[0] - config.num_protected) * tubelet * config.dim,
+        patches=sequences * (schedule.tokens[0] - config.num_cls_tokens) * tubelet * config.dim,
         layers=tuple(
             _count_layer(config, before, after, frames=frames, sequences=sequences)
             for before, after in zip(schedule.tokens, schedule.tokens[1:], strict=False)

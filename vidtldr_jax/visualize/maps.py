@@ -6,12 +6,12 @@ A map is `[t, y, x]`, one value for each patch of the clip; t counts tubelets, n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32
 
-from vidtldr_jax.models.encoder import Trace
+from vidtldr_jax.models.encoder import ReductionStep, Trace
 
 Grid = tuple[int, int, int]
 DROPPED = -1
@@ -61,6 +61,26 @@ def make_layer_maps(trace: Trace, *, grid: Grid, layers: Sequence[int], example:
         )
         for layer, step, source in zip(layers, trace.steps, after)
     )
+
+
+def leave_patches(trace: Trace, *, num_cls_tokens: int, num_sequences: int = 1) -> Trace:
+    """Takes the class tokens out of what a trace says of original tokens, so that the patches of the grid remain.
+
+    Args:
+      trace: of `encode_video(..., trace=True)`.
+      num_cls_tokens: tokens at the front of each sequence that stand for no patch.
+      num_sequences: sequences that were reduced one by one: the frames of a factorised encoder, else 1.
+
+    Returns:
+      The trace of the patches, in NumPy; tokens keep their indices.
+    """
+
+    def leave(values: Any) -> Any:
+        by_sequence = np.asarray(values).reshape(len(values), num_sequences, -1)
+        return by_sequence[:, :, num_cls_tokens:].reshape(len(values), -1)  # [B, t y x]
+
+    steps = tuple(ReductionStep(step.saliency, leave(step.source)) for step in trace.steps)
+    return Trace(leave(trace.source), leave(trace.weight), steps)
 
 
 def spread_saliency(
