@@ -31,7 +31,10 @@ _FOLDER_WEIGHTS: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_FOLDER_JSON: Final = ("config.json", "preprocessor_config.json")
+_CONFIG_FILE: Final = "config.json"
+# Where transformers keeps what happens to pixels; from version 5 on it may lie inside a file for a whole processor.
+_PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+_PROCESSOR_ENTRIES: Final = ("video_processor", "image_processor")
 _STEP: Final = re.compile(r"checkpoint_\d+")
 _ORBAX_FILES: Final = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "_sharding")
 _SAFETENSORS_DTYPES: Final = {
@@ -58,7 +61,7 @@ class Source:
       digests: file name -> SHA-256, of every file that holds weights.
       tensors: key -> tensor, in the file's order, read on demand.
       config: the checkpoint's own config as plain data, or None.
-      preprocessor: Hugging Face's preprocessor_config.json, or None.
+      preprocessor: what Hugging Face's file says of pixels, or None.
     """
 
     name: str
@@ -111,8 +114,8 @@ def _open_hub(address: str) -> Source:
             )
         if place.file is not None:
             return dataclasses.replace(_open_file(path), name=address)
-        for name in _FOLDER_JSON:
-            _download_if_there(place, name, is_needed=name == _FOLDER_JSON[0])
+        for name in (_CONFIG_FILE, *_PROCESSOR_FILES):
+            _download_if_there(place, name, is_needed=name == _CONFIG_FILE)
         if path.suffix == ".json":
             for name in _name_shards(path):
                 if download_file(place, name) is None:
@@ -142,7 +145,7 @@ def _open_folder(folder: Path) -> Source:
     if not found:
         opened = _open_file(_find_flax_file(folder))
         return dataclasses.replace(opened, name=f"{folder.resolve().name}/{opened.name}")
-    config = _read_json(folder / _FOLDER_JSON[0])
+    config = _read_json(folder / _CONFIG_FILE)
     if config is not None and {"format", "family", "architecture"} <= set(config):
         raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
     files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
@@ -159,8 +162,18 @@ def _open_folder(folder: Path) -> Source:
         digests={file.name: _hash_file(file) for file in files},
         tensors=tensors,
         config=config,
-        preprocessor=_read_json(folder / _FOLDER_JSON[1]),
+        preprocessor=_read_processor(folder),
     )
+
+
+def _read_processor(folder: Path) -> dict[str, Any] | None:
+    for name in _PROCESSOR_FILES:
+        fields = _read_json(folder / name)
+        if fields is not None and name == _PROCESSOR_FILES[-1]:
+            fields = next((fields[entry] for entry in _PROCESSOR_ENTRIES if isinstance(fields.get(entry), dict)), None)
+        if fields is not None:
+            return fields
+    return None
 
 
 def _find_flax_file(folder: Path) -> Path:

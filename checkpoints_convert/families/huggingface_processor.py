@@ -1,4 +1,4 @@
-"""Hugging Face's preprocessor_config.json -> fields of a Preprocessing."""
+"""Hugging Face's file for a processor of images or videos -> fields of a Preprocessing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def read_processor(
     fields = _read_resize(preprocessor, size, faults)
     scale = 255 * preprocessor.get("rescale_factor", 1 / 255) if preprocessor.get("do_rescale", True) else 255
     # ViViT's processor takes 1 off after rescaling, unless the file says no.
-    is_vivit = "Vivit" in str(preprocessor.get("image_processor_type", ""))
+    kinds = (preprocessor.get("image_processor_type"), preprocessor.get("video_processor_type"))
+    is_vivit = any("Vivit" in str(kind) for kind in kinds)
     shift = float(bool(preprocessor.get("do_rescale", True) and preprocessor.get("offset", is_vivit)))
     if preprocessor.get("do_normalize", True):
         for name, key, first in (("mean", "image_mean", shift), ("std", "image_std", 0.0)):
@@ -53,9 +54,9 @@ def read_processor(
         raise ConversionError.collect(
             "read_processor: frames are resized and cropped to the model's square",
             faults,
-            "mend preprocessor_config.json",
+            "mend the processor's file",
         )
-    return {**picked, **fields, "kernel": kernel}, "preprocessor_config.json"
+    return {**picked, **fields, "kernel": kernel}, "the processor's file"
 
 
 def _read_resize(preprocessor: Mapping[str, Any], image_size: Any, faults: list[str]) -> dict[str, Any]:

@@ -51,13 +51,14 @@ def _name_encoder_rules(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def _read_preprocessing(facts: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
-    """Returns Scenic's evaluation with one view: every second frame, values of -1 to 1."""
+    """Returns Scenic's evaluation with one view: every second frame, 256 pixels cut to 224, values of -1 to 1."""
+    size = facts.get("image_size")
     fields = {
         "sampling": "dense",
         "stride": 2,
         "resize": "shortest_edge",
-        "shortest_edge": facts.get("image_size"),
-        "kernel": "bilinear_antialias",
+        "shortest_edge": None if size is None else size * 256 // 224,
+        "kernel": "bilinear",
         "crop": "center",
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),

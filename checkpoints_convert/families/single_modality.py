@@ -53,7 +53,7 @@ def _read_preprocessing(facts: Mapping[str, Any], preprocessor: Mapping[str, Any
         "stride": 4,
         "resize": "shortest_edge",
         "shortest_edge": facts.get("image_size"),
-        "kernel": "bilinear_antialias",
+        "kernel": "bilinear",  # OpenCV's
         "crop": "center",
     }
     return {**fields, **_IMAGENET}, "VideoMAE's evaluation, one view"

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "sampling": ("middle", "uniform", "dense"),
     "resize": ("squash", "shortest_edge"),
-    "kernel": ("bicubic", "bicubic_antialias", "bilinear_antialias"),
+    "kernel": ("bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"),
     "crop": ("center", "three"),
 }
 _COUNTS: Final = ("num_frames", "image_size", "stride", "num_clips")
@@ -44,7 +44,7 @@ class Preprocessing:
     num_clips: int = 1
     resize: Literal["squash", "shortest_edge"] = "squash"
     shortest_edge: int | None = None
-    kernel: Literal["bicubic", "bicubic_antialias", "bilinear_antialias"] = "bicubic"
+    kernel: Literal["bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"] = "bicubic"
     crop: Literal["center", "three"] = "center"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
