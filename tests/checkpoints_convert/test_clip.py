@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,12 @@ from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
 from checkpoints_convert.verify import verify_checkpoint
 from tests.reference.files import require_module
+from tests.reference.huggingface import make_clip, randomise, rename_as_openai, save_clip
 from vidtldr_jax.inference.model import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")
 
-_PROCESSOR = {
-    "image_processor_type": "CLIPImageProcessor",
-    "size": {"shortest_edge": 36},
-    "crop_size": {"height": 32, "width": 32},
-    "resample": 3,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-}
 _SHAPES = {
     "quick GELU": {"num_attention_heads": 4},
     "exact GELU, odd tokens": {
@@ -35,46 +27,6 @@ _SHAPES = {
         "layer_norm_eps": 1e-3,
     },
 }
-# Hugging Face's names -> OpenAI's, in the order in which they are tried.
-_OPENAI_NAMES = (
-    ("visual_projection.weight", "visual.proj"),
-    ("vision_model.embeddings.class_embedding", "visual.class_embedding"),
-    ("vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"),
-    ("vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight"),
-    ("vision_model.pre_layrnorm", "visual.ln_pre"),
-    ("vision_model.post_layernorm", "visual.ln_post"),
-    ("vision_model.encoder.layers.", "visual.transformer.resblocks."),
-    ("layer_norm1", "ln_1"),
-    ("layer_norm2", "ln_2"),
-    ("self_attn.out_proj", "attn.out_proj"),
-    ("mlp.fc1", "mlp.c_fc"),
-    ("mlp.fc2", "mlp.c_proj"),
-)
-
-
-def make_twin(**fields: Any) -> Any:
-    shape = {"image_size": 32, "patch_size": 8, "hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 48}
-    config = transformers.CLIPVisionConfig(**{**shape, "projection_dim": 16, **fields})
-    twin = transformers.CLIPVisionModelWithProjection(config).eval()
-    randomise(twin)
-    return twin
-
-
-def randomise(model: Any) -> None:
-    """Biases and scales too: at 0 and 1 a swap would not show."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            is_scale = "norm" in name and name.endswith("weight")
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + (1.0 if is_scale else 0.0))
-
-
-def save_folder(model: Any, folder: Path) -> Path:
-    model.save_pretrained(folder)
-    side = getattr(model.config, "image_size", 32)
-    processor = {**_PROCESSOR, "crop_size": {"height": side, "width": side}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
 
 
 def make_video(side: int = 32) -> np.ndarray:
@@ -101,8 +53,8 @@ def run_jointly(twin: Any, video: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("fields", _SHAPES.values(), ids=_SHAPES)
 def test_frame_by_frame_it_is_the_original_averaged(tmp_path: Path, fields: dict[str, Any]):
-    twin = make_twin(**fields)
-    source = save_folder(twin, tmp_path / "hub")
+    twin = make_clip(**fields)
+    source = save_clip(twin, tmp_path / "hub")
     report = convert_checkpoint(source, tmp_path / "model", settings={"frames": 3, "encoding": "per_frame"})
     assert report.family == "huggingface_clip"
     video = make_video(twin.config.image_size)
@@ -118,8 +70,8 @@ def test_frame_by_frame_it_is_the_original_averaged(tmp_path: Path, fields: dict
 
 @pytest.mark.parametrize("fields", _SHAPES.values(), ids=_SHAPES)
 def test_all_frames_at_once_go_through_the_original_layers(tmp_path: Path, fields: dict[str, Any]):
-    twin = make_twin(**fields)
-    source = save_folder(twin, tmp_path / "hub")
+    twin = make_clip(**fields)
+    source = save_clip(twin, tmp_path / "hub")
     convert_checkpoint(source, tmp_path / "model", settings={"frames": 3, "encoding": "joint"})
     video = make_video(twin.config.image_size)
     model = load_model(tmp_path / "model")
@@ -132,7 +84,7 @@ def test_all_frames_at_once_go_through_the_original_layers(tmp_path: Path, field
 
 
 def test_openais_names_give_the_same_parameters(tmp_path: Path):
-    twin = make_twin(num_attention_heads=4)
+    twin = make_clip(num_attention_heads=4)
     state = rename_as_openai(twin.state_dict())
     state |= {
         "logit_scale": torch.ones(()),
@@ -150,20 +102,8 @@ def test_openais_names_give_the_same_parameters(tmp_path: Path):
     np.testing.assert_allclose(embedding, run_per_frame(twin, video)[1].reshape(2, 3, -1).mean(1), atol=2e-5, rtol=1e-5)
 
 
-def rename_as_openai(state: dict[str, Any]) -> dict[str, Any]:
-    renamed: dict[str, Any] = {}
-    for key, value in state.items():
-        for theirs, name in _OPENAI_NAMES:
-            key = key.replace(theirs, name)
-        renamed[key] = value.T.contiguous() if key == "visual.proj" else value
-    for key in [key for key in renamed if ".self_attn.q_proj." in key]:
-        parts = [renamed.pop(key.replace("q_proj", f"{part}_proj")) for part in "qkv"]
-        renamed[key.replace("self_attn.q_proj.", "attn.in_proj_")] = torch.cat(parts)
-    return renamed
-
-
 def test_the_tower_of_a_whole_model_is_taken_and_goes_back_bit_for_bit(tmp_path: Path):
-    vision = make_twin(num_attention_heads=4).config
+    vision = make_clip(num_attention_heads=4).config
     text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     text |= {"vocab_size": 30, "bos_token_id": 1, "eos_token_id": 2}
     whole = transformers.CLIPModel(
@@ -171,7 +111,7 @@ def test_the_tower_of_a_whole_model_is_taken_and_goes_back_bit_for_bit(tmp_path:
     ).eval()
     randomise(whole)
     report = convert_checkpoint(
-        save_folder(whole, tmp_path / "hub"), tmp_path / "model", settings={"frames": 3, "encoding": "per_frame"}
+        save_clip(whole, tmp_path / "hub"), tmp_path / "model", settings={"frames": 3, "encoding": "per_frame"}
     )
     assert report.origins["num_heads"] == "the checkpoint's config"
     assert all(key.startswith("text_") or key == "logit_scale" for key in report.left_out)
@@ -185,7 +125,7 @@ def test_the_tower_of_a_whole_model_is_taken_and_goes_back_bit_for_bit(tmp_path:
 
 
 def test_what_an_image_model_can_not_tell_is_asked_for(tmp_path: Path):
-    source = save_folder(make_twin(num_attention_heads=4), tmp_path / "hub")
+    source = save_clip(make_clip(num_attention_heads=4), tmp_path / "hub")
     with pytest.raises(ConversionError, match=r"num_frames .*; encoding \(give encoding=per_frame or encoding=joint\)"):
         convert_checkpoint(source, tmp_path / "model")
     with pytest.raises(ConversionError, match="encoding = 'both' is none of joint, per_frame"):

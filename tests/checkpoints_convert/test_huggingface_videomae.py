@@ -12,69 +12,18 @@ import pytest
 from checkpoints_convert import ConversionError, convert_checkpoint
 from tests.reference.files import require_module
 from tests.reference.hidden_states import collect_hidden_states
+from tests.reference.huggingface import make_videomae, save_videomae
 from vidtldr_jax.inference.model import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")
 safetensors_torch = require_module("safetensors.torch")
 
-_PROCESSOR = {
-    "size": {"shortest_edge": 36},
-    "crop_size": {"height": 32, "width": 32},
-    "resample": 2,
-    "rescale_factor": 1 / 255,
-    "image_mean": [0.485, 0.456, 0.406],
-    "image_std": [0.229, 0.224, 0.225],
-}
 _SHAPES = (
     {"num_attention_heads": 4, "tubelet_size": 2, "num_frames": 8},
     {"num_attention_heads": 3, "tubelet_size": 1, "num_frames": 3, "image_size": 24, "qv_bias": False},
     {"num_attention_heads": 2, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3, "num_labels": 2},
 )
-
-
-def make_twin(**fields: Any) -> transformers.VideoMAEForVideoClassification:
-    """A tiny random model; biases and scales are randomised too, at 0 and 1 a swap would not show."""
-    shape = {"image_size": 32, "patch_size": 8, "num_frames": 4, "hidden_size": 24, "num_hidden_layers": 2}
-    config = transformers.VideoMAEConfig(**{**shape, "intermediate_size": 48, "num_labels": 5, **fields})
-    torch.manual_seed(1)
-    twin = transformers.VideoMAEForVideoClassification(config).eval()
-    with torch.no_grad():
-        for name, parameter in twin.named_parameters():
-            is_scale = "norm" in name and name.endswith("weight")
-            parameter.copy_(torch.randn_like(parameter) * 0.2 + (1.0 if is_scale else 0.0))
-    return twin
-
-
-def save_folder(twin: transformers.VideoMAEForVideoClassification, folder: Path, layout: str) -> Path:
-    folder.mkdir()
-    state = {key: value.contiguous() for key, value in twin.state_dict().items()}
-    if layout == "today":
-        twin.save_pretrained(folder)
-    elif layout == "memory":  # the names that transformers 5 has in memory
-        safetensors_torch.save_file(state, folder / "model.safetensors")
-    else:
-        names = {".query.bias": ".q_bias", ".value.bias": ".v_bias"}
-        for theirs, old in names.items():
-            state = {key.replace(theirs, old): value for key, value in state.items()}
-        if layout == "hub":
-            torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-        else:
-            save_shards(state, folder)
-    (folder / "config.json").write_text(json.dumps(twin.config.to_dict()))
-    size = twin.config.image_size
-    processor = {**_PROCESSOR, "crop_size": {"height": size, "width": size}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
-
-
-def save_shards(state: dict[str, torch.Tensor], folder: Path) -> None:
-    files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-    shards = {name: files[number % 2] for number, name in enumerate(state)}
-    for file in files:
-        part = {name: state[name] for name in state if shards[name] == file}
-        safetensors_torch.save_file(part, folder / file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
 
 
 def check_same_numbers(twin: transformers.VideoMAEForVideoClassification, checkpoint: Path) -> None:
@@ -96,8 +45,8 @@ def check_same_numbers(twin: transformers.VideoMAEForVideoClassification, checkp
 
 @pytest.mark.parametrize("layout", ["today", "memory", "hub", "shards"])
 def test_every_layout_gives_the_original_logits_and_tokens(tmp_path: Path, layout: str):
-    twin = make_twin(**_SHAPES[0])
-    folder = save_folder(twin, tmp_path / "hub", layout)
+    twin = make_videomae(**_SHAPES[0])
+    folder = save_videomae(twin, tmp_path / "hub", layout)
     report = convert_checkpoint(folder, tmp_path / "model")
     assert report.family == "huggingface_videomae"
     check_same_numbers(twin, tmp_path / "model")
@@ -105,15 +54,15 @@ def test_every_layout_gives_the_original_logits_and_tokens(tmp_path: Path, layou
 
 @pytest.mark.parametrize("fields", _SHAPES[1:], ids=["odd tokens without biases", "tanh, large epsilon"])
 def test_other_configs_give_the_original_logits_and_tokens(tmp_path: Path, fields: dict[str, Any]):
-    twin = make_twin(**fields)
-    convert_checkpoint(save_folder(twin, tmp_path / "hub", "today"), tmp_path / "model")
+    twin = make_videomae(**fields)
+    convert_checkpoint(save_videomae(twin, tmp_path / "hub", "today"), tmp_path / "model")
     check_same_numbers(twin, tmp_path / "model")
 
 
 @pytest.mark.parametrize("layout", ["today", "hub"])
 def test_without_mean_pooling_the_first_patch_is_read_and_never_merged(tmp_path: Path, layout: str):
-    twin = make_twin(use_mean_pooling=False, num_frames=8)
-    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", layout), tmp_path / "model")
+    twin = make_videomae(use_mean_pooling=False, num_frames=8)
+    report = convert_checkpoint(save_videomae(twin, tmp_path / "hub", layout), tmp_path / "model")
     assert (report.config.pooling, report.config.final_norm, report.config.pool_norm) == ("first", True, False)
     check_same_numbers(twin, tmp_path / "model")
     video = np.random.default_rng(0).standard_normal((2, 8, 32, 32, 3), dtype=np.float32)
@@ -148,16 +97,16 @@ def test_models_without_a_classifier_give_their_tokens(tmp_path: Path, name: str
 
 
 def test_the_last_norm_has_an_epsilon_of_its_own(tmp_path: Path):
-    twin = make_twin(layer_norm_eps=0.1)
-    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", "today"), tmp_path / "model")
+    twin = make_videomae(layer_norm_eps=0.1)
+    report = convert_checkpoint(save_videomae(twin, tmp_path / "hub", "today"), tmp_path / "model")
     assert (report.config.norm_eps, report.config.pool_norm_eps) == (0.1, 1e-5)
     check_same_numbers(twin, tmp_path / "model")
 
 
 def test_labels_and_preprocessing_come_from_the_files(tmp_path: Path):
     names = {number: f"motion {number}" for number in range(5)}
-    twin = make_twin(id2label=names)
-    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", "today"), tmp_path / "model")
+    twin = make_videomae(id2label=names)
+    report = convert_checkpoint(save_videomae(twin, tmp_path / "hub", "today"), tmp_path / "model")
     model = load_model(tmp_path / "model")
     assert model.labels == report.labels == list(names.values())
     recipe = model.preprocessing
@@ -168,7 +117,7 @@ def test_labels_and_preprocessing_come_from_the_files(tmp_path: Path):
 
 
 def test_placeholder_labels_are_no_labels(tmp_path: Path):
-    report = convert_checkpoint(save_folder(make_twin(), tmp_path / "hub", "today"), tmp_path / "model")
+    report = convert_checkpoint(save_videomae(make_videomae(), tmp_path / "hub", "today"), tmp_path / "model")
     assert report.labels is None
 
 
@@ -177,7 +126,7 @@ def change_json(path: Path, **fields: Any) -> None:
 
 
 def test_another_rescaling_is_folded_into_mean_and_std(tmp_path: Path):
-    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    folder = save_videomae(make_videomae(), tmp_path / "hub", "today")
     change_json(folder / "preprocessor_config.json", rescale_factor=1 / 127.5, resample=3)
     recipe = convert_checkpoint(folder, tmp_path / "model").preprocessing
     pixel = 200 / 255
@@ -186,7 +135,7 @@ def test_another_rescaling_is_folded_into_mean_and_std(tmp_path: Path):
 
 
 def test_a_folder_without_its_files_asks_for_what_they_would_tell(tmp_path: Path):
-    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    folder = save_videomae(make_videomae(), tmp_path / "hub", "today")
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(ConversionError, match=r"mean \(give mean=0.485,0.456,0.406\); std"):
         convert_checkpoint(folder, tmp_path / "model")
@@ -212,7 +161,7 @@ def test_a_folder_without_its_files_asks_for_what_they_would_tell(tmp_path: Path
     ],
 )
 def test_what_is_not_built_or_does_not_fit_is_named(tmp_path: Path, file: str, fields: dict[str, Any], message: str):
-    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    folder = save_videomae(make_videomae(), tmp_path / "hub", "today")
     change_json(folder / file, **fields)
     with pytest.raises(ConversionError, match=message):
         convert_checkpoint(folder, tmp_path / "model")
@@ -220,7 +169,7 @@ def test_what_is_not_built_or_does_not_fit_is_named(tmp_path: Path, file: str, f
 
 
 def test_odd_folders_give_one_line(tmp_path: Path):
-    folder = save_folder(make_twin(), tmp_path / "hub", "shards")
+    folder = save_videomae(make_videomae(), tmp_path / "hub", "shards")
     convert_checkpoint(folder, tmp_path / "model")
     with pytest.raises(ConversionError, match="is converted already"):
         convert_checkpoint(tmp_path / "model", tmp_path / "again")

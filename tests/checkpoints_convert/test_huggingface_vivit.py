@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,13 @@ from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
 from tests.reference.files import require_module
 from tests.reference.hidden_states import collect_hidden_states
+from tests.reference.huggingface import make_vivit, rename_for_hub, save_vivit
 from vidtldr_jax.inference.model import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")
 safetensors_torch = require_module("safetensors.torch")
 
-_PROCESSOR = {
-    "image_processor_type": "VivitImageProcessor",
-    "size": {"shortest_edge": 36},
-    "resample": 2,
-    "do_rescale": True,
-    "rescale_factor": 1 / 127.5,
-    "offset": True,
-    "do_normalize": False,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
 _SHAPES = {
     "tubelets of 2": {"num_attention_heads": 4, "tubelet_size": [2, 8, 8], "num_frames": 8},
     "odd tokens, tubelets of 1": {
@@ -40,54 +29,6 @@ _SHAPES = {
         "num_attention_heads": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-3, "num_labels": 2,
     },
 }  # fmt: skip
-# transformers 5 in memory -> files on the hub.
-_HUB_NAMES = {
-    r"\.layers\.": ".encoder.layer.",
-    r"\.attention\.q_proj\.": ".attention.attention.query.",
-    r"\.attention\.k_proj\.": ".attention.attention.key.",
-    r"\.attention\.v_proj\.": ".attention.attention.value.",
-    r"\.attention\.o_proj\.": ".attention.output.dense.",
-    r"\.mlp\.fc1\.": ".intermediate.dense.",
-    r"\.mlp\.fc2\.": ".output.dense.",
-}
-
-
-def make_twin(**fields: Any) -> Any:
-    """A tiny random model; biases and scales are randomised too, at 0 and 1 a swap would not show."""
-    shape = {"image_size": 32, "tubelet_size": [2, 8, 8], "num_frames": 4, "hidden_size": 24, "num_hidden_layers": 2}
-    config = transformers.VivitConfig(**{**shape, "intermediate_size": 48, "num_labels": 5, **fields})
-    twin = transformers.VivitForVideoClassification(config).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in twin.named_parameters():
-            is_scale = "norm" in name and name.endswith("weight")
-            noise = torch.randn(parameter.shape, generator=generator) * 0.2
-            parameter.copy_(noise + (1.0 if is_scale else 0.0))
-    return twin
-
-
-def rename_for_hub(state: dict[str, Any]) -> dict[str, Any]:
-    renamed = {}
-    for key, value in state.items():
-        for pattern, name in _HUB_NAMES.items():
-            key = re.sub(pattern, name, key)
-        renamed[key] = value.contiguous()
-    return renamed
-
-
-def save_folder(twin: Any, folder: Path, layout: str) -> Path:
-    folder.mkdir()
-    if layout == "today":
-        twin.save_pretrained(folder)
-    elif layout == "memory":
-        safetensors_torch.save_file(dict(twin.state_dict()), folder / "model.safetensors")
-    else:
-        torch.save(rename_for_hub(twin.state_dict()), folder / "pytorch_model.bin")
-    (folder / "config.json").write_text(json.dumps(twin.config.to_dict()))
-    size = twin.config.image_size
-    processor = {**_PROCESSOR, "crop_size": {"height": size, "width": size}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
 
 
 def check_same_numbers(twin: Any, checkpoint: Path) -> None:
@@ -108,15 +49,15 @@ def check_same_numbers(twin: Any, checkpoint: Path) -> None:
 @pytest.mark.parametrize("layout", ["today", "memory", "hub"])
 @pytest.mark.parametrize("fields", _SHAPES.values(), ids=_SHAPES)
 def test_every_layout_gives_the_original_logits_and_hidden_states(tmp_path: Path, layout: str, fields: dict[str, Any]):
-    twin = make_twin(**fields)
-    report = convert_checkpoint(save_folder(twin, tmp_path / "hub", layout), tmp_path / "model")
+    twin = make_vivit(**fields)
+    report = convert_checkpoint(save_vivit(twin, tmp_path / "hub", layout), tmp_path / "model")
     assert report.family == "huggingface_vivit"
     check_same_numbers(twin, tmp_path / "model")
 
 
 def test_what_comes_back_is_loaded_strictly_bit_for_bit(tmp_path: Path):
-    twin = make_twin()
-    convert_checkpoint(save_folder(twin, tmp_path / "hub", "hub"), tmp_path / "model")
+    twin = make_vivit()
+    convert_checkpoint(save_vivit(twin, tmp_path / "hub", "hub"), tmp_path / "model")
     export_checkpoint(tmp_path / "model", tmp_path / "back.pth")
     other = transformers.VivitForVideoClassification(twin.config)
     other.load_state_dict(torch.load(tmp_path / "back.pth", weights_only=True), strict=True)
@@ -124,7 +65,7 @@ def test_what_comes_back_is_loaded_strictly_bit_for_bit(tmp_path: Path):
 
 
 def test_a_model_with_a_pooler_keeps_its_encoder_and_names_what_is_left_out(tmp_path: Path):
-    twin = make_twin()
+    twin = make_vivit()
     whole = transformers.VivitModel(twin.config)
     whole.save_pretrained(tmp_path / "hub")
     report = convert_checkpoint(
@@ -144,7 +85,7 @@ def test_a_model_with_a_pooler_keeps_its_encoder_and_names_what_is_left_out(tmp_
     ],
 )
 def test_the_processors_file_is_followed_even_where_it_rescales_twice(tmp_path: Path, changes, mean, std):
-    folder = save_folder(make_twin(), tmp_path / "hub", "today")
+    folder = save_vivit(make_vivit(), tmp_path / "hub", "today")
     written = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps({**written, **changes}))
     recipe = convert_checkpoint(folder, tmp_path / "model").preprocessing
@@ -155,7 +96,7 @@ def test_the_processors_file_is_followed_even_where_it_rescales_twice(tmp_path: 
 
 @pytest.mark.parametrize("fault", ["rename", "drop", "transpose"])
 def test_a_faulty_key_is_named(tmp_path: Path, fault: str):
-    state = rename_for_hub(make_twin().state_dict())
+    state = rename_for_hub(make_vivit().state_dict())
     key = "vivit.encoder.layer.1.intermediate.dense.weight"
     if fault == "rename":
         state["vivit.encoder.layer.1.intermediat.dense.weight"] = state.pop(key)
@@ -163,7 +104,7 @@ def test_a_faulty_key_is_named(tmp_path: Path, fault: str):
         del state[key]
     else:
         state[key] = state[key].T.contiguous()
-    folder = save_folder(make_twin(), tmp_path / "hub", "hub")
+    folder = save_vivit(make_vivit(), tmp_path / "hub", "hub")
     torch.save(state, folder / "pytorch_model.bin")
     with pytest.raises(ConversionError, match=r"encoder\.layer\.1\.intermediate\.dense\.weight"):
         convert_checkpoint(folder, tmp_path / "model")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from checkpoints_convert import FAMILIES, convert_checkpoint
-from tests.checkpoints_convert import test_huggingface_vivit as vivit
+from tests.reference import huggingface
 from tests.reference.files import require_module
 from vidtldr_jax.data.clip import read_clip
 from vidtldr_jax.data.preprocessing import Preprocessing
@@ -94,7 +94,7 @@ def test_pixels_are_those_of_the_processor(
 def test_from_a_checkpoint_and_files_to_pixels(tmp_path: Path, file: str):
     """The whole way: convert, load, read frames from a folder."""
     processor = transformers.VivitImageProcessor(**_VIVIT)
-    folder = vivit.save_folder(vivit.make_twin(num_frames=4), tmp_path / "hub", "hub")
+    folder = huggingface.save_vivit(huggingface.make_vivit(num_frames=4), tmp_path / "hub", "hub")
     (folder / "preprocessor_config.json").unlink()
     fields = processor.to_dict()
     if file == "video_preprocessor_config.json":  # transformers' class for videos always takes 1 off

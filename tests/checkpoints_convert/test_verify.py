@@ -11,9 +11,8 @@ import safetensors.numpy
 
 from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.verify import verify_checkpoint
-from tests.checkpoints_convert import test_huggingface_videomae as videomae
-from tests.checkpoints_convert import test_huggingface_vivit as vivit
 from tests.checkpoints_convert.test_scenic_vivit import SETTINGS as SCENIC_SETTINGS
+from tests.reference import huggingface
 from tests.reference.files import require_module
 
 torch = require_module("torch")
@@ -38,11 +37,11 @@ GOLDENS = {
 
 
 def make_vivit(folder: Path, layout: str = "hub") -> Path:
-    return vivit.save_folder(vivit.make_twin(num_attention_heads=4), folder, layout)
+    return huggingface.save_vivit(huggingface.make_vivit(num_attention_heads=4), folder, layout)
 
 
 def make_videomae(folder: Path, layout: str = "hub") -> Path:
-    return videomae.save_folder(videomae.make_twin(num_attention_heads=4, num_frames=4), folder, layout)
+    return huggingface.save_videomae(huggingface.make_videomae(num_attention_heads=4, num_frames=4), folder, layout)
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> None:
@@ -127,8 +126,8 @@ def test_a_swap_is_seen_through_a_file_of_numbers_too(find_golden: Find, tmp_pat
 
 
 def test_hidden_states_in_the_file_name_the_layer(tmp_path: Path):
-    twin = vivit.make_twin(num_attention_heads=4)
-    source = vivit.save_folder(twin, tmp_path / "hub", "hub")
+    twin = huggingface.make_vivit(num_attention_heads=4)
+    source = huggingface.save_vivit(twin, tmp_path / "hub", "hub")
     convert_checkpoint(source, tmp_path / "model")
     video = np.random.default_rng(3).standard_normal((2, 4, 3, 32, 32), np.float32)
     with torch.no_grad():

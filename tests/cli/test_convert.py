@@ -67,9 +67,9 @@ def test_samples_prove_it_and_a_wrong_fact_is_caught(call, call_json, retrieval,
 
 def test_transformers_proves_it(call_json, tmp_path):
     require_module("transformers")
-    from tests.checkpoints_convert.test_huggingface_vivit import make_twin, save_folder
+    from tests.reference.huggingface import make_vivit, save_vivit
 
-    source = save_folder(make_twin(num_attention_heads=4), tmp_path / "hub", "hub")
+    source = save_vivit(make_vivit(num_attention_heads=4), tmp_path / "hub", "hub")
     report = call_json("convert", source, tmp_path / "model", "--verify")
     assert report["verification"]["compared_with"] == "transformers"
     assert [row["name"] for row in report["verification"]["rows"]] == ["embeddings", "block_0", "block_1", "logits"]
