@@ -1,11 +1,16 @@
-"""The one error that conversion raises for what a user can mend."""
+"""The one error that conversion raises for what a user can mend, and how foreign values are shown in it."""
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Final, Self
 
-_MOST_SHOWN = 30
+_MOST_SHOWN: Final = 30
+_LONGEST_SHOWN: Final = 100
+_MOST_ELEMENTS: Final = 8
+_MOST_BITS: Final = 256
+_LONGEST_REASON: Final = 300
 
 
 class ConversionError(ValueError):
@@ -16,9 +21,10 @@ class ConversionError(ValueError):
     """
 
     def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
-        """Takes the message and, where there are several faults, all of them."""
+        """Takes the message and, where there are several faults, all of them; what is not printable is escaped."""
+        message = _escape(message)
         super().__init__(message)
-        self.faults = tuple(faults) or (message,)
+        self.faults = tuple(map(_escape, faults)) or (message,)
 
     @classmethod
     def collect(cls, opening: str, faults: Sequence[str], advice: str) -> Self:
@@ -36,3 +42,58 @@ class ConversionError(ValueError):
         if len(faults) > _MOST_SHOWN:
             shown += f"; and {len(faults) - _MOST_SHOWN} more"
         return cls(f"{opening}: {shown}; {advice}.", faults)
+
+
+def show_value(value: Any) -> str:
+    """Shows a foreign name, key or value in a message.
+
+    Args:
+      value: anything that a file may hold.
+
+    Returns:
+      One printable line of at most 100 characters, made in a time that does not depend on the value: text and bytes as
+      `repr` writes them, without their middle where they are long; numbers; a short flat list or tuple; the type's name
+      of anything else, since the `repr` of a value that shares its parts can take for ever.
+    """
+    if type(value) in (list, tuple):
+        parts = [_show_scalar(part) for part in value[:_MOST_ELEMENTS]]
+        parts += ["..."] if len(value) > _MOST_ELEMENTS else []
+        text = ", ".join(parts)
+        return _shorten(f"[{text}]" if isinstance(value, list) else f"({text}{',' if len(value) == 1 else ''})")
+    return _show_scalar(value)
+
+
+def show_error(error: BaseException) -> str:
+    """Shows what another library said.
+
+    Args:
+      error: its exception.
+
+    Returns:
+      Its words on one printable line of at most 300 characters; the type's name where it says nothing.
+    """
+    words = " ".join(str(error)[: 4 * _LONGEST_REASON].split()) or type(error).__name__
+    return _escape(words)[:_LONGEST_REASON]
+
+
+def _show_scalar(value: Any) -> str:
+    if isinstance(value, str | bytes | bytearray):
+        ends = value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + value[-_LONGEST_SHOWN:]
+        return _shorten(repr(ends), is_cut=len(ends) < len(value))
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a whole number of {value.bit_length()} bits"  # one of thousands of digits can't be written
+    if value is None or isinstance(value, numbers.Number):
+        return _shorten(repr(value))
+    return _shorten(_escape(type(value).__name__))
+
+
+def _shorten(text: str, *, is_cut: bool = False) -> str:
+    if len(text) <= _LONGEST_SHOWN and not is_cut:
+        return text
+    half = _LONGEST_SHOWN // 2 - 2
+    return f"{text[:half]}...{text[-half:]}"
+
+
+def _escape(text: str) -> str:
+    """Writes what is not printable as `repr` does: a line's end, ESC, half of a surrogate pair."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
