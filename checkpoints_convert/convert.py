@@ -100,9 +100,11 @@ def convert_checkpoint(
     """
     if dtype not in DTYPES:
         raise ConversionError(f"convert_checkpoint: dtypes are {', '.join(DTYPES)}; {dtype!r} came; choose one.")
+    allow_missing, ignore = ((given,) if isinstance(given, str) else given for given in (allow_missing, ignore))
     opened = open_source(source)
     plan = plan_conversion(opened, family=family, settings=settings, allow_missing=allow_missing, ignore=ignore)
     check_plan(plan)
+    _check_copies(opened, plan)
     if plan.preprocessing is None:
         raise RuntimeError("convert_checkpoint: a checked plan has preprocessing.")
     params = _describe_params(opened, plan, np.dtype(jnp.dtype(dtype)))
@@ -170,6 +172,23 @@ def check_plan(plan: ConversionPlan) -> None:
         )
 
 
+def _check_copies(source: Source, plan: ConversionPlan) -> None:
+    """Refuses a key that is left out as another's copy and is none: one of the two would be lost."""
+    faults = [
+        f"{key} is not {other}"
+        for key, other in plan.family.copies.items()
+        if key in plan.left_out
+        and other in source.tensors
+        and not np.array_equal(source.tensors[key].read(), source.tensors[other].read())
+    ]
+    if faults:
+        raise ConversionError.collect(
+            f"convert_checkpoint: some keys of a {plan.family.title} hold another's numbers again",
+            faults,
+            "get the original file, or leave one out with --ignore",
+        )
+
+
 def _describe_params(source: Source, plan: ConversionPlan, dtype: np.dtype) -> dict[str, LazyArray]:
     """Describes the parameters in the source's order; each is read when it is written."""
     params: dict[str, LazyArray] = {}
@@ -208,9 +227,11 @@ def _read_param(read: _LastRead, assignment: Assignment, target: str, dtype: np.
 def _cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(values, dtype=dtype)
-    if dtype == np.float16 and np.isinf(cast).any() and np.isfinite(values.astype(np.float64)).all():
-        raise ConversionError(
-            f"convert_checkpoint: float16 holds numbers up to 65504; {name} has {np.abs(values).max():g}; "
-            "store it in bfloat16 or float32; nothing was written."
-        )
+    if values.dtype != dtype and np.isinf(cast).any():
+        largest = float(np.abs(values[np.isfinite(values)].astype(np.float64)).max(initial=0.0))
+        if largest > float(jnp.finfo(dtype).max):
+            raise ConversionError(
+                f"convert_checkpoint: {dtype.name} holds numbers up to {float(jnp.finfo(dtype).max):.6g}; {name} has "
+                f"{largest:.6g}; store it in another dtype; nothing was written."
+            )
     return cast.reshape(values.shape)

@@ -19,7 +19,7 @@ import safetensors.numpy
 from checkpoints_convert.errors import ConversionError
 from checkpoints_convert.families import FAMILIES, Family
 from checkpoints_convert.rules import INVERSES, Rule, find_layer, is_left_out
-from vidtldr_jax.inference.checkpoint import Checkpoint, read_checkpoint
+from vidtldr_jax.inference.checkpoint import Checkpoint, make_parent, read_checkpoint
 
 _TORCH_SUFFIXES: Final = (".pth", ".pt", ".bin")
 _SUFFIXES: Final = (*_TORCH_SUFFIXES, ".safetensors")
@@ -32,11 +32,13 @@ class ExportReport:
     Attributes:
       destination: the file.
       family: whose names the keys have.
+      loads_into: the original's class that loads the file strictly.
       keys: key -> the parameters it was made from; empty for a constant of the original class.
     """
 
     destination: Path
     family: str
+    loads_into: str
     keys: Mapping[str, tuple[str, ...]]
 
 
@@ -57,7 +59,7 @@ def export_checkpoint(
     Raises:
       ConversionError: the family is unknown or knows no way back, a parameter has no key, or the place or the kind of
         file doesn't suit.
-      CheckpointError: the folder can't be read.
+      CheckpointError: the folder can't be read, or a part of the destination's path is a file.
     """
     place = Path(destination).absolute()
     if place.suffix not in _SUFFIXES:
@@ -67,10 +69,15 @@ def export_checkpoint(
         )
     if place.is_dir():
         raise ConversionError(f"export_checkpoint: {place} is a folder; name another file.")
+    if place.resolve().parent == Path(folder).resolve():
+        raise ConversionError(
+            f"export_checkpoint: a checkpoint folder holds its own files alone; {place} lies in {folder}; name a file "
+            "in another folder."
+        )
     stored = read_checkpoint(folder)
     chosen = _find_family(stored, family)
     state, keys = make_state_dict(stored.params, stored.config, chosen)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(place, where="export_checkpoint")
     aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
         _write(state, aside / place.name)
@@ -78,7 +85,8 @@ def export_checkpoint(
         (aside / place.name).replace(place)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return ExportReport(destination=place, family=chosen.name, keys=keys)
+    loads_into = chosen.original_classes[0 if _has_head(stored.config) else 1] or chosen.original_classes[0]
+    return ExportReport(destination=place, family=chosen.name, loads_into=loads_into, keys=keys)
 
 
 def make_state_dict(
@@ -115,6 +123,8 @@ def make_state_dict(
         raise ConversionError.collect(
             f"make_state_dict: every parameter goes back to a key of {family.title}", lost, "choose another family"
         )
+    for key, other in family.copies.items():
+        state[key], keys[key] = state[other].copy(), keys[other]
     for pattern, make in family.buffers.items():
         key = _add_prefix(pattern, family, has_head=_has_head(config))
         state[key] = make(config)
@@ -123,19 +133,40 @@ def make_state_dict(
 
 
 def _find_family(stored: Checkpoint, name: str | None) -> Family:
-    chosen = name or stored.source.get("family")
+    recorded = stored.source.get("family")
+    chosen = name or recorded
     if chosen not in FAMILIES:
         raise ConversionError(
             f"export_checkpoint: families are {', '.join(FAMILIES)}; this checkpoint says {chosen!r}; give one of "
             "these."
         )
     family = FAMILIES[chosen]
-    if not family.is_exportable:
+    if family.why_no_way_back:
         raise ConversionError(
-            f"export_checkpoint: {family.title} has no PyTorch original; give a family that has one, of the same "
-            "architecture."
+            f"export_checkpoint: of {family.title} nothing comes back: {family.why_no_way_back}; give another family."
+        )
+    faults = _find_other_constants(stored.config, family) if chosen != recorded else []
+    if faults:
+        raise ConversionError.collect(
+            f"export_checkpoint: what is fixed in {family.title} is the same here",
+            faults,
+            "give its own family",
         )
     return family
+
+
+def _find_other_constants(config: Any, family: Family) -> list[str]:
+    """Lists what a family has fixed and this model has otherwise; its class would give other numbers."""
+    ours = {name: getattr(config, name) for name in family.constants if hasattr(config, name)}
+    if ours.get("pool_norm_eps", 0.0) is None:
+        ours["pool_norm_eps"] = config.norm_eps
+    if not getattr(config, "pool_norm", True):
+        ours.pop("pool_norm_eps", None)
+    return [
+        f"{name} is {value} here and {family.constants[name]} there"
+        for name, value in ours.items()
+        if value != family.constants[name]
+    ]
 
 
 def _find_layers(rule: Rule, params: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.families import Family
 from checkpoints_convert.inert import read_fields
 from checkpoints_convert.rules import find_layer, strip_prefix
@@ -17,11 +17,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _ALIASES: Final = {"heads": "num_heads", "frames": "num_frames", "size": "image_size"}
 _SETTABLE: Final = ("num_heads", "num_frames", "image_size", "gelu", "norm_eps", "pool_norm_eps")
+_EPSILONS: Final = ("norm_eps", "pool_norm_eps", "text_norm_eps")
 _HOW_TO_GIVE: Final = {
     "num_heads": "heads=12",
     "num_frames": "frames=16",
     "image_size": "image_size=224",
-    "gelu": "gelu=exact",
+    "gelu": "gelu=exact or gelu=tanh",
     "norm_eps": "norm_eps=1e-6",
     "text_heads": "text_heads=12",
     "attention": "attention=spacetime or attention=factorized_dot_product",
@@ -30,6 +31,7 @@ _HOW_TO_GIVE: Final = {
     "mean": "mean=0.485,0.456,0.406",
     "std": "std=0.229,0.224,0.225",
 }
+_LARGEST_COUNT: Final = 2**24
 _COUNTS: Final = (
     *("num_heads", "num_frames", "image_size", "patch_size", "tubelet_size", "num_channels", "num_positions"),
     *("dim", "depth", "mlp_dim", "num_classes"),
@@ -64,7 +66,15 @@ def name_settings(
     Raises:
       ConversionError: names that aren't known; all of them, each with the nearest.
     """
-    named = {_ALIASES.get(name, name): value for name, value in (settings or {}).items()}
+    given = dict(settings or {})
+    if not all(isinstance(name, str) for name in given):
+        raise ConversionError("name_settings: settings have names of text; others came; mend them.")
+    twice = [name for name, full in _ALIASES.items() if name in given and full in given]
+    if twice:
+        raise ConversionError(
+            f"name_settings: a setting is given once; {', '.join(twice)} came under two names; drop one of each."
+        )
+    named = {_ALIASES.get(name, name): value for name, value in given.items()}
     known = [*_SETTABLE, *(family.settable if family else ()), *others]
     faults = []
     for name in named:
@@ -101,12 +111,13 @@ def find_facts(
     settable = (*_SETTABLE, *family.settable)
     facts = {name: Fact(value, "settings") for name, value in settings.items() if name in settable}
     for origin, found in (
-        ("the checkpoint's config", _read_config(family, config or {})),
+        ("the checkpoint's config", _read_config(family, _find_root(family, config))),
         ("the weights", _measure(family, shapes)),
         ("the family", family.constants),
     ):
         facts |= {name: Fact(value, origin) for name, value in found.items() if name not in facts}
-    _check_counts(facts, {*_COUNTS, *family.lengths, *family.counts}, most_layers=len(shapes))
+    counts = {*_COUNTS, *family.lengths, *family.counts, *family.first_layers}
+    _check_numbers(facts, counts, first_layers=set(family.first_layers), most_layers=len(shapes))
     for name, value in _fit_positions(facts).items():
         facts.setdefault(name, Fact(value, "the position table"))
     for name, value in _find_published(family, facts).items():
@@ -114,30 +125,45 @@ def find_facts(
     return facts
 
 
-def list_missing(facts: Mapping[str, Fact], names: Sequence[str]) -> list[str]:
+def list_missing(
+    facts: Mapping[str, Fact], names: Sequence[str], *, hints: Mapping[str, str] | None = None
+) -> list[str]:
     """Lists the facts that nobody told, each with a way to give it.
 
     Args:
       facts: what `find_facts` found.
       names: what is needed.
+      hints: ways to give that are special to the family.
 
     Returns:
       One line for each.
     """
-    return [f"{name} (give {_HOW_TO_GIVE.get(name, f'{name}=...')})" for name in names if name not in facts]
+    ways = {**_HOW_TO_GIVE, **(hints or {})}
+    return [f"{name} (give {ways.get(name, f'{name}=...')})" for name in names if name not in facts]
 
 
-def _check_counts(facts: Mapping[str, Fact], names: Collection[str], *, most_layers: int) -> None:
-    faults = [
-        f"{name} from {fact.origin} is a {type(fact.value).__name__}, or not above 0"
-        for name, fact in facts.items()
-        if name in names and (not isinstance(fact.value, int) or isinstance(fact.value, bool) or fact.value < 1)
-    ]
-    depth = facts.get("depth")
-    if not faults and depth is not None and depth.value > most_layers:
-        faults.append(f"depth from {depth.origin} is {depth.value}, and there are only {most_layers} keys")
+def _find_root(family: Family, config: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Returns the part of a config that is about the family's model: what lies beside it is about another one."""
+    inner = read_fields((config or {}).get(family.config_root))
+    return (config or {}) if inner is None else inner
+
+
+def _check_numbers(
+    facts: Mapping[str, Fact], counts: Collection[str], *, first_layers: Collection[str], most_layers: int
+) -> None:
+    faults = []
+    for name, (value, origin) in facts.items():
+        least = 0 if name in first_layers else 1
+        if name in counts and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            faults.append(f"{name} from {origin} is {show_value(value)}, no whole number from {least} on")
+        elif name in counts and value > _LARGEST_COUNT:
+            faults.append(f"{name} from {origin} is {show_value(value)}, above {_LARGEST_COUNT}")
+        elif (name.endswith("depth") or name in first_layers) and value > most_layers:
+            faults.append(f"{name} from {origin} is {value}, and there are only {most_layers} keys")
+        elif name in _EPSILONS and (not isinstance(value, float) or not 0 < value < 1):
+            faults.append(f"{name} from {origin} is {show_value(value)}, no number between 0 and 1")
     if faults:
-        raise ConversionError.collect("find_facts: these are positive whole numbers", faults, "mend them")
+        raise ConversionError.collect("find_facts: numbers have their limits", faults, "mend them")
 
 
 def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +184,7 @@ def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, str | bool) and value in values:
             found[name] = values[value]
         else:
-            faults.append(f"{theirs} = {str(value)[:40]} is none of {', '.join(map(repr, values))}")
+            faults.append(f"{theirs} = {show_value(value)} is none of {', '.join(map(repr, values))}")
     if faults:
         raise ConversionError.collect(
             "find_facts: the checkpoint's config asks for what is not built", faults, "convert another checkpoint"

@@ -12,7 +12,7 @@ from typing import Any, Final
 import jax.numpy as jnp
 
 from checkpoints_convert.check import find_faults, name_sources, plan_assignments
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.facts import Fact, find_facts, list_missing, name_settings
 from checkpoints_convert.families import FAMILIES, Family
 from checkpoints_convert.rules import Assignment, is_left_out, matches, strip_prefix
@@ -23,6 +23,8 @@ from vidtldr_jax.inference.checkpoint import find_param_shapes
 
 # Below this share of known keys a source is not of the family, and faults key by key would say nothing.
 _KNOWN_SHARE: Final = 0.5
+# 64 frames of 384 x 384 in patches of 16 are 36,864; a position table of many more would fill the memory.
+_MOST_TOKENS: Final = 2**16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,9 +99,11 @@ def plan_conversion(
     facts = find_facts(chosen, used, config=source.config, settings=given)
     values = {name: fact.value for name, fact in facts.items()}
     fields, origin = chosen.read_preprocessing(values, source.preprocessor)
+    if given.get("resize") == "squash":
+        fields.pop("shortest_edge", None)  # belongs to the other way of resizing
     fields |= {name: value for name, value in given.items() if name in PREPROCESSING_FIELDS}
     facts |= {name: Fact(value, "settings" if name in given else origin) for name, value in fields.items()}
-    missing = list_missing(facts, (*chosen.required, "mean", "std"))
+    missing = list_missing(facts, (*chosen.required, "mean", "std"), hints=chosen.hints)
 
     plan = ConversionPlan(
         family=chosen,
@@ -121,7 +125,8 @@ def plan_conversion(
     try:
         config = chosen.build_config(values)
         preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size, **fields)
-    except ValueError as error:
+        _check_size(config)
+    except (ValueError, TypeError) as error:
         raise ConversionError(f"plan_conversion: {error}") from error
     targets = find_param_shapes(config)
     fresh = _find_fresh(chosen, targets, assignments, allow_missing)
@@ -142,6 +147,15 @@ def plan_conversion(
         fresh=tuple(fresh),
         faults=tuple(faults),
     )
+
+
+def _check_size(config: Any) -> None:
+    tokens = config.num_tokens * config.count_sequences(config.num_frames)
+    if tokens > _MOST_TOKENS:
+        raise ConversionError(
+            f"plan_conversion: a clip has up to {_MOST_TOKENS} tokens; {config.num_frames} frames of "
+            f"{config.image_size} x {config.image_size} are {tokens}; give other settings for frames or image_size."
+        )
 
 
 def choose_family(source: Source, name: str | None) -> Family:
@@ -225,18 +239,27 @@ def _find_labels(source: Source, given: Mapping[str, Any], config: Any) -> list[
         by_number = (source.config or {}).get("id2label")
         if not isinstance(by_number, Mapping) or config.num_classes is None:
             return None
-        labels = [by_number.get(str(number)) for number in range(config.num_classes)]
-        if labels == [f"LABEL_{number}" for number in range(config.num_classes)]:
+        labels = [by_number.get(str(number)) for number in range(max(config.num_classes, len(by_number)))]
+        if labels == [f"LABEL_{number}" for number in range(len(labels))]:
             return None  # what transformers writes where nobody gave names
-    if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
+    if not isinstance(labels, list | tuple) or not all(_is_text(label) for label in labels):
         raise ConversionError(
-            f"convert_checkpoint: labels are a text for each class; {str(labels)[:100]} came; mend them."
+            f"convert_checkpoint: labels are a text for each class; {show_value(labels)} came; mend them."
         )
     if len(labels) != config.num_classes:
+        count = config.num_classes or "no"
         raise ConversionError(
-            f"convert_checkpoint: one label for each of {config.num_classes} classes; {len(labels)} came; mend them."
+            f"convert_checkpoint: one label for each of {count} classes; {len(labels)} came; mend them."
         )
     return list(labels)
+
+
+def _is_text(label: Any) -> bool:
+    """Tells whether a label is text that can be written: half of a surrogate pair can't."""
+    try:
+        return isinstance(label, str) and bool(label.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _find_odd_dtypes(source: Source, assignments: Sequence[Assignment]) -> list[str]:

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from vidtldr_jax.data.preprocessing import Preprocessing
 
 # Fields that a caller may set; the clip's size is a fact of the architecture.
@@ -24,13 +26,27 @@ def read_texts(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     Returns:
       Name -> value.
     """
-    return {name: _read_text(value) if isinstance(value, str) else value for name, value in (settings or {}).items()}
+    return {name: _read_value(name, value) for name, value in (settings or {}).items()}
+
+
+def _read_value(name: str, value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if not isinstance(value, str):
+        return value
+    # Classes that are called 1, 2, 3 are words too.
+    return _read_words(value) if name == "labels" else _read_text(value)
+
+
+def _read_words(text: str) -> Any:
+    value = _read_text(text) if text.lstrip().startswith("[") else text
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 def _read_text(text: str) -> Any:
     for form in (text, f"[{text}]"):
         try:
             return json.loads(form)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return [part.strip() for part in text.split(",")] if "," in text else text

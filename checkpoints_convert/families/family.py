@@ -79,6 +79,7 @@ class Family:
       choices: fact -> (pattern, value) in order; the first pattern that fits a key gives the value, "*" any;
         None says that the weights can't tell.
       read_preprocessing: what belongs to the weights, given the facts and the checkpoint's preprocessor.
+      config_root: entry of the checkpoint's own config that holds the names, where it is there; else its top does.
       config_names: fact -> its name in the checkpoint's own config; dots go into nested ones, of several names the
         first that is there counts.
       config_values: fact -> value in the checkpoint's own config -> ours; a value outside is a fault.
@@ -88,14 +89,17 @@ class Family:
       first_layers: fact -> key patterns with {i}; the lowest layer's number.
       published: what is known of published models: facts that fit -> facts that follow.
       settable: facts that a caller may give beside those of every video encoder.
+      hints: fact -> what a caller who must give it should know, where that is special to the family.
       required: facts without which there is no architecture.
       build_config: facts -> the description of the architecture.
       signature: patterns of which each must fit a key, or the family is not chosen by itself.
-      is_exportable: whether there is a PyTorch original to go back to.
+      original_classes: PyTorch classes that load strictly what comes back, with a head and without.
+      why_no_way_back: why nothing comes back, and what to do; empty where something does.
       export_prefix: what stands before the keys of the original class.
       export_bare: patterns of keys that have no prefix there.
       is_prefixed_with_head_only: whether the class without a head has no prefix at all.
       buffers: keys of the original class that hold no parameter, and what makes them from the description.
+      copies: keys of the original class that are another key's numbers a second time.
     """
 
     name: str
@@ -108,6 +112,7 @@ class Family:
     presence: Mapping[str, tuple[str, ...]]
     choices: Mapping[str, tuple[tuple[str, str | None], ...]]
     read_preprocessing: PreprocessingReader
+    config_root: str = ""
     config_names: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     config_values: Mapping[str, Mapping[Any, Any]] = dataclasses.field(default_factory=dict)
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -116,14 +121,17 @@ class Family:
     first_layers: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     published: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...] = name_published_heads()
     settable: tuple[str, ...] = ()
+    hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
     required: tuple[str, ...] = VIDEO_FACTS
     build_config: ConfigBuilder = build_video_vit
     signature: tuple[str, ...] = ()
-    is_exportable: bool = True
+    original_classes: tuple[str, str] = ("", "")
+    why_no_way_back: str = ""
     export_prefix: str = ""
     export_bare: tuple[str, ...] = ()
     is_prefixed_with_head_only: bool = False
     buffers: Mapping[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
+    copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def name_block_rules(source: str, names: Mapping[str, str]) -> tuple[Rule, ...]:

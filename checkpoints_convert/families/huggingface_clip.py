@@ -15,11 +15,6 @@ _POSITIONS = "embeddings.position_embedding.weight"
 _PATCHES = "embeddings.patch_embedding.weight"
 
 
-def _in_vision(name: str) -> tuple[str, str]:
-    """Names a field of a whole model's config, and of a tower's own."""
-    return f"vision_config.{name}", name
-
-
 HUGGINGFACE_CLIP = Family(
     name="huggingface_clip",
     title="Hugging Face CLIP vision tower",
@@ -62,16 +57,17 @@ HUGGINGFACE_CLIP = Family(
     },
     presence={},
     choices={},
+    config_root="vision_config",
     config_names={
-        "dim": _in_vision("hidden_size"),
-        "depth": _in_vision("num_hidden_layers"),
-        "mlp_dim": _in_vision("intermediate_size"),
-        "num_channels": _in_vision("num_channels"),
-        "num_heads": _in_vision("num_attention_heads"),
-        "image_size": _in_vision("image_size"),
-        "patch_size": _in_vision("patch_size"),
-        "gelu": _in_vision("hidden_act"),
-        "norm_eps": _in_vision("layer_norm_eps"),
+        "dim": "hidden_size",
+        "depth": "num_hidden_layers",
+        "mlp_dim": "intermediate_size",
+        "num_channels": "num_channels",
+        "num_heads": "num_attention_heads",
+        "image_size": "image_size",
+        "patch_size": "patch_size",
+        "gelu": "hidden_act",
+        "norm_eps": "layer_norm_eps",
     },
     config_values={
         "gelu": {
@@ -90,6 +86,8 @@ HUGGINGFACE_CLIP = Family(
     build_config=build_clip,
     signature=("embeddings.class_embedding", _PATCHES, "pre_layrnorm.weight"),
     read_preprocessing=functools.partial(read_processor, sampling="middle", stride=1),
+    hints={"gelu": "gelu=quick by default, or gelu=exact"},
+    original_classes=("CLIPVisionModelWithProjection", "CLIPVisionModel"),
     export_prefix="vision_model.",
     export_bare=("visual_projection.weight",),
     is_prefixed_with_head_only=True,

@@ -112,6 +112,11 @@ HUGGINGFACE_VIDEOMAE = Family(
     constants={"positions": "sincos", "pool_norm_eps": 1e-5},
     build_config=_build,
     read_preprocessing=read_processor,
+    hints={
+        "norm_eps": "norm_eps=1e-12, transformers' default",
+        "gelu": "gelu=exact, transformers' default, or gelu=tanh",
+    },
+    original_classes=("VideoMAEForVideoClassification", "VideoMAEModel"),
     export_prefix="videomae.",
     export_bare=("fc_norm.*", "classifier.*"),
     is_prefixed_with_head_only=True,

@@ -113,6 +113,11 @@ HUGGINGFACE_VIVIT = Family(
     signature=("embeddings.cls_token", f"{_PATCHES}.weight"),
     # 32 frames 2 apart, as in the paper.
     read_preprocessing=functools.partial(read_processor, stride=2),
+    hints={
+        "norm_eps": "norm_eps=1e-6, transformers' default",
+        "gelu": "gelu=tanh, transformers' default, or gelu=exact",
+    },
+    original_classes=("VivitForVideoClassification", "VivitModel(config, add_pooling_layer=False)"),
     export_prefix="vivit.",
     export_bare=("classifier.*",),
     is_prefixed_with_head_only=True,

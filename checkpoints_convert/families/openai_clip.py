@@ -70,5 +70,6 @@ OPENAI_CLIP = Family(
     build_config=build_clip,
     signature=("visual.class_embedding", "visual.conv1.weight", "visual.ln_pre.weight"),
     read_preprocessing=_read_preprocessing,
-    is_exportable=False,  # its text tower was left out
+    hints={"gelu": "gelu=quick for OpenAI's own weights, gelu=exact for most others"},
+    why_no_way_back="its text tower was left out and can't be given back; the vision tower goes to huggingface_clip",
 )

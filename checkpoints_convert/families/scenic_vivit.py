@@ -120,5 +120,5 @@ SCENIC_VIVIT = Family(
     build_config=build_vivit,
     signature=("embedding/kernel",),
     read_preprocessing=_read_preprocessing,
-    is_exportable=False,
+    why_no_way_back="Scenic is no PyTorch; a joint model with a class token goes to huggingface_vivit",
 )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from checkpoints_convert.families.family import Family, name_block_rules, name_norm_rules
+from checkpoints_convert.families.family import Family, build_video_vit, name_block_rules, name_norm_rules
 from checkpoints_convert.rules import Rule
+from vidtldr_jax.models.config import VideoViTConfig
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _BLOCK = "encoder/block_{i}"
@@ -59,6 +60,12 @@ def _read_preprocessing(facts: Mapping[str, Any], preprocessor: Mapping[str, Any
     return {**fields, **_IMAGENET}, "VideoMAE's evaluation, one view"
 
 
+def _build(facts: Mapping[str, Any]) -> VideoViTConfig:
+    """Builds the description; a classifier with a norm on all tokens and none on their mean reads the first token."""
+    is_first = "num_classes" in facts and facts.get("final_norm") and not facts.get("pool_norm")
+    return build_video_vit({**facts, "pooling": "first" if is_first else "mean"})
+
+
 SINGLE_MODALITY = Family(
     name="single_modality",
     title="UMT or VideoMAE single-modality classifier",
@@ -96,6 +103,8 @@ SINGLE_MODALITY = Family(
     },
     config_names={"num_frames": "num_frames", "image_size": "input_size"},
     constants={"gelu": "exact", "norm_eps": 1e-6},
+    build_config=_build,
+    original_classes=("the classifier's own class", "the encoder's own class"),
     known_inputs=((8, 224, 1), (16, 224, 1), (8, 384, 1), (16, 384, 1), (16, 224, 2)),
     read_preprocessing=_read_preprocessing,
 )

@@ -21,6 +21,6 @@ UMT_PRETRAINED = dataclasses.replace(
     first_layers={"fusion_from_layer": umt_text.name_layer_keys(_TEXT, "crossattention")},
     known_inputs=((4, 224, 1),),  # without fine-tuning the evaluation takes 4 frames
     signature=("vision_encoder.*", f"{_TEXT}.encoder.layer.{{i}}.*"),
-    is_exportable=False,  # the head that was left out can't be given back
+    why_no_way_back="the head that guesses words was left out and can't be given back; the rest goes to umt_retrieval",
     buffers={},
 )

@@ -31,7 +31,7 @@ UMT_QA = dataclasses.replace(
         *umt_text.TEACHER_KEYS,
         f"{_TEXT}.embeddings.position_ids",
         f"{_DECODER}.embeddings.position_ids",
-        f"{_HEAD}.bias",  # the original's second name of decoder.bias
+        f"{_HEAD}.bias",  # decoder.bias a second time
     ),
     lengths={**umt_text.VISION_LENGTHS, **umt_text.name_text_lengths(_TEXT)},
     counts={**UMT_RETRIEVAL.counts, "decoder_depth": umt_text.name_layer_keys(_DECODER)},
@@ -46,4 +46,6 @@ UMT_QA = dataclasses.replace(
         f"{name}.embeddings.position_ids": lambda config: np.arange(config.text.max_positions, dtype=np.int64)[None]
         for name in (_TEXT, _DECODER)
     },
+    copies={f"{_HEAD}.bias": f"{_HEAD}.decoder.bias"},
+    original_classes=("UMT_QA", ""),
 )

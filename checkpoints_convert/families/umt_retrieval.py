@@ -32,6 +32,7 @@ UMT_RETRIEVAL = Family(
     build_config=umt_text.build_umt,
     signature=("vision_encoder.*", f"{_TEXT}.encoder.layer.{{i}}.*"),
     read_preprocessing=umt_text.read_umt_preprocessing,
+    original_classes=("UMT", ""),
     buffers={
         f"{_TEXT}.embeddings.position_ids": lambda config: np.arange(config.text.max_positions, dtype=np.int64)[None]
     },

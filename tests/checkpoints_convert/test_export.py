@@ -12,14 +12,16 @@ import safetensors.numpy
 
 from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
+from checkpoints_convert.sources import open_source
 from tests.reference.files import require_module, require_torch
-from vidtldr_jax.inference.checkpoint import read_checkpoint
+from vidtldr_jax.inference.checkpoint import CheckpointError, read_checkpoint
 
 torch = require_torch()
 transformers = require_module("transformers")
 
 Find = Callable[[str], Path]
 SETTINGS = {"heads": 4, "image_size": 32}
+CLIP_SIZE = {"frames": 4, "image_size": 32}
 TINY = {
     "hidden_size": 24,
     "num_hidden_layers": 2,
@@ -54,6 +56,81 @@ def test_a_classifier_comes_back_bit_for_bit(find_golden: Find, tmp_path: Path, 
         back = {key: torch.from_numpy(values) for key, values in loaded.items()}
     assert set(back) == set(before) == set(report.keys)
     assert all(torch.equal(back[key], before[key]) and back[key].dtype == before[key].dtype for key in before)
+
+
+_DROPPED = ("clip_teacher.", "vision_encoder.clip_decoder.", "text_encoder.cls.")
+
+
+@pytest.mark.parametrize("name", ["umt_retrieval", "umt_qa"])
+def test_umt_comes_back_bit_for_bit_with_every_key_of_its_class(find_golden: Find, tmp_path: Path, name: str):
+    convert_checkpoint(find_golden(f"{name}.pth"), tmp_path / "model", settings={"text_heads": 4})
+    report = export_checkpoint(tmp_path / "model", tmp_path / "back.pth")
+    tensors = open_source(find_golden(f"{name}.pth")).tensors
+    before = {key: np.asarray(tensor.read()) for key, tensor in tensors.items() if not key.startswith(_DROPPED)}
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert set(back) == set(before)
+    assert all(np.array_equal(back[key].numpy(), values) for key, values in before.items())
+    assert all(str(back[key].dtype).endswith(values.dtype.name) for key, values in before.items())
+    assert ("text_decoder.cls.predictions.bias" in back) == (name == "umt_qa")
+    assert report.loads_into in ("UMT", "UMT_QA")
+    convert_checkpoint(tmp_path / "back.pth", tmp_path / "again", settings={"heads": 4, "text_heads": 4, **CLIP_SIZE})
+    first, second = (read_checkpoint(tmp_path / folder).params for folder in ("model", "again"))
+    assert all(np.array_equal(first[path], second[path]) for path in first)
+
+
+def test_a_copy_that_is_none_is_refused_on_the_way_in(find_golden: Find, tmp_path: Path):
+    state = {
+        key: torch.tensor(np.asarray(t.read())) for key, t in open_source(find_golden("umt_qa.pth")).tensors.items()
+    }
+    state["text_decoder.cls.predictions.bias"][3] += 1
+    torch.save(state, tmp_path / "weights.pth")
+    settings = {"heads": 4, "text_heads": 4, **CLIP_SIZE}
+    with pytest.raises(ConversionError, match=r"predictions\.bias is not text_decoder\..*\.decoder\.bias"):
+        convert_checkpoint(tmp_path / "weights.pth", tmp_path / "model", settings=settings)
+    ignore = ["text_decoder.cls.predictions.bias"]
+    convert_checkpoint(tmp_path / "weights.pth", tmp_path / "model", settings=settings, ignore=ignore)
+
+
+def test_what_can_not_be_given_back_says_which_family_can(find_golden: Find, tmp_path: Path):
+    settings = {"heads": 4, "text_heads": 4, **CLIP_SIZE}
+    convert_checkpoint(find_golden("umt_pretrained.pth"), tmp_path / "model", settings=settings)
+    with pytest.raises(ConversionError, match=r"the head that guesses words was left out .* goes to umt_retrieval"):
+        export_checkpoint(tmp_path / "model", tmp_path / "back.pth")
+    export_checkpoint(tmp_path / "model", tmp_path / "back.pth", family="umt_retrieval")
+    assert "text_encoder.embeddings.word_embeddings.weight" in torch.load(tmp_path / "back.pth", weights_only=True)
+
+
+def test_another_family_is_refused_where_its_class_would_give_other_numbers(tmp_path: Path):
+    config = transformers.VideoMAEConfig(**TINY, hidden_act="gelu_new", layer_norm_eps=1e-3)
+    randomise(transformers.VideoMAEForVideoClassification(config)).save_pretrained(tmp_path / "source")
+    convert_checkpoint(tmp_path / "source", tmp_path / "model", settings=PREPROCESSING)
+    with pytest.raises(ConversionError, match=r"gelu is tanh here and exact there; norm_eps is 0.001 here and 1e-06"):
+        export_checkpoint(tmp_path / "model", tmp_path / "back.pth", family="single_modality")
+
+
+def test_a_checkpoint_folder_is_not_written_into(find_golden: Find, tmp_path: Path):
+    convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS)
+    with pytest.raises(ConversionError, match="a checkpoint folder holds its own files alone"):
+        export_checkpoint(tmp_path / "model", tmp_path / "model" / "model.safetensors")
+    assert read_checkpoint(tmp_path / "model").params
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CheckpointError, match="is a file; choose another place"):
+        export_checkpoint(tmp_path / "model", tmp_path / "file" / "back.pth")
+
+
+def test_an_encoder_alone_says_how_its_class_takes_it(tmp_path: Path):
+    config = transformers.VivitConfig(
+        image_size=16, num_frames=4, tubelet_size=[2, 8, 8], hidden_size=24, num_hidden_layers=1,
+        num_attention_heads=4, intermediate_size=40,
+    )  # fmt: skip
+    original = randomise(transformers.VivitModel(config))
+    original.save_pretrained(tmp_path / "source")
+    convert_checkpoint(tmp_path / "source", tmp_path / "model", settings=PREPROCESSING)
+    report = export_checkpoint(tmp_path / "model", tmp_path / "back.pth")
+    assert report.loads_into == "VivitModel(config, add_pooling_layer=False)"
+    twin = transformers.VivitModel(config, add_pooling_layer=False)
+    twin.load_state_dict(torch.load(tmp_path / "back.pth", weights_only=True), strict=True)
+    assert all(torch.equal(value, original.state_dict()[key]) for key, value in twin.state_dict().items())
 
 
 @pytest.mark.parametrize("qkv_bias", [True, False])
@@ -92,7 +169,9 @@ def test_half_precision_comes_back_as_it_was_stored(find_golden: Find, tmp_path:
 
 def test_a_parameter_without_a_way_back_is_named(find_golden: Find, tmp_path: Path):
     convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS)
-    with pytest.raises(ConversionError, match="every parameter goes back to a key of Hugging Face VideoMAE: pos_embed"):
+    with pytest.raises(ConversionError, match=r"every parameter goes back to a key of UMT .*: .*pos_embed"):
+        export_checkpoint(tmp_path / "model", tmp_path / "back.pth", family="umt_retrieval")
+    with pytest.raises(ConversionError, match="positions is learned here and sincos there; pool_norm_eps is 1e-06"):
         export_checkpoint(tmp_path / "model", tmp_path / "back.pth", family="huggingface_videomae")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

@@ -149,7 +149,7 @@ def test_a_folder_without_its_files_asks_for_what_they_would_tell(tmp_path: Path
 @pytest.mark.parametrize(
     ("file", "fields", "message"),
     [
-        ("config.json", {"hidden_act": "relu"}, "hidden_act = relu is none of 'gelu'"),
+        ("config.json", {"hidden_act": "relu"}, "hidden_act = 'relu' is none of 'gelu'"),
         ("config.json", {"use_mean_pooling": 3}, "use_mean_pooling = 3 is none of True, False"),
         # Without mean pooling the last norm is another one, and there is none on the pooled token.
         ("config.json", {"use_mean_pooling": False}, "nothing fills encoder/norm/bias"),

@@ -48,7 +48,7 @@ def test_views_are_clips_times_crops():
         ),
         ({"mean": (0.5, 0.5)}, r"mean = \(0.5, 0.5\) is not three finite numbers"),
         ({"std": (0.5, 0.0, 0.5)}, r"std = \(0.5, 0.0, 0.5\) is not above 0"),
-        ({"first_seconds": 0}, "first_seconds = 0 is not above 0"),
+        ({"first_seconds": 0}, "first_seconds = 0 is not a finite number above 0"),
         ({"crop": "three"}, 'crop = "three" needs resize = "shortest_edge"'),
         ({"shortest_edge": 256}, 'shortest_edge = 256 needs resize = "shortest_edge"'),
         ({"resize": "shortest_edge", "shortest_edge": 200}, "shortest_edge = 200 is below image_size = 224"),

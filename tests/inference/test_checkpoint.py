@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
-    with pytest.raises(CheckpointError, match="exists and is no checkpoint folder; nothing was written"):
+    with pytest.raises(CheckpointError, match=r"exists and is no checkpoint folder .*; nothing was written"):
         save(tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 

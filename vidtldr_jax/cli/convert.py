@@ -152,10 +152,12 @@ def _export(source: str, destination: Path, family: str | None, *, as_json: bool
     report = export_checkpoint(source, destination, family=family)
     if as_json:
         keys = {key: list(targets) for key, targets in report.keys.items()}
-        print_json({"destination": str(report.destination), "family": report.family, "keys": keys})
+        facts = {"destination": str(report.destination), "family": report.family, "loads_into": report.loads_into}
+        print_json({**facts, "keys": keys})
         return
     size = format_bytes(report.destination.stat().st_size)
     click.echo(f"wrote {report.destination}: {len(report.keys)} keys as {report.family} names them, {size}")
+    click.echo(f"loads strictly into {report.loads_into}")
 
 
 def _verify(source: str, report: ConversionReport, samples: Path | None) -> VerificationReport:

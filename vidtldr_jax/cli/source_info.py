@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -16,7 +15,7 @@ from checkpoints_convert.errors import ConversionError
 from checkpoints_convert.plan import ConversionPlan, plan_conversion
 from checkpoints_convert.sources import Source, open_source
 from vidtldr_jax.cli.output import format_bytes, print_json, print_table, show_progress
-from vidtldr_jax.inference.checkpoint import CONFIG_NAME
+from vidtldr_jax.inference.checkpoint import CONFIG_NAME, is_checkpoint
 from vidtldr_jax.inference.hub import SCHEME, download_file, parse_place
 
 _LAYER: Final = re.compile(r"(?<=\.)\d+(?=\.)|(?<=block_)\d+(?=/)")
@@ -28,19 +27,11 @@ def is_source(name: str) -> bool:
     if name.startswith(SCHEME):
         address = parse_place(name)
         path = None if address.file else download_file(address, CONFIG_NAME)
-        return path is None or not _is_ours(path)
+        return path is None or not is_checkpoint(path.parent)
     place = Path(name)
     if place.is_file():
         return True
-    return place.is_dir() and any(place.iterdir()) and not _is_ours(place / CONFIG_NAME)
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(fields, dict) and {"format", "architecture"} <= fields.keys()
+    return place.is_dir() and any(place.iterdir()) and not is_checkpoint(place)
 
 
 def show_source(name: str, *, settings: Mapping[str, str], as_json: bool, **options: Any) -> None:

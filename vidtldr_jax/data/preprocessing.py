@@ -69,7 +69,7 @@ class Preprocessing:
             elif name == "std" and min(self.std) <= 0:
                 faults.append(f"std = {self.std!r} is not above 0")
         if self.first_seconds is not None and not (_is_number(self.first_seconds) and self.first_seconds > 0):
-            faults.append(f"first_seconds = {self.first_seconds!r} is not above 0")
+            faults.append(f"first_seconds = {self.first_seconds!r} is not a finite number above 0")
         if not faults:
             faults = self._find_misfits()
         if faults:

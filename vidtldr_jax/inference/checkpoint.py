@@ -83,7 +83,7 @@ def save_checkpoint(
     """Writes a checkpoint folder in one step: beside its place first, then renamed.
 
     Args:
-      folder: where to; an existing checkpoint folder is replaced, anything else that exists is not.
+      folder: where to; an existing checkpoint folder of this project is replaced, anything else that exists is not.
       params: parameters, flat ("head/kernel") or nested: arrays, or each a `LazyArray`.
       config: the architecture.
       preprocessing: how frames are sampled, resized and normalised.
@@ -107,8 +107,8 @@ def save_checkpoint(
         raise CheckpointError(f"save_checkpoint: families are {', '.join(FAMILIES)}; {family!r} came; choose one.")
     if destination.exists() and not _is_replaceable(destination):
         raise CheckpointError(
-            f"save_checkpoint: {destination} exists and is no checkpoint folder; nothing was written; "
-            "choose another place or move it away."
+            f"save_checkpoint: {destination} exists and is no checkpoint folder of this project, or has other files in "
+            "it; nothing was written; choose another place or move it away."
         )
     description = {
         "format": FORMAT_VERSION,
@@ -118,7 +118,7 @@ def save_checkpoint(
         "labels": None if labels is None else list(labels),
         "source": dict(source or {}),
     }
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    make_parent(destination, where="save_checkpoint")
     aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
     try:
         write_safetensors(aside / WEIGHTS_NAME, flat, progress=progress)
@@ -130,6 +130,24 @@ def save_checkpoint(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return destination
+
+
+def make_parent(place: Path, *, where: str) -> None:
+    """Makes the folder that something is to be written in.
+
+    Args:
+      place: what is to be written.
+      where: who asks; the message starts with it.
+
+    Raises:
+      CheckpointError: a part of the path is a file.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"{where}: what is written lies in a folder; a part of {place.parent} is a file; choose another place."
+        ) from error
 
 
 def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
@@ -230,10 +248,20 @@ def _check_labels(labels: Sequence[str] | None, config: Config, *, where: str) -
 
 
 def _is_replaceable(destination: Path) -> bool:
+    """Tells whether a place is an empty folder, or a checkpoint folder of ours with nothing else in it."""
     if not destination.is_dir():
         return False
     names = {path.name for path in destination.iterdir()}
-    return not names or {WEIGHTS_NAME, CONFIG_NAME} <= names
+    return not names or (names == {WEIGHTS_NAME, CONFIG_NAME} and is_checkpoint(destination))
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Tells whether a folder's config.json is of this project's format, whatever its weights."""
+    try:
+        description = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(description, dict) and {"format", "family", "architecture"} <= set(description)
 
 
 def _swap_in(aside: Path, destination: Path) -> None:
