@@ -12,21 +12,11 @@ from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
 from checkpoints_convert.verify import verify_checkpoint
 from tests.reference.files import require_module
-from tests.reference.huggingface import make_clip, randomise, rename_as_openai, save_clip
+from tests.reference.huggingface import CLIP_SHAPES, make_clip, randomise, rename_as_openai, save_clip
 from vidtldr_jax.inference.model import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")
-
-_SHAPES = {
-    "quick GELU": {"num_attention_heads": 4},
-    "exact GELU, odd tokens": {
-        "num_attention_heads": 3,
-        "hidden_act": "gelu",
-        "image_size": 24,
-        "layer_norm_eps": 1e-3,
-    },
-}
 
 
 def make_video(side: int = 32) -> np.ndarray:
@@ -51,7 +41,7 @@ def run_jointly(twin: Any, video: np.ndarray) -> np.ndarray:
         return twin.visual_projection(tower.post_layernorm(hidden[:, 0])).numpy()
 
 
-@pytest.mark.parametrize("fields", _SHAPES.values(), ids=_SHAPES)
+@pytest.mark.parametrize("fields", CLIP_SHAPES.values(), ids=CLIP_SHAPES)
 def test_frame_by_frame_it_is_the_original_averaged(tmp_path: Path, fields: dict[str, Any]):
     twin = make_clip(**fields)
     source = save_clip(twin, tmp_path / "hub")
@@ -68,7 +58,7 @@ def test_frame_by_frame_it_is_the_original_averaged(tmp_path: Path, fields: dict
     assert [row.name for row in check.rows] == ["embeddings", "block_0", "block_1", "embedding"]
 
 
-@pytest.mark.parametrize("fields", _SHAPES.values(), ids=_SHAPES)
+@pytest.mark.parametrize("fields", CLIP_SHAPES.values(), ids=CLIP_SHAPES)
 def test_all_frames_at_once_go_through_the_original_layers(tmp_path: Path, fields: dict[str, Any]):
     twin = make_clip(**fields)
     source = save_clip(twin, tmp_path / "hub")

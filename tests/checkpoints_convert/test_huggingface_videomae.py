@@ -12,18 +12,12 @@ import pytest
 from checkpoints_convert import ConversionError, convert_checkpoint
 from tests.reference.files import require_module
 from tests.reference.hidden_states import collect_hidden_states
-from tests.reference.huggingface import make_videomae, save_videomae
+from tests.reference.huggingface import VIDEOMAE_SHAPES, make_videomae, save_videomae
 from vidtldr_jax.inference.model import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")
 safetensors_torch = require_module("safetensors.torch")
-
-_SHAPES = (
-    {"num_attention_heads": 4, "tubelet_size": 2, "num_frames": 8},
-    {"num_attention_heads": 3, "tubelet_size": 1, "num_frames": 3, "image_size": 24, "qv_bias": False},
-    {"num_attention_heads": 2, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3, "num_labels": 2},
-)
 
 
 def check_same_numbers(twin: transformers.VideoMAEForVideoClassification, checkpoint: Path) -> None:
@@ -45,14 +39,14 @@ def check_same_numbers(twin: transformers.VideoMAEForVideoClassification, checkp
 
 @pytest.mark.parametrize("layout", ["today", "memory", "hub", "shards"])
 def test_every_layout_gives_the_original_logits_and_tokens(tmp_path: Path, layout: str):
-    twin = make_videomae(**_SHAPES[0])
+    twin = make_videomae(**VIDEOMAE_SHAPES["tubelets of 2"])
     folder = save_videomae(twin, tmp_path / "hub", layout)
     report = convert_checkpoint(folder, tmp_path / "model")
     assert report.family == "huggingface_videomae"
     check_same_numbers(twin, tmp_path / "model")
 
 
-@pytest.mark.parametrize("fields", _SHAPES[1:], ids=["odd tokens without biases", "tanh, large epsilon"])
+@pytest.mark.parametrize("fields", list(VIDEOMAE_SHAPES.values())[1:], ids=list(VIDEOMAE_SHAPES)[1:])
 def test_other_configs_give_the_original_logits_and_tokens(tmp_path: Path, fields: dict[str, Any]):
     twin = make_videomae(**fields)
     convert_checkpoint(save_videomae(twin, tmp_path / "hub", "today"), tmp_path / "model")

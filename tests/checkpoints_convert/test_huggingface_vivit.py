@@ -13,22 +13,12 @@ from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
 from tests.reference.files import require_module
 from tests.reference.hidden_states import collect_hidden_states
-from tests.reference.huggingface import make_vivit, rename_for_hub, save_vivit
+from tests.reference.huggingface import VIVIT_SHAPES, make_vivit, rename_for_hub, save_vivit
 from vidtldr_jax.inference.model import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")
 safetensors_torch = require_module("safetensors.torch")
-
-_SHAPES = {
-    "tubelets of 2": {"num_attention_heads": 4, "tubelet_size": [2, 8, 8], "num_frames": 8},
-    "odd tokens, tubelets of 1": {
-        "num_attention_heads": 3, "tubelet_size": [1, 8, 8], "num_frames": 3, "image_size": 24, "qkv_bias": False,
-    },
-    "exact GELU, large epsilon": {
-        "num_attention_heads": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-3, "num_labels": 2,
-    },
-}  # fmt: skip
 
 
 def check_same_numbers(twin: Any, checkpoint: Path) -> None:
@@ -47,7 +37,7 @@ def check_same_numbers(twin: Any, checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["today", "memory", "hub"])
-@pytest.mark.parametrize("fields", _SHAPES.values(), ids=_SHAPES)
+@pytest.mark.parametrize("fields", VIVIT_SHAPES.values(), ids=VIVIT_SHAPES)
 def test_every_layout_gives_the_original_logits_and_hidden_states(tmp_path: Path, layout: str, fields: dict[str, Any]):
     twin = make_vivit(**fields)
     report = convert_checkpoint(save_vivit(twin, tmp_path / "hub", layout), tmp_path / "model")

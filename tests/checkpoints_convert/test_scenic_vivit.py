@@ -12,19 +12,10 @@ import numpy as np
 import pytest
 
 from checkpoints_convert import ConversionError, convert_checkpoint
+from tests.reference.golden_checkpoints import SCENIC_SETTINGS
 from vidtldr_jax.inference.model import load_model
 
 Find = Callable[[str], Path]
-# One table for all positions does not tell frames from rows and columns; without a class token the keys don't tell
-# joint attention from the factorised dot product, nor does any file say which axis comes first in a block.
-SETTINGS = {
-    "spacetime_token": {"frames": 8},
-    "spacetime_gap": {"frames": 8, "attention": "spacetime"},
-    "factorized_encoder_token": {},
-    "factorized_encoder_gap": {},
-    "factorized_self_attention_gap": {"frames": 8, "attention_order": "time_space"},
-    "factorized_dot_product_gap": {"frames": 8, "attention": "factorized_dot_product"},
-}
 
 
 def read_params(path: Path) -> dict[str, np.ndarray]:
@@ -36,11 +27,11 @@ def nest(params: dict[str, np.ndarray]) -> dict:
     return flax.traverse_util.unflatten_dict(params, sep="/")
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", SCENIC_SETTINGS)
 def test_golden_vivits_give_the_original_logits(find_golden: Find, tmp_path: Path, name: str):
     source = find_golden(f"{name}.npz")
     golden = np.load(source)
-    report = convert_checkpoint(source, tmp_path / "model", settings=SETTINGS[name])
+    report = convert_checkpoint(source, tmp_path / "model", settings=SCENIC_SETTINGS[name])
     model = load_model(tmp_path / "model")
     assert report.family == "scenic_vivit"
     assert (model.config.num_heads, model.config.num_frames, model.config.image_size) == (4, 8, 32)
@@ -151,14 +142,14 @@ def test_the_order_of_axes_and_the_form_change_the_logits(find_golden: Find, tmp
     ):
         source = find_golden(f"{name}.npz")
         golden = np.load(source)
-        convert_checkpoint(source, tmp_path / "model", settings={**SETTINGS[name], **wrong})
+        convert_checkpoint(source, tmp_path / "model", settings={**SCENIC_SETTINGS[name], **wrong})
         logits = load_model(tmp_path / "model").classify(golden["input"])
         assert np.abs(np.asarray(logits) - golden["logits"]).max() > 1e-3
 
 
 def test_a_factorised_attention_refuses_a_schedule_and_says_why(find_golden: Find, tmp_path: Path):
     name = "factorized_self_attention_gap"
-    convert_checkpoint(find_golden(f"{name}.npz"), tmp_path / "model", settings=SETTINGS[name])
+    convert_checkpoint(find_golden(f"{name}.npz"), tmp_path / "model", settings=SCENIC_SETTINGS[name])
     with pytest.raises(ValueError, match="needs the whole grid of patches in every block, so nothing can be merged"):
         load_model(tmp_path / "model", schedule="4,4,4")
     model = load_model(tmp_path / "model", schedule="none")

@@ -11,29 +11,14 @@ import safetensors.numpy
 
 from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.verify import verify_checkpoint
-from tests.checkpoints_convert.test_scenic_vivit import SETTINGS as SCENIC_SETTINGS
 from tests.reference import huggingface
 from tests.reference.files import require_module
+from tests.reference.golden_checkpoints import GOLDEN_CHECKPOINTS
 
 torch = require_module("torch")
 
 Find = Callable[[str], Path]
 UMT = {"text_heads": 4}
-BARE = {**UMT, "heads": 4, "frames": 4, "image_size": 32}
-CLASSIFIER = {"heads": 4, "frames": 4, "image_size": 32}
-GOLDENS = {
-    "umt_plain": ("umt_retrieval.pth", UMT),
-    "umt_merge": ("umt_retrieval.pth", UMT),
-    "umt_merge_ratio": ("umt_retrieval.pth", UMT),
-    "umt_merge_late": ("umt_retrieval.pth", UMT),
-    "umt_image": ("umt_pretrained.pth", BARE),
-    "umtqa_plain": ("umt_qa.pth", UMT),
-    "umtqa_merge": ("umt_qa.pth", UMT),
-    "cls_umt": ("cls_umt.pth", CLASSIFIER),
-    "cls_videomae": ("cls_videomae.pth", {**CLASSIFIER, "frames": 8}),
-    "checkpoint_2023_layout": ("checkpoint_2023_layout", {"frames": 8}),
-    **{name: (f"{name}.npz", settings) for name, settings in SCENIC_SETTINGS.items()},
-}
 
 
 def make_vivit(folder: Path, layout: str = "hub") -> Path:
@@ -107,9 +92,9 @@ def test_weights_that_are_stored_rounded_are_compared_with_the_rounded_original(
     assert any(not np.array_equal(exact[name], rounded[name].astype(np.float32)) for name in exact)
 
 
-@pytest.mark.parametrize("name", GOLDENS)
+@pytest.mark.parametrize("name", GOLDEN_CHECKPOINTS)
 def test_every_golden_passes_through_its_own_numbers(find_golden: Find, tmp_path: Path, name: str):
-    source, settings = GOLDENS[name]
+    source, settings = GOLDEN_CHECKPOINTS[name]
     convert_checkpoint(find_golden(source), tmp_path / "model", settings=settings)
     check = verify_checkpoint(find_golden(source), tmp_path / "model", samples=find_golden(f"{name}.npz"))
     assert check.passed

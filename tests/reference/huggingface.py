@@ -40,6 +40,34 @@ CLIP_PROCESSOR = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
+VIVIT_SHAPES = {
+    "tubelets of 2": {"num_attention_heads": 4, "tubelet_size": [2, 8, 8], "num_frames": 8},
+    "odd tokens, tubelets of 1": {
+        "num_attention_heads": 3, "tubelet_size": [1, 8, 8], "num_frames": 3, "image_size": 24, "qkv_bias": False,
+    },
+    "exact GELU, large epsilon": {
+        "num_attention_heads": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-3, "num_labels": 2,
+    },
+}  # fmt: skip
+VIDEOMAE_SHAPES = {
+    "tubelets of 2": {"num_attention_heads": 4, "tubelet_size": 2, "num_frames": 8},
+    "odd tokens without biases": {
+        "num_attention_heads": 3, "tubelet_size": 1, "num_frames": 3, "image_size": 24, "qv_bias": False,
+    },
+    "tanh, large epsilon": {
+        "num_attention_heads": 2, "hidden_act": "gelu_new", "layer_norm_eps": 1e-3, "num_labels": 2,
+    },
+    "first patch instead of the mean": {"num_attention_heads": 6, "use_mean_pooling": False},
+}  # fmt: skip
+CLIP_SHAPES = {
+    "quick GELU": {"num_attention_heads": 4},
+    "exact GELU, odd tokens": {
+        "num_attention_heads": 3,
+        "hidden_act": "gelu",
+        "image_size": 24,
+        "layer_norm_eps": 1e-3,
+    },
+}
 # transformers 5 in memory -> files on the hub.
 _HUB_NAMES = {
     r"\.layers\.": ".encoder.layer.",
