@@ -15,7 +15,6 @@ safetensors_torch = require_module("safetensors.torch")
 
 VIVIT_PROCESSOR = {
     "image_processor_type": "VivitImageProcessor",
-    "size": {"shortest_edge": 36},
     "resample": 2,
     "do_rescale": True,
     "rescale_factor": 1 / 127.5,
@@ -25,8 +24,6 @@ VIVIT_PROCESSOR = {
     "image_std": [0.5, 0.5, 0.5],
 }
 VIDEOMAE_PROCESSOR = {
-    "size": {"shortest_edge": 36},
-    "crop_size": {"height": 32, "width": 32},
     "resample": 2,
     "rescale_factor": 1 / 255,
     "image_mean": [0.485, 0.456, 0.406],
@@ -34,8 +31,6 @@ VIDEOMAE_PROCESSOR = {
 }
 CLIP_PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
-    "size": {"shortest_edge": 36},
-    "crop_size": {"height": 32, "width": 32},
     "resample": 3,
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
@@ -97,6 +92,11 @@ _OPENAI_NAMES = (
 )
 
 
+def _make_sizes(side: int) -> dict[str, Any]:
+    """As 36 pixels cut to 32."""
+    return {"size": {"shortest_edge": side * 9 // 8}, "crop_size": {"height": side, "width": side}}
+
+
 def randomise(model: Any, *, scale: float = 0.2) -> Any:
     """Gives every parameter a random value, biases and scales too: at 0 and 1 a swap would not show."""
     generator = torch.Generator().manual_seed(1)
@@ -135,7 +135,7 @@ def save_vivit(twin: Any, folder: Path, layout: str) -> Path:
         torch.save(rename_for_hub(twin.state_dict()), folder / "pytorch_model.bin")
     (folder / "config.json").write_text(json.dumps(twin.config.to_dict()))
     size = twin.config.image_size
-    processor = {**VIVIT_PROCESSOR, "crop_size": {"height": size, "width": size}}
+    processor = VIVIT_PROCESSOR | _make_sizes(size)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
 
@@ -165,7 +165,7 @@ def save_videomae(twin: Any, folder: Path, layout: str) -> Path:
             _save_shards(state, folder)
     (folder / "config.json").write_text(json.dumps(twin.config.to_dict()))
     size = twin.config.image_size
-    processor = {**VIDEOMAE_PROCESSOR, "crop_size": {"height": size, "width": size}}
+    processor = VIDEOMAE_PROCESSOR | _make_sizes(size)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
 
@@ -189,7 +189,7 @@ def make_clip(**fields: Any) -> Any:
 def save_clip(model: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     side = getattr(model.config, "image_size", 32)
-    processor = {**CLIP_PROCESSOR, "crop_size": {"height": side, "width": side}}
+    processor = CLIP_PROCESSOR | _make_sizes(side)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
 
@@ -204,3 +204,16 @@ def rename_as_openai(state: dict[str, Any]) -> dict[str, Any]:
         parts = [renamed.pop(key.replace("q_proj", f"{part}_proj")) for part in "qkv"]
         renamed[key.replace("self_attn.q_proj.", "attn.in_proj_")] = torch.cat(parts)
     return renamed
+
+
+# The published shapes; the rest are the classes' defaults.
+FULL_SIZES = {
+    "ViViT-B/16x2": lambda: transformers.VivitForVideoClassification(transformers.VivitConfig(num_labels=400)),
+    "VideoMAE-B": lambda: transformers.VideoMAEForVideoClassification(transformers.VideoMAEConfig(num_labels=400)),
+}
+
+
+def save_full_size(name: str, folder: Path) -> Path:
+    """Saves a model of a published shape, its weights as small as trained ones."""
+    twin = randomise(FULL_SIZES[name]().eval(), scale=0.02)
+    return (save_vivit if "ViViT" in name else save_videomae)(twin, folder, "hub")

@@ -1,7 +1,7 @@
-"""Makes the README's tables from the benchmarks' JSON.
+"""Makes the tables of the README and of docs/ from the benchmarks' JSON.
 
-python scripts/readme_tables.py           # writes them
-python scripts/readme_tables.py --check   # exit code 1 if the README is not in step
+python scripts/make_tables.py           # writes them
+python scripts/make_tables.py --check   # exit code 1 if a document is not in step
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -75,18 +74,65 @@ def make_accuracy_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def make_parity_table(result: dict[str, Any]) -> str:
+    """Writes how far every converted model is from its original."""
+    lines = [
+        "| model | family | weights from | compared with | outputs | furthest output | largest difference | relative "
+        "| allowed | way back |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        cells = (
+            *(row[name] for name in ("name", "family", "container", "compared_with", "num_outputs", "worst")),
+            *(f"{row[name]:.1e}" for name in ("max_abs", "max_rel", "tolerance")),
+            row["way_back"],
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    machine, versions = result["machine"], result["versions"]
+    lines += [
+        "",
+        f"{len(result['rows'])} conversions on {result['date']}, {machine['processor']}, jax {machine['jax']}, flax "
+        f"{machine['flax']}, torch {versions['torch']}, transformers {versions['transformers']}, commit "
+        f"{result['commit']}; {result['precision']} matmul precision; `python benchmarks/parity.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def make_memory_table(result: dict[str, Any]) -> str:
+    """Writes what converting a large checkpoint takes, from every container."""
+    lines = ["| container | file | to | seconds | peak memory | of the file |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {row['container']} | {row['source_bytes'] / 1e9:.2f} GB | {row['dtype']} | {row['seconds']:.1f} "
+        f"| {row['memory_bytes'] / 1e9:.2f} GB | {row['memory_per_source']:.2f} |"
+        for row in result["rows"]
+    ]
+    machine = result["machine"]
+    lines += [
+        "",
+        "Peak memory is the largest resident set of a process that converts and nothing else; the libraries alone take "
+        f"about 0.2 GB, pages of a mapped file count. {machine['processor']}, {machine['cores']} cores, commit "
+        f"{result['commit']}, {result['date']}; `python benchmarks/convert_memory.py`.",
+    ]
+    return "\n".join(lines)
+
+
+# Document, marker -> file of a benchmark, what writes the table.
 TABLES = {
-    "speed": ("umt_b16.json", make_speed_table),
-    "accuracy": ("moving_objects_accuracy.json", make_accuracy_table),
+    ("README.md", "speed"): ("umt_b16.json", make_speed_table),
+    ("README.md", "accuracy"): ("moving_objects_accuracy.json", make_accuracy_table),
+    ("docs/parity.md", "parity"): ("parity.json", make_parity_table),
+    ("docs/convert.md", "memory"): ("convert_memory.json", make_memory_table),
 }
 
 
-def fill_tables(text: str) -> str:
-    """Replaces what stands between the markers of every table."""
-    for name, (file, make) in TABLES.items():
+def fill_tables(document: str, text: str) -> str:
+    """Replaces what stands between the markers of a document's tables."""
+    for (place, name), (file, make) in TABLES.items():
+        if place != document:
+            continue
         begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
         if begin not in text or end not in text:
-            raise SystemExit(f"readme_tables: README.md has no markers {begin} and {end}; put them back.")
+            raise SystemExit(f"make_tables: {document} has no markers {begin} and {end}; put them back.")
         head, rest = text.split(begin, 1)
         tail = rest.split(end, 1)[1]
         table = make(json.loads((RESULTS / file).read_text()))
@@ -97,16 +143,19 @@ def fill_tables(text: str) -> str:
 def main() -> int:
     """Runs from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the README is not in step")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a document is not in step")
     check = parser.parse_args().check
-    before = README.read_text()
-    after = fill_tables(before)
-    if not check:
-        README.write_text(after)
-    elif after != before:
-        print("readme_tables: README.md is not in step; run python scripts/readme_tables.py", file=sys.stderr)
-        return 1
-    return 0
+    is_stale = False
+    for document in dict.fromkeys(document for document, _ in TABLES):
+        path = ROOT / document
+        before = path.read_text()
+        after = fill_tables(document, before)
+        if not check:
+            path.write_text(after)
+        elif after != before:
+            print(f"make_tables: {document} is not in step; run python scripts/make_tables.py", file=sys.stderr)
+            is_stale = True
+    return int(is_stale)
 
 
 if __name__ == "__main__":
