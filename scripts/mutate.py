@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("vidtldr_jax", "tests", "pyproject.toml")
+COPIED = ("vidtldr_jax", "checkpoints_convert", "tests", "pyproject.toml")
 
 
 class Mutation(NamedTuple):
@@ -31,11 +31,12 @@ class Mutation(NamedTuple):
 
     Attributes:
       name: what is wrong.
-      file: in vidtldr_jax.
+      file: in the package.
       before: text that is in the file exactly once.
       after: what stands there instead.
       tests: file in tests/ that must fail.
       words: pytest's -k, to run only the tests that are meant to notice.
+      package: folder of the file.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Mutation(NamedTuple):
     after: str
     tests: str
     words: str = ""
+    package: str = "vidtldr_jax"
 
 
 def main() -> int:
@@ -81,7 +83,7 @@ def is_asked(mutation: Mutation, words: list[str]) -> bool:
 
 def count_places(mutation: Mutation) -> int:
     """Says how often the text to replace stands in its file."""
-    return (ROOT / "vidtldr_jax" / mutation.file).read_text().count(mutation.before)
+    return (ROOT / mutation.package / mutation.file).read_text().count(mutation.before)
 
 
 def copy_part(source: Path, destination: Path) -> None:
@@ -94,7 +96,7 @@ def copy_part(source: Path, destination: Path) -> None:
 
 def is_caught(mutation: Mutation, copy: Path) -> bool:
     """Plants one bug in the copy, runs its tests, takes it out again and prints a row."""
-    path = copy / "vidtldr_jax" / mutation.file
+    path = copy / mutation.package / mutation.file
     original = path.read_text()
     path.write_text(original.replace(mutation.before, mutation.after))
     command = [
