@@ -6,9 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_value
 
-_SCALARS: Final = (str, bytes, int, float, bool, type(None))
+# Python hashes text with a secret; of numbers anybody can make thousands with one hash, which a dict takes hours for.
+# Whole numbers below these bounds, alone or in a short tuple, have hashes of their own.
+_LARGEST_KEY: Final = 2**60
+_LARGEST_PART: Final = 2**31
+_MOST_PARTS: Final = 4
+_HASHED_WITH_SECRET: Final = (str, bytes, type(None))
 
 # Classes that are only ever described, never built: a call of one gives a StandIn with the arguments.
 INERT_CLASSES: Final = frozenset(
@@ -52,7 +57,7 @@ class Global:
     name: str
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class StandIn:
     """An instance of a class that is not built: its state as plain data.
 
@@ -92,17 +97,23 @@ def damaged(what: str) -> ConversionError:
 def refused(name: str, what: str) -> ConversionError:
     """Returns the error for a pickle that tries to use what it may not."""
     return ConversionError(
-        f"load_pickle: a checkpoint may only build tensors and plain data; this one {what} {name!r}; it was refused "
-        "and nothing was run; don't trust this file, or save its state dict as safetensors where you trust it."
+        f"load_pickle: a checkpoint may only build tensors and plain data; this one {what} {show_value(name)}; it was "
+        "refused and nothing was run; don't trust this file, or save its state dict as safetensors where you trust it."
     )
 
 
 def check_key(key: Any) -> Any:
     """Lets through what hashes in no time: deep tuples that share their parts can take for ever."""
-    is_flat = isinstance(key, tuple) and all(isinstance(part, _SCALARS) for part in key)
-    if is_flat or isinstance(key, (*_SCALARS, Global, StandIn)):
+    if isinstance(key, (*_HASHED_WITH_SECRET, float, Global, StandIn)) or _is_below(key, _LARGEST_KEY):
         return key
-    raise damaged(f"a dict key of type {type(key).__name__}")
+    is_short = isinstance(key, tuple) and len(key) <= _MOST_PARTS
+    if is_short and all(isinstance(part, _HASHED_WITH_SECRET) or _is_below(part, _LARGEST_PART) for part in key):
+        return key
+    raise damaged(f"a dict key that is {show_value(key)}")
+
+
+def _is_below(value: Any, bound: int) -> bool:
+    return isinstance(value, int) and -bound < value < bound
 
 
 def _encode_latin1(text: Any, encoding: Any = "latin1") -> bytes:

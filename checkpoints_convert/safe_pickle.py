@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_error, show_value
 from checkpoints_convert.inert import (
     BUILDERS,
     INERT_CLASSES,
@@ -29,7 +29,12 @@ from checkpoints_convert.inert import (
 )
 
 # A checkpoint of thousands of tensors takes about a hundred thousand; each may cost some hundred bytes of memory.
-MAX_OPCODES: Final = 20_000_000
+MAX_OPCODES: Final = 5_000_000
+# What calls may copy, all together: a value on the stack takes an opcode, but a call copies whatever the memo holds.
+MAX_COPIED: Final = 2**28
+_BYTES_PER_ELEMENT: Final = 64
+_LONGEST_NAME: Final = 1000
+_LARGEST_MEMO: Final = 2**32
 
 # In memory or mapped, so that a declared length never allocates more than the file has.
 PickleStream = io.BytesIO | mmap.mmap
@@ -68,6 +73,7 @@ class _Machine:
         self._load_persistent = load_persistent
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._num_copied = 0
 
     def run(self, stream: PickleStream) -> Any:
         """Interprets opcodes until STOP."""
@@ -80,8 +86,8 @@ class _Machine:
                 self._step(opcode.name, argument)
         except ConversionError:
             raise
-        except (ValueError, TypeError, OverflowError) as error:
-            raise damaged(str(error) or type(error).__name__) from error
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise damaged(show_error(error)) from error
         raise damaged("no STOP")
 
     def _step(self, name: str, argument: Any) -> None:
@@ -90,10 +96,13 @@ class _Machine:
         elif name in _CONSTANTS:
             self._stack.append(_CONSTANTS[name]())
         elif name in _MEMO_WRITES:
-            self._memo[len(self._memo) if argument is None else argument] = self._top()
+            place = len(self._memo) if argument is None else argument
+            if not 0 <= place < _LARGEST_MEMO:
+                raise damaged(f"memo entry {show_value(place)}")
+            self._memo[place] = self._top()
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             if argument not in self._memo:
-                raise damaged(f"memo entry {argument} is used before it is set")
+                raise damaged(f"memo entry {show_value(argument)} is used before it is set")
             self._stack.append(self._memo[argument])
         elif name in _STEPS:
             _STEPS[name](self, argument)
@@ -179,6 +188,8 @@ class _Machine:
             module, _, attribute = argument.partition(" ")
         if not (isinstance(module, str) and isinstance(attribute, str)):
             raise damaged("a name that is not text")
+        if len(module) + len(attribute) > _LONGEST_NAME:
+            raise damaged(f"a name of {len(module) + len(attribute)} characters")
         name = f"{_PYTHON2_MODULES.get(module, module)}.{attribute}"
         is_known = name in self._builders or name in INERT_CLASSES or name in MENTIONED
         if not is_known and name.partition(".")[0] in sys.stdlib_module_names:
@@ -190,7 +201,7 @@ class _Machine:
         if not isinstance(function, Global):
             raise refused(type(function).__name__, "calls a value of type")
         if function.name in self._builders:
-            self._stack.append(self._builders[function.name](*args))
+            self._stack.append(self._build(function.name, args))
         elif function.name in INERT_CLASSES:
             self._stack.append(StandIn(function.name, args))
         else:
@@ -202,7 +213,21 @@ class _Machine:
         if not isinstance(cls, Global):
             raise refused(type(cls).__name__, "makes an instance of a value of type")
         is_built = cls.name in self._builders
-        self._stack.append(self._builders[cls.name](*args) if is_built else StandIn(cls.name, args))
+        self._stack.append(self._build(cls.name, args) if is_built else StandIn(cls.name, args))
+
+    def _build(self, name: str, args: tuple[Any, ...]) -> Any:
+        self._count_copied(args)
+        for arg in args:
+            self._count_copied(arg)
+        return self._builders[name](*args)
+
+    def _count_copied(self, value: Any) -> None:
+        if isinstance(value, str | bytes | bytearray):
+            self._num_copied += len(value)
+        elif isinstance(value, list | tuple | dict | set | frozenset):
+            self._num_copied += len(value) * _BYTES_PER_ELEMENT
+        if self._num_copied > MAX_COPIED:
+            raise damaged(f"calls that copy more than {MAX_COPIED} bytes")
 
     def build(self, _: Any) -> None:
         state = self._pop()
@@ -227,6 +252,7 @@ class _Machine:
 
     def make_keyword_instance(self, _: Any) -> None:
         keywords, args = self._pop(), self._pop_tuple()
+        self._count_copied(args)
         self.make_instance((*args, keywords))
 
     def load_persistent(self, argument: Any) -> None:

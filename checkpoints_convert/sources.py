@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import safetensors
 
-from checkpoints_convert.errors import ConversionError
-from checkpoints_convert.inert import read_fields
+from checkpoints_convert.errors import ConversionError, show_value
+from checkpoints_convert.inert import Global, StandIn, read_fields
 from checkpoints_convert.msgpack_files import is_msgpack, read_msgpack_file
 from checkpoints_convert.npz_files import is_npz, read_npz_file
 from checkpoints_convert.tensors import LazyTensor
@@ -288,18 +288,19 @@ def _find_state_dict(path: Path, saved: Any) -> tuple[dict[str, LazyTensor], Map
     inner = next((fields[name] for name in _CONTAINERS if isinstance(fields.get(name), dict)), None)
     state = fields if inner is None else inner
     tensors = {key: value for key, value in state.items() if isinstance(value, LazyTensor) and isinstance(key, str)}
-    others = [f"{key!r} ({_name_type(value)})" for key, value in state.items() if key not in tensors]
+    others = [key for key in state if key not in tensors]
     if not tensors or others:
+        named = ", ".join(f"{show_value(key)} ({_name_type(state[key])})" for key in others[:5])
         raise ConversionError(
             f"open_source: weights are a dict of tensors, bare or under {', '.join(_CONTAINERS)}; {path} has "
-            f"{len(tensors)} tensors and {', '.join(others[:5]) or 'nothing else'}; save model.state_dict()."
+            f"{len(tensors) or 'no'} tensors and {named or 'nothing else'}; save model.state_dict()."
         )
     configs = (read_fields(fields.get(name)) for name in _CONFIG_ENTRIES)
     return tensors, next((config for config in configs if config is not None), None)
 
 
 def _name_type(value: Any) -> str:
-    return str(getattr(value, "name", type(value).__name__))
+    return show_value(value.name)[1:-1] if isinstance(value, Global | StandIn) else type(value).__name__
 
 
 def _hash_file(path: Path) -> str:

@@ -15,6 +15,7 @@ import pickletools
 import re
 import subprocess
 import sys
+import tracemalloc
 import types
 import zipfile
 from pathlib import Path
@@ -25,8 +26,9 @@ import hypothesis.strategies as st
 import pytest
 
 from checkpoints_convert import ConversionError, open_source
+from checkpoints_convert.errors import show_value
 from checkpoints_convert.inert import Global, StandIn, read_fields
-from checkpoints_convert.safe_pickle import load_pickle
+from checkpoints_convert.safe_pickle import MAX_COPIED, load_pickle
 from tests.reference.files import require_torch
 
 torch = require_torch()
@@ -171,7 +173,7 @@ def test_unknown_classes_become_stand_ins_and_nothing_is_imported():
     assert module.__name__ not in sys.modules
 
 
-_KEYS = st.text(max_size=4) | st.integers() | st.booleans() | st.none() | st.binary(max_size=4)
+_KEYS = st.text(max_size=4) | st.integers(-(2**59), 2**59) | st.booleans() | st.none() | st.binary(max_size=4)
 _PLAIN = st.recursive(
     _KEYS | st.floats(allow_nan=False) | st.complex_numbers(allow_nan=False),
     lambda inner: (
@@ -205,5 +207,112 @@ def test_shared_tuples_as_a_key_do_not_take_for_ever():
     for _ in range(60):
         value = (value, value)
     program = pickle.dumps([value], 2).removesuffix(b"a.") + b"K\x01"  # the tuple as a key
-    with pytest.raises(ConversionError, match="a dict key of type tuple"):
+    with pytest.raises(ConversionError, match=r"a dict key that is \(tuple, tuple\)"):
         load_pickle(io.BytesIO(program.replace(b"]", b"}", 1) + b"s."))
+
+
+def make_text(text: str) -> bytes:
+    return b"X" + len(text.encode()).to_bytes(4, "little") + text.encode()
+
+
+NESTED = b")" + b"2\x86" * 60  # a pair of a pair of ... the same pair: 121 bytes, 2^60 leaves
+
+
+def test_an_unknown_object_as_a_key_is_named_by_its_class_alone(tmp_path: Path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "weights.pth")
+    strange = b"cmodels\nKey\n" + NESTED + b"\x85\x81K\x01s."
+    with zipfile.ZipFile(tmp_path / "weights.pth") as old, zipfile.ZipFile(tmp_path / "keyed.pth", "w") as new:
+        for name in old.namelist():
+            body = old.read(name)
+            new.writestr(name, body.removesuffix(b"s.") + b"s" + strange if name.endswith("data.pkl") else body)
+    with pytest.raises(ConversionError, match=r"1 tensors and StandIn \(int\); save model.state_dict"):
+        open_source(tmp_path / "keyed.pth")
+
+
+LONG_NAME = make_text("a" * 100_000)
+BOMBS: dict[str, tuple[bytes, str]] = {
+    "a list of a list": (
+        b"\x80\x02]q\x00(" + b"K\x01" * 20_000 + b"ecbuiltins\nlist\nq\x01h\x00\x85q\x020"
+        + b"h\x01h\x02R0" * 20_000 + b"h\x00.",
+        "calls that copy more than",
+    ),
+    "text to bytes": (
+        b"\x80\x02" + LONG_NAME + b"\x85q\x000c_codecs\nencode\nq\x010" + b"h\x01h\x00R" * 20_000 + b".",
+        "calls that copy more than",
+    ),
+    "keywords to arguments": (
+        b"\x80\x02(" + b"K\x01" * 20_000 + b"tq\x000cmodels\nKey\nq\x010" + b"h\x01h\x00N\x92" * 20_000 + b".",
+        "calls that copy more than",
+    ),
+    "names": (
+        b"\x80\x02" + LONG_NAME + b"q\x000" + b"h\x00h\x00\x93" * 20_000 + b".",
+        "a name of 200000 characters",
+    ),
+    "numbers with one hash": (
+        b"\x80\x02}("
+        + b"".join(b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") + b"N" for n in range(1, 30_000)) + b"u.",
+        "a dict key that is 2305843009213693951",
+    ),
+    "pairs with one hash": (
+        b"\x80\x02}(" + b"".join(
+            b"(" + b"".join((b"J\xff\xff\xff\xff", b"J\xfe\xff\xff\xff")[n >> bit & 1] for bit in range(14)) + b"tN"
+            for n in range(2**14)
+        ) + b"u.",
+        r"a dict key that is \(-1, -1",
+    ),
+    "memo entries with one hash": (
+        b"".join(b"Np%d\n" % (n * (2**61 - 1)) for n in range(30_000)) + b".",
+        "memo entry 2305843009213693951",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_small_program_that_would_fill_the_memory_or_take_hours_is_refused(case: str):
+    program, message = BOMBS[case]
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConversionError, match=message):
+            load_pickle(io.BytesIO(program))
+        assert tracemalloc.get_traced_memory()[1] < 2 * MAX_COPIED
+    finally:
+        tracemalloc.stop()
+
+
+def test_messages_about_foreign_names_are_one_printable_line(tmp_path: Path):
+    key = "a\nb\x1b[31m\u202e"
+    for saved in ({key: 3}, {"w": torch.ones(2), key: key}):
+        torch.save(saved, tmp_path / "weights.pth")
+        with pytest.raises(ConversionError, match=r"a\\nb\\x1b") as caught:
+            open_source(tmp_path / "weights.pth")
+        assert str(caught.value).isprintable()
+    half = pickle.dumps({"a\ud800": 1}).replace(b"a", b"b")
+    (tmp_path / "bare.pth").write_bytes(half)
+    with pytest.raises(ConversionError) as caught:
+        open_source(tmp_path / "bare.pth")
+    assert str(caught.value).isprintable()
+    with pytest.raises(ConversionError, match=r"names 'os.a\\nb") as caught:
+        load_pickle(io.BytesIO(b"\x80\x04" + make_text("os") + make_text("a\nb") + b"\x93."))
+    assert str(caught.value).isprintable()
+
+
+def test_the_error_itself_escapes_what_is_not_printable():
+    error = ConversionError.collect("one\nrule", ["a\x1b", "\ud800"], "mend\tit")
+    assert str(error) == r"one\nrule: a\x1b; \ud800; mend\tit."
+    assert error.faults == (r"a\x1b", r"\ud800")
+    assert ConversionError("a\r").faults == (r"a\r",)
+
+
+def test_a_shown_value_is_short_printable_and_made_in_no_time():
+    nested: Any = ()
+    for _ in range(60):
+        nested = (nested, nested)
+    shown = {"é": "'é'", "\x1b": r"'\x1b'", b"\xff": r"b'\xff'", 7: "7", None: "None", 2.5: "2.5", True: "True"}
+    assert {value: show_value(value) for value in shown} == shown
+    assert show_value([nested, 1, "a"]) == "[tuple, 1, 'a']"
+    assert show_value((1,)) == "(1,)"
+    assert show_value({"a": nested}) == "dict"
+    assert show_value(10**5000) == "a whole number of 16610 bits"
+    for long in ("x" * 10**7, "\x1b" * 99, list(range(10**6)), b"x" * 10**7, ["x" * 99] * 8, 10**70 + 0.5):
+        assert len(show_value(long)) <= 100
+    assert show_value("blocks." + "x" * 200 + ".weight").endswith(".weight'")
