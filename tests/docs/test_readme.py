@@ -28,17 +28,20 @@ def test_the_examples_are_as_short_as_promised():
     assert len([line for line in PYTHON_BLOCKS[0].splitlines() if line.strip()]) <= 15
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_relative_link_leads_to_a_file(document):
     text = (ROOT / document).read_text()
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
     if document == "README.md":
         assert links
 
 
 def test_every_script_that_is_named_exists():
-    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    text = "".join((ROOT / document).read_text() for document in DOCUMENTS)
     scripts = set(re.findall(r"(?:python |`)((?:scripts|benchmarks|\.ci)/[\w/.]+)", text))
     assert scripts
     assert [script for script in scripts if not (ROOT / script).exists()] == []
@@ -47,6 +50,7 @@ def test_every_script_that_is_named_exists():
 def test_every_command_that_is_named_exists():
     from vidtldr_jax.cli.main import cli
 
-    named = set(re.findall(r"vidtldr (\w+)", README))
+    text = "".join((ROOT / document).read_text() for document in DOCUMENTS)
+    named = set(re.findall(r"vidtldr ([a-z]+)", text))
     assert named >= {"demo", "classify", "convert", "info", "benchmark"}
     assert named <= set(cli.commands)
