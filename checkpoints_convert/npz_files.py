@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 
 from checkpoints_convert.errors import ConversionError
 from checkpoints_convert.tensors import LazyTensor
+from checkpoints_convert.torch_files import ZIP_ERRORS
 
 _SUFFIX: Final = ".npy"
 _PARAMS: Final = "params/"
@@ -26,7 +27,7 @@ def is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except ZIP_ERRORS:
         return False
     return bool(names) and all(name.endswith(_SUFFIX) for name in names)
 

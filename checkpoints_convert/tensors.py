@@ -12,8 +12,10 @@ import numpy as np
 
 from checkpoints_convert.errors import ConversionError
 
-_MOST_AXES: Final = 16
-_MOST_NUMBERS: Final = 2**48
+MOST_AXES: Final = 16
+MOST_NUMBERS: Final = 2**48
+_LONGEST_PATH: Final = 1000
+_DEEPEST: Final = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,9 +34,9 @@ class LazyTensor:
 
     def __post_init__(self) -> None:
         # An empty tensor may declare any other axis without a byte behind it.
-        if len(self.shape) > _MOST_AXES or math.prod(n for n in self.shape if n) > _MOST_NUMBERS:
+        if len(self.shape) > MOST_AXES or math.prod(n for n in self.shape if n) > MOST_NUMBERS:
             raise ConversionError(
-                f"LazyTensor: tensors have up to {_MOST_AXES} axes and {_MOST_NUMBERS} numbers; one with "
+                f"LazyTensor: tensors have up to {MOST_AXES} axes and {MOST_NUMBERS} numbers; one with "
                 f"{len(self.shape)} axes came whose sizes multiply to more; get the file again."
             )
 

@@ -10,11 +10,13 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_error, show_value
 from checkpoints_convert.safe_pickle import load_pickle
 from checkpoints_convert.torch_storage import TENSOR_BUILDERS, Storage, make_storage
 
 ZIP_MAGIC: Final = b"PK\x03\x04"
+# What zipfile says of a damaged file: RuntimeError for encryption, NotImplementedError for a version from the future.
+ZIP_ERRORS: Final = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError)
 _MAX_PICKLE_BYTES: Final = 256 * 2**20
 _OLD_MAGIC: Final = 0x1950A86A20F9469CFC6C
 _OLD_PROTOCOL: Final = 1001
@@ -48,8 +50,10 @@ def _read_zip(path: Path, mapped: mmap.mmap) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ConversionError(f"read_torch_file: the zip is damaged or truncated ({error}); get it again.") from error
+    except ZIP_ERRORS as error:
+        raise ConversionError(
+            f"read_torch_file: the zip is damaged or truncated ({show_error(error)}); get it again."
+        ) from error
     roots = [name.removesuffix("data.pkl") for name in members if name.endswith("data.pkl") and name.count("/") <= 1]
     if len(roots) != 1:
         raise ConversionError(
@@ -63,14 +67,24 @@ def _read_zip(path: Path, mapped: mmap.mmap) -> Any:
         raise ConversionError("read_torch_file: numbers are little-endian; save the file on such a machine.")
     pickled = bytes(_find_bytes(mapped, members[f"{root}data.pkl"], limit=_MAX_PICKLE_BYTES))
     storages: dict[str, Storage] = {}
+    num_bytes = 0
 
     def load_persistent(reference: Any) -> Storage:
+        nonlocal num_bytes
         kind, key, numel = _parse_reference(reference)
         if key not in storages:
             storage = make_storage(kind, key, numel)
             member = members.get(f"{root}data/{key}")
             if member is None:
-                raise ConversionError(f"read_torch_file: storage {key!r} is not in the zip; get the file again.")
+                raise ConversionError(
+                    f"read_torch_file: storage {show_value(key)} is not in the zip; get the file again."
+                )
+            num_bytes += member.file_size
+            if num_bytes > len(mapped):  # each is read for its checksum
+                raise ConversionError(
+                    f"read_torch_file: the zip has {len(mapped)} bytes; its storages take more, so they lie on top of "
+                    "each other; don't trust this file."
+                )
             storage.attach(_find_bytes(mapped, member))
             storages[key] = storage
         return storages[key]
@@ -80,7 +94,7 @@ def _read_zip(path: Path, mapped: mmap.mmap) -> Any:
 
 def _find_bytes(mapped: mmap.mmap, member: zipfile.ZipInfo, *, limit: int | None = None) -> memoryview:
     """Returns a member's bytes as a view; torch stores without compression, so nothing can grow."""
-    name = member.filename
+    name = show_value(member.filename)
     if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
         raise ConversionError(
             f"read_torch_file: torch stores its members as they are; {name} is compressed from {member.file_size} to "
@@ -137,7 +151,7 @@ def _attach_old(mapped: mmap.mmap, storage: Storage) -> None:
     numel = int.from_bytes(header, "little", signed=True) if len(header) == 8 else -1
     if numel != storage.numel:
         raise ConversionError(
-            f"read_torch_file: storage {storage.key!r} has {storage.numel} numbers; the file says {numel}; "
+            f"read_torch_file: storage {show_value(storage.key)} has {storage.numel} numbers; the file says {numel}; "
             "it is truncated or damaged; get it again."
         )
     start = mapped.tell()
@@ -145,7 +159,11 @@ def _attach_old(mapped: mmap.mmap, storage: Storage) -> None:
     mapped.seek(start + storage.num_bytes)
 
 
-def _parse_reference(reference: Any) -> tuple[Any, Any, Any]:
+def _parse_reference(reference: Any) -> tuple[Any, str, Any]:
     if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
         raise ConversionError("read_torch_file: external values are storages; this one is none; get the file again.")
+    if not isinstance(reference[2], str):  # before anything hashes it: a tuple that shares its parts takes for ever
+        raise ConversionError(
+            f"read_torch_file: a storage is named by text; {show_value(reference[2])} came; get the file again."
+        )
     return reference[1], reference[2], reference[4]

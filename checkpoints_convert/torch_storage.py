@@ -10,9 +10,9 @@ from typing import Any, Final
 import jax.numpy as jnp
 import numpy as np
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.inert import Builder, Global, StandIn
-from checkpoints_convert.tensors import LazyTensor
+from checkpoints_convert.tensors import MOST_AXES, MOST_NUMBERS, LazyTensor
 
 STORAGE_DTYPES: Final[dict[str, np.dtype]] = {
     "torch.DoubleStorage": np.dtype(np.float64),
@@ -68,13 +68,13 @@ class Storage:
         """
         if len(data) < self.num_bytes:
             raise ConversionError(
-                f"read_torch_file: storage {self.key!r} declares {self.num_bytes} bytes; the file holds {len(data)}; "
+                f"read_torch_file: storage {show_value(self.key)} declares {self.num_bytes} bytes; the file holds {len(data)}; "
                 "it is truncated or made up; get it again."
             )
         self.data = data[: self.num_bytes]
 
 
-def make_storage(kind: Any, key: Any, numel: Any) -> Storage:
+def make_storage(kind: Any, key: str, numel: Any) -> Storage:
     """Describes a storage from its persistent id.
 
     Args:
@@ -91,37 +91,43 @@ def make_storage(kind: Any, key: Any, numel: Any) -> Storage:
     name = kind.name if isinstance(kind, Global) else type(kind).__name__
     if name not in STORAGE_DTYPES:
         raise ConversionError(
-            f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; {name} came; save it in float32."
+            f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; {show_value(name)} came; save it in float32."
         )
-    if not isinstance(numel, int) or numel < 0 or not isinstance(key, str):
+    if not _is_count(numel):
         raise ConversionError(
-            "read_torch_file: a storage is named by text and declares how many numbers it has; types "
-            f"{type(key).__name__} and {type(numel).__name__} came, or a negative count; get the file again."
+            f"read_torch_file: storage {show_value(key)} declares 0 to {MOST_NUMBERS} numbers; {show_value(numel)} "
+            "came; get the file again."
         )
     return Storage(key, STORAGE_DTYPES[name], numel)
 
 
 def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> LazyTensor:
     """Describes a tensor, the counterpart of torch's _rebuild_tensor and _rebuild_tensor_v2."""
-    numbers = (offset, *shape, *strides)
-    is_sound = isinstance(storage, Storage) and len(shape) == len(strides)
-    if not is_sound or not all(isinstance(n, int) and n >= 0 for n in numbers):
+    is_sound = isinstance(storage, Storage) and isinstance(shape, tuple | list) and isinstance(strides, tuple | list)
+    if (
+        not is_sound
+        or not len(shape) == len(strides) <= MOST_AXES
+        or not all(map(_is_count, (offset, *shape, *strides)))
+    ):
         raise ConversionError(
-            "read_torch_file: a tensor has a storage, an offset, sizes and strides; get the file again."
+            f"read_torch_file: a tensor has a storage, an offset, and sizes and strides of up to {MOST_AXES} axes; get "
+            "the file again."
         )
-    shape, strides = tuple(shape), tuple(strides)
+    shape, strides = tuple(shape), tuple(0 if n == 1 else step for n, step in zip(shape, strides, strict=True))
     numel = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if numel else offset - 1
     if last >= storage.numel or numel > storage.numel:
         raise ConversionError(
-            f"read_torch_file: a tensor of shape {shape}, strides {strides}, offset {offset} reaches outside its "
-            f"storage of {storage.numel} numbers; the file is damaged; get it again, "
+            f"read_torch_file: a tensor of shape {show_value(shape)}, strides {show_value(strides)}, offset {offset} "
+            f"reaches outside its storage of {storage.numel} numbers; the file is damaged; get it again, "
             "or save expanded tensors whole."
         )
 
     def read() -> np.ndarray:
         if storage.data is None:
-            raise ConversionError(f"read_torch_file: storage {storage.key!r} has no bytes in the file; get it again.")
+            raise ConversionError(
+                f"read_torch_file: storage {show_value(storage.key)} has no bytes in the file; get it again."
+            )
         if not numel:
             return np.zeros(shape, storage.dtype)
         flat = np.frombuffer(storage.data, storage.dtype)
@@ -129,6 +135,10 @@ def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -
         return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)
 
     return LazyTensor(shape=shape, dtype=storage.dtype, read=read)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value <= MOST_NUMBERS
 
 
 def _make_parameter(data: Any, *_: Any) -> Any:

@@ -209,3 +209,75 @@ def test_a_stream_is_left_behind_its_pickle():
     stream = io.BytesIO(pickle.dumps([1, {"a": (2.5, None, True)}]) + pickle.dumps("next"))
     assert load_pickle(stream) == [1, {"a": (2.5, None, True)}]
     assert load_pickle(stream) == "next"
+
+
+NESTED = b")" + b"2\x86" * 60  # a pair of a pair of ... the same pair: 121 bytes, 2^60 leaves
+
+
+@pytest.mark.parametrize("form", ["weights", "old_weights"])
+def test_a_storage_is_named_by_text_alone(request: pytest.FixtureRequest, form: str, tmp_path: Path):
+    def change(data: bytes) -> bytes:
+        start = data.index(b"Storage\n") + len(b"Storage\n")
+        start = data.index(b"X", start)
+        end = start + 5 + int.from_bytes(data[start + 1 : start + 5], "little")
+        return data[:start] + NESTED + data[end:]
+
+    path = request.getfixturevalue(form)
+    if form == "weights":
+        path = rewrite_zip(path, tmp_path / "b.pth", lambda n, data: change(data) if n.endswith(".pkl") else data)
+    else:
+        path.write_bytes(change(path.read_bytes()))
+    expect_refusal(path, r"a storage is named by text; \(tuple, tuple\) came")
+
+
+@pytest.mark.parametrize("form", ["weights", "old_weights"])
+def test_numbers_of_thousands_of_digits_are_refused(request: pytest.FixtureRequest, form: str, tmp_path: Path):
+    small, huge = b"M" + struct.pack("<H", 3000), b"\x8b" + struct.pack("<I", 4000) + b"\x01" * 4000
+    path = request.getfixturevalue(form)
+    whole = path.read_bytes()
+    for number, message in enumerate(("storage '.*' declares 0 to .*; a whole number of 31993 bits", "a tensor has")):
+
+        def change(data: bytes, number: int = number) -> bytes:
+            parts = data.split(small)
+            assert len(parts) == 3  # what the storage declares, the tensor's size
+            joints = [huge, small] if number == 0 else [small, huge]
+            return parts[0] + joints[0] + parts[1] + joints[1] + parts[2]
+
+        path.write_bytes(whole if form == "weights" else change(whole))
+        changed = path
+        if form == "weights":
+            changed = rewrite_zip(path, tmp_path / "b.pth", lambda n, d: change(d) if n.endswith(".pkl") else d)
+        expect_refusal(changed, message)
+
+
+def test_storages_on_top_of_each_other_are_not_read_one_by_one(tmp_path: Path):
+    torch.save({f"w{n}": torch.full((1000,), 1.0) for n in range(40)}, tmp_path / "weights.pth")
+    data = (tmp_path / "weights.pth").read_bytes()
+    start = data.index(b"PK\x01\x02")  # the directory: let every storage lie where the first does
+    with zipfile.ZipFile(tmp_path / "weights.pth") as archive:
+        places = {info.filename: info.header_offset for info in archive.infolist()}
+        size = archive.getinfo("weights/data/0").file_size
+    head = bytearray(data[start:])
+    for name, place in places.items():
+        if "/data/" in name and name != "weights/data/0":
+            at = head.index(b"PK\x01\x02", max(head.index(name.encode()) - 60, 0))
+            assert struct.unpack_from("<I", head, at + 42)[0] == place
+            struct.pack_into("<I", head, at + 42, places["weights/data/0"])
+    first = data[: places["weights/data/0"]]
+    body = data[places["weights/data/0"] : places["weights/data/0"] + 64 + 64 + size]
+    end = head.rindex(b"PK\x05\x06")
+    struct.pack_into("<I", head, end + 16, len(first) + len(body))
+    (tmp_path / "overlaid.pth").write_bytes(first + body + head[: head.index(b"PK\x06\x06")] + head[end:])
+    expect_refusal(tmp_path / "overlaid.pth", "lie on top of each other; don't trust this file")
+
+
+def test_a_stride_that_nothing_uses_may_be_anything(tmp_path: Path):
+    torch.save({"a": torch.arange(3.0).as_strided((1, 3), (2**47, 1))}, tmp_path / "weights.pth")
+    np.testing.assert_array_equal(open_source(tmp_path / "weights.pth").tensors["a"].read(), [[0.0, 1.0, 2.0]])
+
+
+def test_a_zip_of_a_version_that_python_does_not_read_is_damaged(weights: Path):
+    data = bytearray(weights.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 99
+    weights.write_bytes(data)
+    expect_refusal(weights, r"the zip is damaged or truncated \(zip file version 9.9\)")
