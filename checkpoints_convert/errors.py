@@ -78,8 +78,8 @@ def show_error(error: BaseException) -> str:
 
 def _show_scalar(value: Any) -> str:
     if isinstance(value, str | bytes | bytearray):
-        ends = value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + value[-_LONGEST_SHOWN:]
-        return _shorten(repr(ends), is_cut=len(ends) < len(value))
+        is_long = len(value) > _LONGEST_SHOWN
+        return _shorten(f"{value[:_LONGEST_SHOWN]!r}{value[-_LONGEST_SHOWN:]!r}" if is_long else repr(value))
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         return f"a whole number of {value.bit_length()} bits"  # one of thousands of digits can't be written
     if value is None or isinstance(value, numbers.Number):
@@ -87,8 +87,8 @@ def _show_scalar(value: Any) -> str:
     return _shorten(_escape(type(value).__name__))
 
 
-def _shorten(text: str, *, is_cut: bool = False) -> str:
-    if len(text) <= _LONGEST_SHOWN and not is_cut:
+def _shorten(text: str) -> str:
+    if len(text) <= _LONGEST_SHOWN:
         return text
     half = _LONGEST_SHOWN // 2 - 2
     return f"{text[:half]}...{text[-half:]}"

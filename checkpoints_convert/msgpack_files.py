@@ -7,8 +7,9 @@ Reference: flax.serialization.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 import msgpack
 import numpy as np
 
-from checkpoints_convert.errors import ConversionError
-from checkpoints_convert.tensors import LazyTensor, flatten_tree
+from checkpoints_convert.errors import ConversionError, show_error, show_value
+from checkpoints_convert.tensors import MOST_AXES, LazyTensor, flatten_tree
 
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _DTYPES: Final = frozenset(
@@ -30,6 +31,12 @@ _CHUNKED: Final = "__msgpack_chunked_array__"
 # Flax writes lists as maps with numbers for keys; an array is only the shape and the three parts of an extension.
 _LONGEST_ARRAY: Final = 2**16
 _CHUNK_OF_FILE: Final = 2**20
+# An empty map or list is one byte in the file and some sixty in memory; thousands of layers take thousands of maps.
+_MOST_BRANCHES: Final = 10**6
+_DAMAGES: Final = (
+    *(ValueError, TypeError, OverflowError, RecursionError, MemoryError),
+    msgpack.exceptions.UnpackException,
+)
 # Where train states keep the parameters; each is followed as long as it is there.
 _ROOTS: Final = (("optimizer", "target"), ("params",))
 
@@ -56,6 +63,7 @@ def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:
       ConversionError: the file is damaged, or holds something else than arrays where parameters are.
     """
     size = path.stat().st_size
+    counter = itertools.count()
     with path.open("rb") as file:
         # Read piece by piece: a mapped file would be in memory beside its arrays.
         unpacker = msgpack.Unpacker(
@@ -64,7 +72,8 @@ def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:
             max_buffer_size=size,
             max_array_len=_LONGEST_ARRAY,
             ext_hook=_read_extension,
-            object_pairs_hook=_make_map,
+            object_pairs_hook=lambda pairs: _make_map(_count_branch(pairs, counter)),
+            list_hook=lambda values: _count_branch(values, counter),
             raw=False,
             strict_map_key=False,
         )
@@ -74,10 +83,10 @@ def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:
                 raise ValueError(f"{size - unpacker.tell()} bytes are left over")
         except ConversionError as error:
             raise ConversionError(f"{path}: {error}") from error
-        except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        except _DAMAGES as error:
             raise ConversionError(
-                f"read_msgpack_file: {path} is damaged or no msgpack file ({type(error).__name__}: {error}); get it "
-                "again."
+                f"read_msgpack_file: {path} is damaged or no msgpack file ({type(error).__name__}: "
+                f"{show_error(error)}); get it again."
             ) from error
     return flatten_tree(_find_root(tree), str(path))
 
@@ -92,14 +101,24 @@ def _find_root(tree: Any) -> Any:
     return tree["params"] if isinstance(tree, Mapping) and set(tree) == {"params"} else tree
 
 
+def _count_branch(values: list[Any], counter: Iterator[int]) -> list[Any]:
+    if next(counter) >= _MOST_BRANCHES:
+        raise ConversionError(
+            f"read_msgpack_file: a checkpoint has up to {_MOST_BRANCHES} maps and lists; more came; get the file again."
+        )
+    return values
+
+
 def _make_map(pairs: list[tuple[Any, Any]]) -> Any:
     """Makes a dict of pairs, or the array whose chunks it holds."""
     made = {}
     for key, value in pairs:
         if not isinstance(key, str):
-            raise ConversionError(f"read_msgpack_file: keys are text; {str(key)[:40]!r} came; get the file again.")
+            raise ConversionError(f"read_msgpack_file: keys are text; {show_value(key)} came; get the file again.")
         if key in made:
-            raise ConversionError(f"read_msgpack_file: a key comes once; {key!r} came twice; get the file again.")
+            raise ConversionError(
+                f"read_msgpack_file: a key comes once; {show_value(key)} came twice; get the file again."
+            )
         made[key] = value
     return _join_chunks(made) if made.get(_CHUNKED) is True else made
 
@@ -117,14 +136,14 @@ def _join_chunks(fields: dict[str, Any]) -> np.ndarray:
 
 def _read_extension(code: int, data: bytes) -> Any:
     if code == _COMPLEX:
-        real, imag = msgpack.unpackb(data)
+        real, imag = msgpack.unpackb(data, max_array_len=2, max_map_len=0)
         return complex(real, imag)
     if code not in (_NDARRAY, _SCALAR):
         raise ConversionError(f"read_msgpack_file: Flax writes extensions 1 to 3; {code} came; get the file again.")
-    shape, name, buffer = msgpack.unpackb(data, raw=False)
-    if name not in _DTYPES:
+    shape, name, buffer = msgpack.unpackb(data, raw=False, max_array_len=MOST_AXES, max_map_len=0)
+    if not isinstance(name, str) or name not in _DTYPES:
         raise ConversionError(
-            f"read_msgpack_file: dtypes are {', '.join(sorted(_DTYPES))}; {str(name)[:40]!r} came; save it in float32."
+            f"read_msgpack_file: dtypes are {', '.join(sorted(_DTYPES))}; {show_value(name)} came; save it in float32."
         )
     dtype = np.dtype(jnp.dtype(name))
     if not isinstance(buffer, bytes) or len(buffer) % dtype.itemsize:
@@ -135,9 +154,11 @@ def _read_extension(code: int, data: bytes) -> Any:
 
 def _check_sizes(shape: Any, count: int, what: str) -> None:
     sizes: Any = shape if isinstance(shape, list | tuple) else [None]
-    are_sizes = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes)
+    are_sizes = len(sizes) <= MOST_AXES and all(
+        isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes
+    )
     if not are_sizes or math.prod(sizes) != count:
         raise ConversionError(
-            f"read_msgpack_file: shape and numbers agree; {what} says {str(shape)[:80]} and has {count} numbers; get "
+            f"read_msgpack_file: shape and numbers agree; {what} says {show_value(shape)} and has {count} numbers; get "
             "the file again."
         )

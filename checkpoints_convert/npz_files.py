@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.lib import format as npy
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_error, show_value
 from checkpoints_convert.tensors import LazyTensor
 from checkpoints_convert.torch_files import ZIP_ERRORS
 
 _SUFFIX: Final = ".npy"
-_PARAMS: Final = "params/"
+PARAMS_ROOT: Final = "params/"
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Weights hardly shrink; a member that grows this much when it is opened is made to fill the memory.
 _MOST_GROWTH: Final = 100
 _SMALL: Final = 64 * 2**20
@@ -33,7 +33,7 @@ def is_npz(path: Path) -> bool:
 
 
 def read_npz_file(path: Path) -> dict[str, LazyTensor]:
-    """Reads the arrays' descriptions; numbers are read on demand and nothing is executed.
+    """Reads the parameters' descriptions; numbers are read on demand and nothing is executed.
 
     Args:
       path: what `numpy.savez` wrote; names with slashes are paths. Where some start with `params/`, only those are
@@ -45,45 +45,74 @@ def read_npz_file(path: Path) -> dict[str, LazyTensor]:
     Raises:
       ConversionError: the file is damaged, an array holds objects, or a member is far larger than its bytes.
     """
+    arrays = read_npz_arrays(path)
+    has_root = any(name.startswith(PARAMS_ROOT) for name in arrays)
+    return {
+        name.removeprefix(PARAMS_ROOT): array
+        for name, array in arrays.items()
+        if name.startswith(PARAMS_ROOT) or not has_root
+    }
+
+
+def read_npz_arrays(path: Path) -> dict[str, LazyTensor]:
+    """Reads the descriptions of all arrays; numbers are read on demand and nothing is executed.
+
+    Args:
+      path: what `numpy.savez` wrote.
+
+    Returns:
+      Name of each array -> tensor.
+
+    Raises:
+      ConversionError: as `read_npz_file`.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             names = [info.filename.removesuffix(_SUFFIX) for info in members]
             if len(set(names)) < len(names):
                 raise ConversionError(f"read_npz_file: a name comes once; {path} has some twice; get it again.")
-            has_root = any(name.startswith(_PARAMS) for name in names)
-            return {
-                name.removeprefix(_PARAMS): _describe(path, archive, info)
-                for name, info in zip(names, members)
-                if name.startswith(_PARAMS) or not has_root
-            }
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            _check_growth(path, [(sum(info.file_size for info in members), path.stat().st_size, "all together")])
+            _check_growth(path, [(info.file_size, info.compress_size, show_value(info.filename)) for info in members])
+            return {name: _describe(path, archive, info) for name, info in zip(names, members)}
+    except ConversionError:
+        raise
+    except ZIP_ERRORS as error:
         raise _damaged(path, error) from error
 
 
+def _check_growth(path: Path, sizes: list[tuple[int, int, str]]) -> None:
+    for size, packed, name in sizes:
+        if size > max(_SMALL, _MOST_GROWTH * packed):
+            raise ConversionError(
+                f"read_npz_file: what is packed grows up to {_MOST_GROWTH} times when it is opened; {name} in {path} "
+                f"has {packed} bytes and declares {size}; it was not opened; don't trust this file."
+            )
+
+
 def _describe(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> LazyTensor:
-    if info.file_size > max(_SMALL, _MOST_GROWTH * info.compress_size):
+    name = show_value(info.filename)
+    if info.compress_type not in _METHODS:  # the others may ask for gigabytes before the first byte
         raise ConversionError(
-            f"read_npz_file: a member grows up to {_MOST_GROWTH} times when it is opened; {info.filename} in {path} "
-            f"has {info.compress_size} bytes and declares {info.file_size}; it was not opened; don't trust this file."
+            f"read_npz_file: members are stored or deflated; {name} in {path} is packed by method "
+            f"{info.compress_type}; save it with numpy.savez."
         )
     try:
         with archive.open(info) as member:
             shape, _, dtype = _read_header(member)
             start = member.tell()
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except Exception as error:  # NumPy lets through what its tokenizer, its parser and a dtype's parts happen to raise
         raise _damaged(path, error) from error
     if dtype.hasobject or dtype.fields or dtype.subdtype:
         raise ConversionError(
-            f"read_npz_file: arrays hold numbers; {info.filename} in {path} has dtype {dtype}, which was not read; "
-            "save plain arrays."
+            f"read_npz_file: arrays hold numbers; {name} in {path} has dtype {show_value(str(dtype))}, which was not "
+            "read; save plain arrays."
         )
     tensor = LazyTensor(shape=shape, dtype=dtype.newbyteorder("="), read=lambda: _read(path, info.filename))
     declared = int(np.prod([int(size) for size in shape], dtype=object)) * dtype.itemsize
     if declared != info.file_size - start:
         raise ConversionError(
-            f"read_npz_file: {info.filename} in {path} declares {declared} bytes and has {info.file_size - start}; get "
-            "it again."
+            f"read_npz_file: {name} in {path} declares {declared} bytes and has {info.file_size - start}; get it again."
         )
     return tensor
 
@@ -101,11 +130,10 @@ def _read(path: Path, name: str) -> np.ndarray:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(name) as member:
             values = npy.read_array(member, allow_pickle=False, max_header_size=_LONGEST_HEADER)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # as above: the file may have changed
         raise _damaged(path, error) from error
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _damaged(path: Path, error: Exception) -> ConversionError:
-    reason = " ".join(str(error).split())[:200]
-    return ConversionError(f"read_npz_file: {path} is damaged or no .npz file ({reason}); get it again.")
+    return ConversionError(f"read_npz_file: {path} is damaged or no .npz file ({show_error(error)}); get it again.")

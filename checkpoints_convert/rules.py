@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from checkpoints_convert.errors import show_value
+
 Transform = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 Inverse = Callable[[Sequence[np.ndarray]], np.ndarray]
 
@@ -56,6 +58,9 @@ _RANKS: Final = {
     "join_heads_out": 3,
     "join_heads_bias": 2,
 }
+# No model has more layers; a number of thousands of digits can't even be read. Of several {i} the first is the layer.
+_ANY_NUMBER: Final = "(?:0|[1-9][0-9]{0,3})"
+_NUMBER: Final = "(?P<i>0|[1-9][0-9]{0,3})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +94,11 @@ class Assignment(NamedTuple):
 
 @functools.cache
 def _compile(pattern: str) -> re.Pattern[str]:
-    text = re.escape(pattern).replace(re.escape("{i}"), r"(?P<i>0|[1-9]\d*)").replace(re.escape("*"), ".*")
-    return re.compile(text)
+    first, *others = re.sub(r"\*+", "*", pattern).split("{i}")
+    text = re.escape(first) + "".join(
+        (_ANY_NUMBER if number else _NUMBER) + re.escape(part) for number, part in enumerate(others)
+    )
+    return re.compile(text.replace(re.escape("*"), ".*"), re.DOTALL)
 
 
 def strip_prefix(key: str, prefixes: Sequence[str]) -> str:
@@ -154,6 +162,6 @@ def apply_transform(assignment: Assignment, values: np.ndarray) -> Mapping[str, 
     if values.ndim != rank or is_uneven or is_batch:
         raise ValueError(
             f"apply_transform: {assignment.transform} takes {rank} axes (query, key and value in thirds, a batch of "
-            f"1); {assignment.key} has shape {values.shape}; check the key."
+            f"1); {show_value(assignment.key)} has shape {values.shape}; check the key."
         )
     return dict(zip(assignment.targets, TRANSFORMS[assignment.transform](values), strict=True))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import safetensors
 
-from checkpoints_convert.errors import ConversionError, show_value
+from checkpoints_convert.errors import ConversionError, show_error, show_value
 from checkpoints_convert.inert import Global, StandIn, read_fields
 from checkpoints_convert.msgpack_files import is_msgpack, read_msgpack_file
 from checkpoints_convert.npz_files import is_npz, read_npz_file
@@ -89,12 +90,19 @@ def open_source(source: str | os.PathLike[str]) -> Source:
     place = Path(source)
     try:
         if str(source).startswith(SCHEME):
-            return _open_hub(str(source))
-        return _open_folder(place) if place.is_dir() else _open_file(place)
-    except OSError as error:
+            opened = _open_hub(str(source))
+        else:
+            opened = _open_folder(place) if place.is_dir() else _open_file(place)
+    except (OSError, UnicodeError) as error:
         raise ConversionError(
-            f"open_source: {source} can't be read ({error}); check the path and its rights."
+            f"open_source: {source} can't be read ({show_error(error)}); check the path and its rights."
         ) from error
+    if not opened.tensors:
+        raise ConversionError(
+            f"open_source: a checkpoint has tensors; there is no tensor in {source}; name the file that holds the "
+            "weights."
+        )
+    return opened
 
 
 def _open_hub(address: str) -> Source:
@@ -149,13 +157,10 @@ def _open_folder(folder: Path) -> Source:
     if config is not None and {"format", "family", "architecture"} <= set(config):
         raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
     files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
-    tensors: dict[str, LazyTensor] = {}
-    for file in files:
-        part, _ = _read_weights(file)
-        twice = sorted(set(part) & set(tensors))
-        if twice:
-            raise ConversionError(f"open_source: a key is in one shard; {', '.join(twice[:5])} in two; get them again.")
-        tensors.update(part)
+    parts = {file.name: _read_weights(file)[0] for file in files}
+    if found[0].suffix == ".json":
+        _check_index(found[0], parts)
+    tensors = {key: tensor for part in parts.values() for key, tensor in part.items()}
     return Source(
         name=folder.resolve().name,
         place=folder,
@@ -203,22 +208,42 @@ def _list_shards(index: Path) -> list[Path]:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise ConversionError(
-            f"open_source: the shards of {index.name} lie beside it; missing: {missing}; get all the shards."
+            f"open_source: the shards of {index.name} lie beside it; missing: {show_value(missing)}; get all the "
+            "shards."
         )
     return [index.parent / name for name in names]
 
 
+def _check_index(index: Path, parts: Mapping[str, Mapping[str, LazyTensor]]) -> None:
+    """Compares the index with its shards: a key that one has and the other has not is a sign of mixed-up files."""
+    listed = set(_read_index(index).items())
+    there = {(key, name) for name, part in parts.items() for key in part}
+    faults = [f"{show_value(key)} is not in {show_value(name)}" for key, name in sorted(listed - there)]
+    faults += [
+        f"{show_value(key)} is in {show_value(name)} and not listed there" for key, name in sorted(there - listed)
+    ]
+    if faults:
+        raise ConversionError.collect(
+            f"open_source: {index.name} lists every key with the shard that has it", faults, "get all the files again"
+        )
+
+
 def _name_shards(index: Path) -> list[str]:
-    shards = (_read_json(index) or {}).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise ConversionError(f"open_source: an index has a weight_map of file names; {index} has none; get it again.")
-    names = sorted(set(shards.values()))
+    names = sorted(set(_read_index(index).values()))
     strange = [name for name in names if Path(name).name != name]
     if strange:
         raise ConversionError(
-            f"open_source: the shards of {index.name} lie beside it; outside: {strange}; get all the shards."
+            f"open_source: the shards of {index.name} lie beside it; outside: {show_value(strange)}; get all the "
+            "shards."
         )
     return names
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    shards = (_read_json(index) or {}).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise ConversionError(f"open_source: an index has a weight_map of file names; {index} has none; get it again.")
+    return shards
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -227,7 +252,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ConversionError(f"open_source: {path} is not JSON ({error}); get it again.") from error
+        raise ConversionError(f"open_source: {path} is not JSON ({show_error(error)}); get it again.") from error
     if not isinstance(value, dict):
         raise ConversionError(f"open_source: {path} holds an object; {type(value).__name__} came; get it again.")
     return value
@@ -255,25 +280,31 @@ def _read_weights(path: Path) -> tuple[dict[str, LazyTensor], Mapping[str, Any] 
 
 
 def _read_safetensors(path: Path) -> dict[str, LazyTensor]:
+    with _open_safetensors(path) as file:
+        return {key: _describe_slice(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _open_safetensors(path: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            tensors = {key: _describe_slice(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118
+            yield file
     except (safetensors.SafetensorError, OSError) as error:
         raise ConversionError(
-            f"open_source: {path} is damaged or no safetensors file ({error}); get it again."
+            f"open_source: {path} is damaged or no safetensors file ({show_error(error)}); get it again."
         ) from error
-    return tensors
 
 
 def _describe_slice(path: Path, key: str, part: Any) -> LazyTensor:
     name = part.get_dtype()
     if name not in _SAFETENSORS_DTYPES:
         raise ConversionError(
-            f"open_source: dtypes are {', '.join(_SAFETENSORS_DTYPES)}; {path} has {key} in {name}; save it in float32."
+            f"open_source: dtypes are {', '.join(_SAFETENSORS_DTYPES)}; {path} has {show_value(key)} in "
+            f"{show_value(name)}; save it in float32."
         )
 
     def read() -> np.ndarray:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with _open_safetensors(path) as file:
             return np.asarray(file.get_tensor(key))
 
     return LazyTensor(shape=tuple(part.get_shape()), dtype=np.dtype(_SAFETENSORS_DTYPES[name]), read=read)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_value
 
 MOST_AXES: Final = 16
 MOST_NUMBERS: Final = 2**48
@@ -52,24 +52,26 @@ def flatten_tree(tree: Any, where: str) -> dict[str, LazyTensor]:
       Path with slashes -> tensor.
 
     Raises:
-      ConversionError: there is something else than an array, or nothing at all.
+      ConversionError: there is something else than an array, nothing at all, or two arrays at one path.
     """
     tensors: dict[str, LazyTensor] = {}
     faults: list[str] = []
-    empty: tuple[str, ...] = ()
-    open_branches = [(empty, tree)] if isinstance(tree, Mapping) else []
+    open_branches = [(0, "", tree)] if isinstance(tree, Mapping) else []
     while open_branches:
-        names, branch = open_branches.pop()
+        depth, above, branch = open_branches.pop()
         for name, value in reversed(list(branch.items())):
-            path = (*names, str(name))
-            if isinstance(value, Mapping):
-                open_branches.append((path, value))
-            elif isinstance(value, np.ndarray):
-                tensors["/".join(path)] = LazyTensor(
-                    shape=value.shape, dtype=value.dtype, read=functools.partial(np.asarray, value)
-                )
+            path = f"{above}/{name}" if depth else str(name)
+            if depth >= _DEEPEST or len(path) > _LONGEST_PATH:  # else the paths take far more than the file
+                faults.append(f"{show_value(path)} has more than {_DEEPEST} parts or {_LONGEST_PATH} characters")
+            elif isinstance(value, Mapping):
+                open_branches.append((depth + 1, path, value))
+            elif not isinstance(value, np.ndarray):
+                faults.append(f"{show_value(path)[1:-1]} is {type(value).__name__}")
+            elif path in tensors:
+                faults.append(f"{show_value(path)[1:-1]} comes twice, with the slash in a name and as a branch")
             else:
-                faults.append(f"{'/'.join(path)} is {type(value).__name__}")
+                read = functools.partial(np.asarray, value)
+                tensors[path] = LazyTensor(shape=value.shape, dtype=value.dtype, read=read)
     if faults or not tensors:
         raise ConversionError.collect(
             f"flatten_tree: parameters are nested dicts of arrays; in {where}",

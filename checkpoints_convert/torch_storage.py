@@ -68,8 +68,8 @@ class Storage:
         """
         if len(data) < self.num_bytes:
             raise ConversionError(
-                f"read_torch_file: storage {show_value(self.key)} declares {self.num_bytes} bytes; the file holds {len(data)}; "
-                "it is truncated or made up; get it again."
+                f"read_torch_file: storage {show_value(self.key)} declares {self.num_bytes} bytes; the file "
+                f"holds {len(data)}; it is truncated or made up; get it again."
             )
         self.data = data[: self.num_bytes]
 
@@ -91,7 +91,8 @@ def make_storage(kind: Any, key: str, numel: Any) -> Storage:
     name = kind.name if isinstance(kind, Global) else type(kind).__name__
     if name not in STORAGE_DTYPES:
         raise ConversionError(
-            f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; {show_value(name)} came; save it in float32."
+            f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; {show_value(name)} came; save it in "
+            "float32."
         )
     if not _is_count(numel):
         raise ConversionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import pickle
@@ -20,6 +21,7 @@ import safetensors.numpy
 from checkpoints_convert import ConversionError, convert_checkpoint, open_source
 from checkpoints_convert.msgpack_files import read_msgpack_file
 from checkpoints_convert.npz_files import read_npz_file
+from checkpoints_convert.rules import find_layer, matches
 
 Write = Callable[[Path], None]
 
@@ -42,14 +44,14 @@ def pack(tree: Any) -> bytes:
     return msgpack.packb(tree, use_bin_type=True)
 
 
-def make_npy(shape: tuple[int, ...], descr: str = "<f4", data: bytes = b"") -> bytes:
+def make_npy(shape: tuple[int, ...], descr: Any = "<f4", data: bytes = b"") -> bytes:
     header = str({"descr": descr, "fortran_order": False, "shape": shape}).encode()
     header += b" " * (63 - (len(header) + 10) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
 
-def write_zip(path: Path, **members: bytes) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, /, **members: bytes) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
         for name, body in members.items():
             archive.writestr(f"{name}.npy", body)
 
@@ -77,10 +79,22 @@ BAD_MSGPACK: dict[str, tuple[bytes, str]] = {
     "another extension": (pack({"a": msgpack.ExtType(42, b"x")}), "Flax writes extensions 1 to 3; 42 came"),
     "an extension that is none": (pack({"a": msgpack.ExtType(1, b"\xc1")}), "damaged or no msgpack"),
     "too few parts": (pack({"a": msgpack.ExtType(1, pack([1]))}), "damaged or no msgpack"),
-    "keys that are numbers": (pack({"a": {1: pack_array([4], "float32", FOUR.tobytes())}}), "keys are text; '1' came"),
+    "keys that are numbers": (pack({"a": {1: pack_array([4], "float32", FOUR.tobytes())}}), "keys are text; 1 came"),
     "a key twice": (b"\x82" + 2 * (b"\xa1a" + pack(pack_array([4], "float32", FOUR.tobytes()))), "'a' came twice"),
     "text among the parameters": (pack({"params": {"a": "x"}}), "a is str"),
     "nothing in it": (pack({"params": {"b": {}}}), "there is no array"),
+    "two arrays at one path": (
+        pack({"a/b": pack_array([4], "float32", FOUR.tobytes()), "a": {"b": pack_array([4], "float32", bytes(16))}}),
+        "a/b comes twice, with the slash in a name and as a branch",
+    ),
+    "a path without end": (
+        pack(functools.reduce(lambda inner, _: {"b": inner}, range(100), {"a": 1})), "has more than 64 parts",
+    ),
+    "branches without end": (
+        b"\x81\xa1a\xdc\x00\x10" + 16 * (b"\xdd\x00\x01\x00\x00" + b"\x80" * 2**16), "has up to 1000000 maps and lists",
+    ),
+    "an extension of lists": (pack({"a": msgpack.ExtType(1, b"\xdc\xff\xff" + b"\x90" * 65_535)}), "damaged or no"),
+    "more axes than any array": (pack({"a": pack_array([1] * 17, "float32", b"1234")}), "damaged or no msgpack"),
     "nested without end": (b"\x81\xa1a" * 100_000 + b"\xc0", "damaged or no msgpack"),
     "a list said to be endless": (b"\x81\xa1a\xdd\xff\xff\xff\xff", "damaged or no msgpack"),
     "chunks that don't fit": (
@@ -122,7 +136,7 @@ def test_an_array_in_chunks_is_joined(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_objects_in_an_npz_are_not_unpickled(tmp_path: Path):
     trapped = np.array([Trap(tmp_path / "ran")], dtype=object)
     np.savez(tmp_path / "weights.npz", **{"params/a": trapped})
-    expect_refusal(tmp_path / "weights.npz", r"arrays hold numbers; params/a.npy in .* has dtype object", tmp_path)
+    expect_refusal(tmp_path / "weights.npz", r"arrays hold numbers; 'params/a.npy' in .* has dtype 'object'", tmp_path)
     assert not (tmp_path / "ran").exists()
     with pytest.raises(ValueError, match="allow_pickle=False"):
         np.load(tmp_path / "weights.npz")["params/a"]
@@ -150,6 +164,18 @@ BAD_NPZ: dict[str, tuple[Write, str]] = {
         lambda p: write_zip(p, a=b"\x93NUMPY\x02\x00" + struct.pack("<I", 10**6) + b" " * 10**6), "damaged or no .npz",
     ),
     "no header": (lambda p: write_zip(p, a=b"1234"), "damaged or no .npz"),
+    "a header that never closes": (
+        lambda p: write_zip(p, a=b"\x93NUMPY\x01\x00" + struct.pack("<H", 10) + b"(" + b" " * 8 + b"\n"),
+        "damaged or no .npz",
+    ),
+    "a dtype of nothing": (lambda p: write_zip(p, a=make_npy((1,), descr=())), "damaged or no .npz"),
+    "a packing that asks for memory first": (
+        lambda p: write_zip(p, zipfile.ZIP_LZMA, a=make_npy((1,), data=b"1234")), "is packed by method 14",
+    ),
+    "many small bombs": (
+        lambda p: write_zip(p, **{f"a{n}": make_npy((2**22,), data=bytes(2**24)) for n in range(5)}),
+        "all together in .* declares",
+    ),
     "an unknown version": (lambda p: write_zip(p, a=b"\x93NUMPY\x09\x00" + b" " * 100), "version .* is not read"),
 }  # fmt: skip
 
@@ -239,3 +265,69 @@ def test_a_folder_of_orbax_is_refused_in_words(tmp_path: Path):
         open_source(tmp_path)
     with pytest.raises(ConversionError, match="a folder holds one of"):
         open_source(Path(__file__).parent)
+
+
+def test_a_zip_of_a_version_that_python_does_not_read_is_damaged(tmp_path: Path):
+    write_zip(tmp_path / "weights.npz", a=make_npy((1,), data=b"1234"))
+    body = bytearray((tmp_path / "weights.npz").read_bytes())
+    body[body.index(b"PK\x01\x02") + 6] = 99
+    (tmp_path / "weights.npz").write_bytes(body)
+    expect_refusal(tmp_path / "weights.npz", r"the zip is damaged or truncated \(zip file version 9.9\)", tmp_path)
+
+
+def test_a_checkpoint_without_a_tensor_says_so(tmp_path: Path):
+    safetensors.numpy.save_file({}, tmp_path / "model.safetensors")
+    expect_refusal(tmp_path / "model.safetensors", "there is no tensor in", tmp_path)
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
+    expect_refusal(tmp_path / "index", "there is no tensor in", tmp_path)
+    (tmp_path / "weights.pth").write_bytes(pickle.dumps({"model": {}}, 2))
+    expect_refusal(tmp_path / "weights.pth", "torch.save's old form", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "message"),
+    [
+        ({"a": "1.safetensors", "b": "2.safetensors", "c": "2.safetensors"}, "'c' is not in '2.safetensors'"),
+        ({"a": "1.safetensors"}, "there is no fault"),
+        ({"a": "2.safetensors", "b": "2.safetensors"}, "'a' is not in '2.safetensors'"),
+        ({"b": "1.safetensors", "a": "1.safetensors"}, "'b' is not in '1.safetensors'"),
+        ({"a": "1.safetensors", "b": "3.safetensors"}, r"missing: \['3.safetensors'\]"),
+        ({"a": "../1.safetensors"}, r"outside: \['../1.safetensors'\]"),
+    ],
+)
+def test_an_index_names_the_keys_that_its_shards_have(tmp_path: Path, weight_map: dict[str, str], message: str):
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    safetensors.numpy.save_file({"a": FOUR}, folder / "1.safetensors")
+    safetensors.numpy.save_file({"b": FOUR}, folder / "2.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    assert sorted(open_source(folder).tensors) == ["a", "b"]
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    if message == "there is no fault":
+        assert list(open_source(folder).tensors) == ["a"]
+    else:
+        expect_refusal(folder, message, tmp_path)
+
+
+def test_a_key_that_a_shard_has_and_the_index_has_not_is_named(tmp_path: Path):
+    safetensors.numpy.save_file({"a": FOUR, "b\n": FOUR}, tmp_path / "1.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "1.safetensors"}}))
+    expect_refusal(tmp_path, r"'b\\n' is in '1.safetensors' and not listed there", tmp_path)
+
+
+def test_layers_of_thousands_of_digits_are_no_layers_and_more_numbers_in_a_pattern_are_any(tmp_path: Path):
+    key = f"blocks.{'9' * 5000}.norm1.weight"
+    assert find_layer(key, "blocks.{i}.norm1.weight") is None
+    assert find_layer("blocks.9999.norm1.weight", "blocks.{i}.norm1.weight") == 9999
+    assert find_layer("blocks.\u0661.norm1.weight", "blocks.{i}.norm1.weight") is None
+    assert matches("blocks.1.mlp.22", "blocks.{i}.*.{i}")
+    assert not matches("blocks.1.mlp.x", "blocks.{i}.*.{i}")
+    assert find_layer("stages.3.blocks.7", "stages.{i}.blocks.{i}") == 3
+    assert matches("12", "{i}{i}")
+    assert matches("a\nb", "a*")
+    assert matches("a" * 60, "*" * 60)
+    assert not matches("a" * 60, "*" * 60 + "b")
+    safetensors.numpy.save_file({key: FOUR, "pos_embed": FOUR}, tmp_path / "model.safetensors")
+    expect_refusal(tmp_path / "model.safetensors", "family is told by the keys", tmp_path)
