@@ -105,6 +105,7 @@ def is_caught(mutation: Mutation, copy: Path) -> bool:
         "pytest",
         "-x",
         "-q",
+        "-n0",
         "--no-header",
         "-p",
         "no:cacheprovider",

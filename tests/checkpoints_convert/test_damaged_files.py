@@ -22,6 +22,9 @@ from checkpoints_convert import ConversionError, convert_checkpoint, open_source
 from checkpoints_convert.msgpack_files import read_msgpack_file
 from checkpoints_convert.npz_files import read_npz_file
 from checkpoints_convert.rules import find_layer, matches
+from tests.reference.files import require_torch
+
+torch = require_torch()
 
 Write = Callable[[Path], None]
 
@@ -331,3 +334,59 @@ def test_layers_of_thousands_of_digits_are_no_layers_and_more_numbers_in_a_patte
     assert not matches("a" * 60, "*" * 60 + "b")
     safetensors.numpy.save_file({key: FOUR, "pos_embed": FOUR}, tmp_path / "model.safetensors")
     expect_refusal(tmp_path / "model.safetensors", "family is told by the keys", tmp_path)
+
+
+_GOLDENS = Path(__file__).parents[1] / "goldens"
+_CASES = 60  # of each container
+CONTAINERS = {
+    **{path.name: path for path in sorted(_GOLDENS.glob("*.pth"))},
+    "checkpoint_2023_layout": _GOLDENS / "scenic" / "checkpoint_2023_layout",
+    "spacetime_token.npz": _GOLDENS / "scenic" / "spacetime_token.npz",
+    "model.safetensors": None,
+    "old.pth": None,
+}
+
+
+def read_container(name: str) -> bytes:
+    path = CONTAINERS[name]
+    if path is not None:
+        return path.read_bytes()
+    if name.endswith(".safetensors"):
+        return safetensors.numpy.save({f"block_{n}": np.full((4, n), n, np.float32) for n in range(20)})
+    buffer = io.BytesIO()
+    state = {f"blocks.{n}.weight": torch.full((3, n), float(n)) for n in range(20)}
+    torch.save({"model": state, "epoch": 3}, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def damage(body: bytes, random: np.random.Generator) -> bytes:
+    """Cuts, changes or deletes something, half of the times where the descriptions are: at both ends."""
+    place = int(random.integers(len(body)))
+    if random.random() < 0.5:
+        near = int(random.integers(min(3000, len(body))))
+        place = near if random.random() < 0.5 else len(body) - 1 - near
+    kind, length = int(random.integers(4)), int(random.integers(1, 9))
+    if kind == 0:
+        return body[:place]
+    if kind == 1:
+        return body[:place] + body[place + length :]
+    if kind == 2:
+        return body[:place] + bytes([body[place] ^ (1 << int(random.integers(8)))]) + body[place + 1 :]
+    return body[:place] + random.bytes(length) + body[place + length :]
+
+
+@pytest.mark.filterwarnings("ignore")  # a user's are not errors
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_file_damaged_anywhere_reads_or_gives_the_one_error(tmp_path: Path, name: str):
+    body = read_container(name)
+    random = np.random.default_rng([*name.encode()])
+    refused = []
+    for _ in range(_CASES):
+        (tmp_path / name).write_bytes(damage(body, random))
+        try:
+            for tensor in open_source(tmp_path / name).tensors.values():
+                tensor.read()
+        except ConversionError as error:  # any other exception fails the test
+            refused.append(str(error))
+    assert len(refused) > _CASES // 4
+    assert all(message.isprintable() for message in refused)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 from checkpoints_convert import ConversionError, convert_checkpoint
-from checkpoints_convert.verify import verify_checkpoint
+from checkpoints_convert.verify import check_verifiable, verify_checkpoint
 from tests.reference import huggingface
 from tests.reference.files import require_module
 from tests.reference.golden_checkpoints import GOLDEN_CHECKPOINTS
@@ -141,7 +144,7 @@ def test_what_can_not_be_compared_is_said(find_golden: Find, tmp_path: Path):
 
     video = np.zeros((1, 4, 32, 32, 3), np.float32)
     expect("a file of samples has video or input; .* has logits", logits=np.zeros(3))
-    expect(r"video is \[B, T, Y, X, 3\] or \[B, T, 3, Y, X\]; .* has \(4, 32, 32, 3\)", video=video[0])
+    expect(r"video is \[B, T, Y, X, 3\] or \[B, T, 3, Y, X\], .* has \(4, 32, 32, 3\)", video=video[0])
     expect("nothing in .* can be compared: it has video, logits", video=video, logits=np.zeros((1, 3)))
     expect(r"tokens is \(1, 64, 24\) here and \(1, 64, 25\) in the original", video=video, tokens=np.zeros((1, 64, 25)))
     expect("r does not fit the model", video=video, r=np.array([1, 1, 1, 1, 1]), tokens=np.zeros((1, 64, 24)))
@@ -162,3 +165,108 @@ def test_an_original_that_does_not_load_is_said(tmp_path: Path):
     torch.save(state, source / "pytorch_model.bin")
     with pytest.raises(ConversionError, match="VivitForVideoClassification does not load hub"):
         verify_checkpoint(source, tmp_path / "model")
+
+
+VIDEO = np.zeros((1, 4, 32, 32, 3), np.float32)
+TEXT = {"input_ids": np.ones((1, 5), np.int64), "attention_mask": np.ones((1, 5), np.int64)}
+BAD_SAMPLES: dict[str, tuple[dict[str, np.ndarray], str]] = {
+    "text as a video": ({"video": np.full((1, 4, 32, 32, 3), "x")}, "video is .* real numbers.*; .* has .* <U1"),
+    "an empty batch": ({"video": VIDEO[:0], "logits": np.zeros((0, 3))}, r"no axis empty; .* has \(0, 4, 32, 32, 3\)"),
+    "patches that don't divide": ({"video": VIDEO[:, :, :27], "tokens": VIDEO}, "does not run on .* Y, X of 8"),
+    "text as tokens": ({"video": VIDEO, "tokens": np.array(["x"])}, "outputs are real numbers; tokens has dtype <U1"),
+    "scalar states": ({"video": VIDEO, "hidden_states": np.array(1.0)}, r"is \[4, B, N, D\].*; shape \(\)"),
+    "too few states": ({"video": VIDEO, "hidden_states": np.zeros((2, 1, 64, 24))}, r"shape \(2, 1, 64, 24\) came"),
+    "r of text": ({"video": VIDEO, "r": np.array(["1"]), "tokens": VIDEO}, "one number for each block; .*<U1 came"),
+    "r of infinity": ({"video": VIDEO, "r": np.array([np.inf]), "tokens": VIDEO}, "r does not fit the model"),
+    "r of halves": ({"video": VIDEO, "r": np.array([2.5]), "tokens": VIDEO}, "r does not fit the model: .*2.5 came"),
+    "r of tables": ({"video": VIDEO, "r": np.ones((2, 2)), "tokens": VIDEO}, r"number for each block; shape \(2, 2\)"),
+    "words that are no numbers": (
+        {"video": VIDEO, **TEXT, "input_ids": np.ones((1, 5)), "text_tokens": VIDEO}, "does not run on .*samples.npz",
+    ),
+    "a long text": (
+        {"video": VIDEO, **{name: np.ones((1, 999), np.int64) for name in TEXT}, "text_tokens": VIDEO},
+        "a text has at most .* tokens; 999 came",
+    ),
+    "names of escapes": ({"video": VIDEO, "\x1b[31m": VIDEO}, r"nothing in .* it has video, \\x1b\[31m"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def retrieval(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("retrieval") / "model"
+    convert_checkpoint(Path(__file__).parents[1] / "goldens" / "umt_retrieval.pth", folder, settings=UMT)
+    return folder
+
+
+def expect_one_line(message: str, verify: Callable[[], object]) -> None:
+    with pytest.raises(ConversionError, match=message) as caught:
+        verify()
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("case", BAD_SAMPLES)
+def test_samples_that_the_model_does_not_take_give_one_line(retrieval: Path, tmp_path: Path, case: str):
+    arrays, message = BAD_SAMPLES[case]
+    np.savez(tmp_path / "samples.npz", **arrays)
+    expect_one_line(message, lambda: verify_checkpoint("unused", retrieval, samples=tmp_path / "samples.npz"))
+
+
+def test_an_odd_number_of_frames_and_other_files_give_one_line(tmp_path: Path):
+    source = make_videomae(tmp_path / "hub")
+    convert_checkpoint(source, tmp_path / "model")
+    np.savez(tmp_path / "samples.npz", video=VIDEO[:, :3], logits=np.zeros((1, 3)))
+    np.save(tmp_path / "video.npy", VIDEO)
+    (tmp_path / "folder").mkdir()
+    for name, message in (
+        ("samples.npz", "does not run on .* T a multiple of 2"),
+        ("video.npy", r"video.npy is no .npz of arrays; save it with numpy.savez"),
+        ("folder", r"is no .npz of arrays"),
+    ):
+        expect_one_line(message, lambda n=name: verify_checkpoint(source, tmp_path / "model", samples=tmp_path / n))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frames": 8}, "config.json says: num_frames is 4 there and 8 in the conversion; convert without"),
+        ({"image_size": 64}, "config.json says: image_size is 32 there and 64 in the conversion; convert without"),
+    ],
+)
+def test_a_model_for_other_clips_than_the_original_takes_gives_one_line(
+    tmp_path: Path, settings: dict[str, int], message: str
+):
+    source = make_videomae(tmp_path / "hub")
+    (source / "preprocessor_config.json").unlink()
+    report = convert_checkpoint(source, tmp_path / "model", settings={**settings, "mean": [0.5] * 3, "std": [0.5] * 3})
+    expect_one_line(message, lambda: verify_checkpoint(source, tmp_path / "model"))
+    expect_one_line(message, lambda: check_verifiable(report.family, report.config, None, source=source))
+    config = json.loads((source / "config.json").read_text())
+    config = {name: value for name, value in config.items() if name not in ("num_frames", "image_size")}
+    (source / "config.json").write_text(json.dumps(config))  # what is not said is found out by running
+    expect_one_line(
+        "VideoMAEForVideoClassification (takes clips as|does not load)",
+        lambda: verify_checkpoint(source, tmp_path / "model"),
+    )
+
+
+def test_what_can_not_be_verified_is_said_before_a_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = make_videomae(tmp_path / "hub")
+    report = convert_checkpoint(source, tmp_path / "model")
+    family, config, samples = report.family, report.config, tmp_path / "samples.npz"
+    check_verifiable(family, config, None)
+    check_verifiable(family, config, None, source=source)
+    check_verifiable(family, config, None, source="hf://owner/name")
+    np.savez(samples, input=VIDEO, logits=np.zeros((1, 3)))
+    check_verifiable("scenic_vivit", config, samples)
+    expect_one_line("of family scenic_vivit can't be imported", lambda: check_verifiable("scenic_vivit", config, None))
+    for place in (source / "pytorch_model.bin", "hf://owner/name/model.bin"):
+        expect_one_line("is a file; name its folder", lambda p=place: check_verifiable(family, config, None, source=p))
+    expect_one_line("there is no .*nothing.npz", lambda: check_verifiable(family, config, tmp_path / "nothing.npz"))
+    np.savez(samples, logits=np.zeros((1, 3)))
+    expect_one_line("has video or input; .* has logits", lambda: check_verifiable(family, config, samples))
+    np.savez(samples, video=VIDEO[..., :2])
+    expect_one_line(r"has \(1, 4, 32, 32, 2\)", lambda: check_verifiable(family, config, samples))
+    clip = dataclasses.make_dataclass("Clip", [("encoding", str)])("joint")
+    expect_one_line("encodes them jointly", lambda: check_verifiable("huggingface_clip", clip, None))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    expect_one_line("runs in torch and transformers .*; pip install", lambda: check_verifiable(family, config, None))

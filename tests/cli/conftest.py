@@ -19,7 +19,7 @@ CONFIG = VideoViTConfig(
 LABELS = ["left", "right", "turning [fast]"]
 
 
-def save_model(folder, *, config=CONFIG, labels=LABELS, family="videomae", **preprocessing):
+def save_model(folder, *, config=CONFIG, labels=LABELS, family="video_vit", **preprocessing):
     rng = np.random.default_rng(0)
     params = {
         path: rng.normal(size=shape).astype(np.float32) + path.endswith("scale")

@@ -81,7 +81,7 @@ def test_wrong_fields_are_named_together():
     assert str(error.value) == (
         "VideoViTConfig: dim = 0 is not a positive int; depth = 1.5 is not a positive int; "
         "num_heads = True is not a positive int; gelu = 'fast' is none of exact, tanh; "
-        "pooling = 'max' is none of mean, mean_by_size; change these fields."
+        "pooling = 'max' is none of mean, mean_by_size, first; change these fields."
     )
 
 
