@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from checkpoints_convert.errors import ConversionError
-from checkpoints_convert.sources import Source
+from checkpoints_convert.errors import ConversionError, show_error, show_value
+from checkpoints_convert.sources import Source, read_json
+from vidtldr_jax.inference.hub import SCHEME, HubError, parse_place
 
 # Family -> the class with a head, the class without.
 _CLASSES: Final = {
@@ -22,6 +25,33 @@ _CLASSES: Final = {
 def has_original(family: str) -> bool:
     """Tells whether a family's original class is one that can be imported."""
     return family in _CLASSES
+
+
+def check_original(config: Any, source: str | os.PathLike[str] | None = None) -> None:
+    """Checks what can be known of a run of the original without loading anything of it.
+
+    Args:
+      config: the architecture that it is compared with.
+      source: the checkpoint that was or will be converted; None checks only that the libraries are there.
+
+    Raises:
+      ConversionError: torch or transformers is missing, the source is a file, or its config.json is for other clips.
+    """
+    _import_both()
+    if source is None:
+        return
+    is_hub = str(source).startswith(SCHEME)
+    try:
+        is_folder = parse_place(str(source)).file is None if is_hub else Path(source).is_dir()
+    except HubError as error:
+        raise ConversionError(str(error)) from error
+    if not is_folder:
+        raise ConversionError(
+            f"run_original: the original is made from a folder with config.json; {source} is a file; name its folder, "
+            "or give a .npz of the original's input and output."
+        )
+    theirs = {} if is_hub else read_json(Path(source) / "config.json") or {}
+    _check_clip(theirs, (config.num_frames, config.image_size))
 
 
 def run_original(
@@ -40,10 +70,49 @@ def run_original(
       `embeddings`, `block_0` and on; `logits` or `embedding` where there is such a head, else `tokens` or `pooled`.
 
     Raises:
-      ConversionError: torch or transformers is missing, or the class does not load this source.
+      ConversionError: torch or transformers is missing, the class does not load this source, or takes other clips.
     """
     torch, transformers = _import_both()
-    model = _load(torch, getattr(transformers, _CLASSES[family][0 if has_head else 1]), source, transformers)
+    _check_clip(source.config or {}, video.shape[1:3])
+    name = _CLASSES[family][0 if has_head else 1]
+    # Libraries raise errors of any kind for files and inputs that they don't like.
+    try:
+        model = _load(torch, getattr(transformers, name), source, transformers)
+    except Exception as error:
+        raise ConversionError(
+            f"run_original: {name} does not load {source.name} ({show_error(error)}); give a .npz of the original's "
+            "input and output."
+        ) from error
+    try:
+        return _run(torch, model, family, video, dtype, has_head=has_head)
+    except Exception as error:
+        raise ConversionError(
+            f"run_original: {name} takes clips as its config.json says; one of shape {video.shape} came "
+            f"({show_error(error)}); convert with its frames and image_size, or give a .npz of the original's input "
+            "and output."
+        ) from error
+
+
+def _check_clip(theirs: Mapping[str, Any], ours: tuple[int, ...]) -> None:
+    """Compares the clips that a config.json is for with ours; what it does not say is left to the run."""
+    inner = theirs.get("vision_config")
+    fields = inner if isinstance(inner, dict) else theirs
+    faults = [
+        f"{name} is {show_value(fields[name])} there and {number} in the conversion"
+        for name, number in zip(("num_frames", "image_size"), ours)
+        if isinstance(fields.get(name), int) and fields[name] != number
+    ]
+    if faults:
+        raise ConversionError.collect(
+            "run_original: the original takes clips as its config.json says",
+            faults,
+            "convert without these settings, or give a .npz of the original's input and output",
+        )
+
+
+def _run(
+    torch: Any, model: Any, family: str, video: np.ndarray, dtype: str, *, has_head: bool
+) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
 
     def keep(name: str, value: Any) -> None:
@@ -70,34 +139,23 @@ def _import_both() -> tuple[Any, Any]:
     try:
         import torch
         import transformers
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # the last two where an installation is broken
         raise ConversionError(
-            f"run_original: the original runs in torch and transformers ({error}); pip install 'vidtldr-jax[parity]', "
-            "or give a .npz of its input and output."
+            f"run_original: the original runs in torch and transformers ({show_error(error)}); pip install "
+            "'vidtldr-jax[parity]', or give a .npz of its input and output."
         ) from error
     return torch, transformers
 
 
 def _load(torch: Any, model_class: Any, source: Source, transformers: Any) -> Any:
     """Loads as the library does; files with the names that the class has in memory are loaded by name."""
-    if not source.place.is_dir():
-        raise ConversionError(
-            f"run_original: the original is made from a folder with config.json; {source.place} is a file; name its "
-            "folder, or give a .npz of the original's input and output."
+    with _quiet(transformers):
+        model, info = model_class.from_pretrained(
+            source.place, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
-    try:
-        with _quiet(transformers):
-            model, info = model_class.from_pretrained(
-                source.place, local_files_only=True, output_loading_info=True, dtype=torch.float32
-            )
-            if info["missing_keys"]:
-                model = model_class(model.config)
-                model.load_state_dict({key: _make_tensor(torch, tensor) for key, tensor in source.tensors.items()})
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ConversionError(
-            f"run_original: {model_class.__name__} does not load {source.name} ({' '.join(str(error).split())[:300]}); "
-            "give a .npz of the original's input and output."
-        ) from error
+        if info["missing_keys"]:
+            model = model_class(model.config)
+            model.load_state_dict({key: _make_tensor(torch, tensor) for key, tensor in source.tensors.items()})
     return model.eval()
 
 

@@ -153,7 +153,7 @@ def _open_folder(folder: Path) -> Source:
     if not found:
         opened = _open_file(_find_flax_file(folder))
         return dataclasses.replace(opened, name=f"{folder.resolve().name}/{opened.name}")
-    config = _read_json(folder / _CONFIG_FILE)
+    config = read_json(folder / _CONFIG_FILE)
     if config is not None and {"format", "family", "architecture"} <= set(config):
         raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
     files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
@@ -173,7 +173,7 @@ def _open_folder(folder: Path) -> Source:
 
 def _read_processor(folder: Path) -> dict[str, Any] | None:
     for name in _PROCESSOR_FILES:
-        fields = _read_json(folder / name)
+        fields = read_json(folder / name)
         if fields is not None and name == _PROCESSOR_FILES[-1]:
             fields = next((fields[entry] for entry in _PROCESSOR_ENTRIES if isinstance(fields.get(entry), dict)), None)
         if fields is not None:
@@ -240,13 +240,24 @@ def _name_shards(index: Path) -> list[str]:
 
 
 def _read_index(index: Path) -> dict[str, str]:
-    shards = (_read_json(index) or {}).get("weight_map")
+    shards = (read_json(index) or {}).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise ConversionError(f"open_source: an index has a weight_map of file names; {index} has none; get it again.")
     return shards
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads an object from a JSON file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Its fields, or None where there is no such file.
+
+    Raises:
+      ConversionError: it is no JSON, or holds something else than an object.
+    """
     if not path.is_file():
         return None
     try:

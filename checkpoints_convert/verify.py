@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from flax.errors import FlaxError
 
-from checkpoints_convert.errors import ConversionError
-from checkpoints_convert.originals import has_original, run_original
+from checkpoints_convert.errors import ConversionError, show_error, show_value
+from checkpoints_convert.npz_files import PARAMS_ROOT, is_npz, read_npz_arrays
+from checkpoints_convert.originals import check_original, has_original, run_original
 from checkpoints_convert.sources import open_source
+from checkpoints_convert.tensors import LazyTensor
 from vidtldr_jax.inference.checkpoint import Checkpoint, read_checkpoint
 from vidtldr_jax.inference.outputs import QUESTION_INPUTS, TEXT_INPUTS, collect_outputs
 from vidtldr_jax.reduction.schedule import resolve_schedule
@@ -38,6 +40,7 @@ _ALIASES: Final = {
 _PLAIN, _MERGED = "_plain", "_merged"
 _INPUTS: Final = ("video", "r", *TEXT_INPUTS, *QUESTION_INPUTS)
 _STACK: Final = "hidden_states"
+_REAL: Final = "fiub"  # kinds of NumPy's dtypes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,20 +118,10 @@ def verify_checkpoint(
       CheckpointError: the folder can't be read.
     """
     stored = read_checkpoint(folder)
+    family, config = str(stored.source.get("family")), stored.config
+    check_verifiable(family, config, samples, source=source)
     if samples is not None:
         return _compare_with_samples(stored, Path(samples), tolerance)
-    family = str(stored.source.get("family"))
-    if not has_original(family):
-        raise ConversionError(
-            f"verify_checkpoint: the original of family {family} can't be imported; give a .npz of its input and "
-            "output: video, and logits, tokens, embedding or hidden_states."
-        )
-    config = stored.config
-    if getattr(config, "encoding", "per_frame") != "per_frame":
-        raise ConversionError(
-            "verify_checkpoint: CLIP's original takes single frames, and this model encodes them jointly; verify a "
-            "conversion with encoding=per_frame, whose parameters are the same."
-        )
     shape = (1, config.num_frames, config.image_size, config.image_size, config.num_channels)
     video = np.random.default_rng(seed).standard_normal(shape, np.float32)
     theirs = run_original(
@@ -138,20 +131,53 @@ def verify_checkpoint(
         dtype=str(stored.source.get("dtype", "float32")),
         has_head=config.num_classes is not None or config.embed_dim is not None,
     )
-    return VerificationReport(
-        compared_with="transformers", rows=_compare(collect_outputs(stored, {"video": video}), theirs, tolerance)
-    )
+    ours = _collect(stored, {"video": video}, (), "a random clip")
+    return VerificationReport(compared_with="transformers", rows=_compare(ours, theirs, tolerance))
+
+
+def check_verifiable(
+    family: str,
+    config: Any,
+    samples: str | os.PathLike[str] | None,
+    *,
+    source: str | os.PathLike[str] | None = None,
+) -> None:
+    """Checks before a conversion whether its result can be verified, as far as that can be known.
+
+    Args:
+      family: the family by whose rules the source is converted.
+      config: the architecture.
+      samples: as in `verify_checkpoint`; of a file the names and the video's shape are read.
+      source: the checkpoint, if it is to be checked that the original can be made from it.
+
+    Raises:
+      ConversionError: what `verify_checkpoint` would raise: there is no original to run and no file, torch or
+        transformers is missing, the source is no folder or is for other clips, the file is missing or has no video that
+        the model takes.
+    """
+    if samples is not None:
+        path = Path(samples)
+        _find_channels(_describe_samples(path), config, path)
+        return
+    if not has_original(family):
+        raise ConversionError(
+            f"verify_checkpoint: the original of family {show_value(family)[1:-1]} can't be imported; give a .npz of "
+            "its input and output: video, and logits, tokens, embedding or hidden_states."
+        )
+    if getattr(config, "encoding", "per_frame") != "per_frame":
+        raise ConversionError(
+            "verify_checkpoint: CLIP's original takes single frames, and this model encodes them jointly; verify a "
+            "conversion with encoding=per_frame, whose parameters are the same."
+        )
+    check_original(config, source)
 
 
 def _compare_with_samples(stored: Checkpoint, path: Path, tolerance: float) -> VerificationReport:
-    given = _read_samples(path)
-    if "video" not in given:
-        raise ConversionError(
-            f"verify_checkpoint: a file of samples has video or input; {path} has {', '.join(given)}; store "
-            "the input too."
-        )
+    described = _describe_samples(path)
+    channels = _find_channels(described, stored.config, path)
+    given = {name: array.read() for name, array in described.items()}
     inputs = {name: values for name, values in given.items() if name in _INPUTS and name != "r"}
-    inputs["video"] = _put_channels_last(given["video"], stored.config.num_channels, path)
+    inputs["video"] = np.moveaxis(given["video"], channels, -1).astype(np.float32)
     counts = _resolve(stored.config, given, inputs["video"].shape)
     theirs = {name: values for name, values in given.items() if name not in _INPUTS}
     rows: list[Difference] = []
@@ -159,18 +185,30 @@ def _compare_with_samples(stored: Checkpoint, path: Path, tolerance: float) -> V
     for suffix, r in (("", counts), (_PLAIN, ()), (_MERGED, counts)):
         wanted = {name.removesuffix(suffix): name for name in theirs if name.endswith(suffix)}
         if suffix == "" or wanted:
-            ours = collect_outputs(stored, inputs, r=r)
+            ours = _collect(stored, inputs, r, str(path))
             pairs = {name: theirs[their] for name, their in wanted.items() if name in ours}
-            pairs |= _split_stack(theirs) if suffix == "" else {}
+            pairs |= _split_stack(theirs, stored.config.depth) if suffix == "" else {}
             rows += [dataclasses.replace(row, name=row.name + suffix) for row in _compare(ours, pairs, tolerance)]
             compared |= {wanted.get(name, _STACK) for name in pairs}
     skipped = tuple(name for name in theirs if name not in compared)
     if not rows:
         raise ConversionError(
-            f"verify_checkpoint: nothing in {path} can be compared: it has {', '.join(given)}; store logits, tokens, "
+            f"verify_checkpoint: nothing in {path} can be compared: it has {_list_names(given)}; store logits, tokens, "
             "pooled, embedding or hidden_states."
         )
     return VerificationReport(compared_with=path.name, rows=tuple(rows), skipped=skipped)
+
+
+def _collect(
+    stored: Checkpoint, inputs: Mapping[str, np.ndarray], r: tuple[int, ...], what: str
+) -> dict[str, np.ndarray]:
+    try:
+        return collect_outputs(stored, inputs, r=r)
+    except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, FlaxError) as error:
+        raise ConversionError(
+            f"verify_checkpoint: the model takes inputs of its own form; it does not run on {what} "
+            f"({show_error(error)}); mend the input."
+        ) from error
 
 
 def _compare(
@@ -180,6 +218,11 @@ def _compare(
 
 
 def _measure(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Difference:
+    if theirs.dtype.kind not in _REAL:
+        raise ConversionError(
+            f"verify_checkpoint: outputs are real numbers; {name} has dtype {theirs.dtype}; store it as the original "
+            "gives it."
+        )
     if ours.shape != theirs.shape:
         raise ConversionError(
             f"verify_checkpoint: {name} is {ours.shape} here and {theirs.shape} in the original; check the input, the "
@@ -189,51 +232,74 @@ def _measure(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) 
         different = float(np.count_nonzero(ours != theirs))
         return Difference(name=name, max_abs=different, max_rel=different / max(theirs.size, 1), tolerance=0.0)
     largest = float(np.abs(theirs.astype(np.float64)).max(initial=0.0))
-    apart = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0))
+    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, which is not within any tolerance
+        apart = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0))
     return Difference(
         name=name, max_abs=apart, max_rel=apart / largest if largest else apart, tolerance=tolerance * max(1.0, largest)
     )
 
 
-def _read_samples(path: Path) -> dict[str, np.ndarray]:
+def _describe_samples(path: Path) -> dict[str, LazyTensor]:
+    """Reads names and shapes; parameters, which a checkpoint of the same file would have, are left alone."""
+    if not path.exists():
+        raise ConversionError(f"verify_checkpoint: there is no {path}; check the path.")
+    if not is_npz(path):
+        raise ConversionError(f"verify_checkpoint: {path} is no .npz of arrays; save it with numpy.savez.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if not name.startswith("params/")}
-    except FileNotFoundError as error:
-        raise ConversionError(f"verify_checkpoint: there is no {path}; check the path.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        arrays = read_npz_arrays(path)
+    except ConversionError as error:
+        raise ConversionError(f"verify_checkpoint: {path} is no .npz of arrays: {error}") from error
+    return {_ALIASES.get(name, name): array for name, array in arrays.items() if not name.startswith(PARAMS_ROOT)}
+
+
+def _find_channels(described: Mapping[str, LazyTensor], config: Any, path: Path) -> int:
+    """Returns the axis of the video's channels."""
+    if "video" not in described:
         raise ConversionError(
-            f"verify_checkpoint: {path} is no .npz of arrays ({error}); save it with numpy.savez."
-        ) from error
-    return {_ALIASES.get(name, name): values for name, values in arrays.items()}
+            f"verify_checkpoint: a file of samples has video or input; {path} has {_list_names(described)}; store "
+            "the input too."
+        )
+    video = described["video"]
+    axis = next((axis for axis in (4, 2) if video.shape[axis : axis + 1] == (config.num_channels,)), None)
+    if axis is None or len(video.shape) != 5 or 0 in video.shape or video.dtype.kind not in _REAL:
+        raise ConversionError(
+            f"verify_checkpoint: video is [B, T, Y, X, {config.num_channels}] or [B, T, {config.num_channels}, Y, X], "
+            f"real numbers, no axis empty; {path} has {show_value(video.shape)}, {video.dtype}; store it like that."
+        )
+    return axis
 
 
-def _put_channels_last(video: np.ndarray, num_channels: int, path: Path) -> np.ndarray:
-    if video.ndim == 5 and video.shape[-1] == num_channels:
-        return video.astype(np.float32)
-    if video.ndim == 5 and video.shape[2] == num_channels:
-        return video.transpose(0, 1, 3, 4, 2).astype(np.float32)
-    raise ConversionError(
-        f"verify_checkpoint: video is [B, T, Y, X, {num_channels}] or [B, T, {num_channels}, Y, X]; {path} has "
-        f"{video.shape}; store it like that."
-    )
+def _list_names(names: Iterable[str]) -> str:
+    return ", ".join(show_value(name)[1:-1] for name in list(names)[:20]) or "nothing"
 
 
 def _resolve(config: Any, given: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> tuple[int, ...]:
     if "r" not in given:
         return ()
+    r = np.atleast_1d(given["r"])
+    if r.dtype.kind not in _REAL or r.ndim > 1:
+        raise ConversionError(
+            f"verify_checkpoint: r is one number for each block; shape {show_value(r.shape)}, {r.dtype} came; store it "
+            "like that."
+        )
     try:
         return resolve_schedule(
-            [float(r) if 0 < r < 1 else int(r) for r in np.atleast_1d(given["r"])],
+            [float(entry) for entry in r],
             num_tokens=config.count_tokens(*shape[1:4]),
             num_layers=config.depth,
             num_protected=config.num_protected,
         ).r
     except ValueError as error:
-        raise ConversionError(f"verify_checkpoint: r does not fit the model: {error}") from error
+        raise ConversionError(f"verify_checkpoint: r does not fit the model: {show_error(error)}") from error
 
 
-def _split_stack(theirs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _split_stack(theirs: Mapping[str, np.ndarray], depth: int) -> dict[str, np.ndarray]:
     if _STACK not in theirs:
         return {}
-    return {"embeddings" if n == 0 else f"block_{n - 1}": layer for n, layer in enumerate(theirs[_STACK])}
+    stack = theirs[_STACK]
+    if stack.ndim != 4 or len(stack) != depth + 1:
+        raise ConversionError(
+            f"verify_checkpoint: {_STACK} is [{depth + 1}, B, N, D], the embeddings and the tokens after each of "
+            f"{depth} blocks; shape {show_value(stack.shape)} came; store all of them."
+        )
+    return {"embeddings" if n == 0 else f"block_{n - 1}": layer for n, layer in enumerate(stack)}
