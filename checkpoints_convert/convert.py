@@ -71,6 +71,7 @@ def convert_checkpoint(
     dtype: str = "float32",
     allow_missing: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    check: Callable[[ConversionPlan], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConversionReport:
     """Converts a checkpoint, or says everything that is wrong with it.
@@ -88,6 +89,7 @@ def convert_checkpoint(
       allow_missing: patterns (* stands for anything) of parameters, or of the keys they come from, that may have no
         source; they get initial values.
       ignore: patterns of source keys to leave out.
+      check: called with the plan before anything is written; what it raises stops the conversion.
       progress: called with the bytes written so far and in all.
 
     Returns:
@@ -105,6 +107,8 @@ def convert_checkpoint(
     plan = plan_conversion(opened, family=family, settings=settings, allow_missing=allow_missing, ignore=ignore)
     check_plan(plan)
     _check_copies(opened, plan)
+    if check is not None:
+        check(plan)
     if plan.preprocessing is None:
         raise RuntimeError("convert_checkpoint: a checked plan has preprocessing.")
     params = _describe_params(opened, plan, np.dtype(jnp.dtype(dtype)))

@@ -75,6 +75,17 @@ def test_transformers_proves_it(call_json, tmp_path):
     assert [row["name"] for row in report["verification"]["rows"]] == ["embeddings", "block_0", "block_1", "logits"]
 
 
+def test_what_can_not_be_verified_is_said_before_anything_is_written(call, retrieval, tmp_path):
+    words = ("convert", retrieval, tmp_path / "model", "--set", "text_heads=4")
+    result = call(*words, "--verify")
+    assert result.exit_code == 1
+    assert "the original of family umt_retrieval can't be imported; give a .npz" in result.stderr
+    result = call(*words, "--samples", tmp_path / "nowhere.npz")
+    assert result.exit_code == 1
+    assert "nowhere.npz" in result.stderr
+    assert not (tmp_path / "model").exists()
+
+
 def test_what_patterns_let_through_is_said_and_recorded(call, call_json, classifier, tmp_path):
     state = {"extra.weight": np.zeros(3, np.float32)}
     call("convert", classifier, tmp_path / "model", *CLASSIFIER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import click
 from checkpoints_convert.convert import DTYPES, ConversionReport, convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
 from checkpoints_convert.families import FAMILIES
-from checkpoints_convert.verify import VerificationReport, verify_checkpoint
+from checkpoints_convert.plan import ConversionPlan
+from checkpoints_convert.verify import VerificationReport, check_verifiable, verify_checkpoint
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import format_bytes, print_json, print_note, print_table, show_progress
@@ -122,6 +124,7 @@ def convert(
             dtype=dtype or "float32",
             allow_missing=allow_missing,
             ignore=ignore,
+            check=functools.partial(_check_verifiable, source, samples) if verify or samples else None,
             progress=lambda done, total: bar.update(bar.task_ids[0], completed=100 * done // max(total, 1)),
         )
     checked = _verify(source, report, samples) if verify or samples else None
@@ -158,6 +161,11 @@ def _export(source: str, destination: Path, family: str | None, *, as_json: bool
     size = format_bytes(report.destination.stat().st_size)
     click.echo(f"wrote {report.destination}: {len(report.keys)} keys as {report.family} names them, {size}")
     click.echo(f"loads strictly into {report.loads_into}")
+
+
+def _check_verifiable(source: str, samples: Path | None, plan: ConversionPlan) -> None:
+    """Says before the work that there is nothing to compare with."""
+    check_verifiable(plan.family.name, plan.config, samples, source=source)
 
 
 def _verify(source: str, report: ConversionReport, samples: Path | None) -> VerificationReport:
