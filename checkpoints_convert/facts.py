@@ -176,8 +176,8 @@ def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
         )
         if value is None:
             continue
-        if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
-            value = value[0]  # a square given as rows and columns
+        if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(side, int) for side in value):
+            value = value[0] if value[0] == value[1] else value  # a square given as rows and columns
         values = family.config_values.get(name)
         if values is None:
             found[name] = value
