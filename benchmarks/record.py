@@ -6,7 +6,9 @@ import datetime
 import json
 import os
 import platform
+import statistics
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,31 @@ def find_commit() -> str:
     query = ["git", "status", "--porcelain", "--", "..", ":!results", ":!../README.md"]
     changes = subprocess.run(query, cwd=here, capture_output=True, text=True, check=False)
     return (head.stdout.strip() or "unknown") + ("+" if changes.stdout.strip() else "")
+
+
+def measure_matmul_rate(repeats: int) -> dict[str, float]:
+    """Measures multiply-accumulates per second of one large projection, wall and CPU."""
+    import jax
+    import jax.numpy as jnp
+
+    tokens, dim, hidden = 2352, 768, 3072
+    left = jax.random.normal(jax.random.key(0), (tokens, dim))
+    right = jax.random.normal(jax.random.key(1), (dim, hidden))
+    loops = 20
+    product = jax.jit(jnp.matmul)
+    product(left, right).block_until_ready()
+    wall, cpu = [], []
+    for _ in range(repeats):
+        cpu_start, start = time.process_time(), time.perf_counter()
+        for _ in range(loops):
+            product(left, right).block_until_ready()
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - cpu_start)
+    macs = tokens * dim * hidden * loops
+    return {
+        "gmacs_per_second": macs / statistics.median(wall) / 1e9,
+        "gmacs_per_cpu_second": macs / statistics.median(cpu) / 1e9,
+    }
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:

@@ -12,17 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import record
 
+from benchmarks import record
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.measure import measure_models
@@ -61,28 +59,6 @@ def make_clip() -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def measure_matmul_rate(repeats: int) -> dict[str, float]:
-    """Measures multiply-accumulates per second of one large projection, wall and CPU."""
-    tokens, dim, hidden = 2352, 768, 3072
-    left = jax.random.normal(jax.random.key(0), (tokens, dim))
-    right = jax.random.normal(jax.random.key(1), (dim, hidden))
-    loops = 20
-    product = jax.jit(jnp.matmul)
-    product(left, right).block_until_ready()
-    wall, cpu = [], []
-    for _ in range(repeats):
-        cpu_start, start = time.process_time(), time.perf_counter()
-        for _ in range(loops):
-            product(left, right).block_until_ready()
-        wall.append(time.perf_counter() - start)
-        cpu.append(time.process_time() - cpu_start)
-    macs = tokens * dim * hidden * loops
-    return {
-        "gmacs_per_second": macs / statistics.median(wall) / 1e9,
-        "gmacs_per_cpu_second": macs / statistics.median(cpu) / 1e9,
-    }
-
-
 def measure_peak_memory(name: str) -> dict[str, int]:
     """Runs one variant in a fresh process; returns its resident memory before and at the peak, bytes."""
     command = [sys.executable, __file__, "--memory-of", name]
@@ -108,9 +84,9 @@ def report_peak_memory(name: str) -> None:
 def run(repeats: int) -> dict[str, Any]:
     """Measures everything and returns plain data."""
     models = make_models(list(VARIANTS))
-    rate = measure_matmul_rate(repeats)
+    rate = record.measure_matmul_rate(repeats)
     measured = measure_models(models, make_clip(), repeats=repeats)
-    rate_after = measure_matmul_rate(repeats)
+    rate_after = record.measure_matmul_rate(repeats)
     rate = {key: max(rate[key], rate_after[key]) for key in rate}
     rows = {}
     for name, result in measured.items():

@@ -10,10 +10,12 @@ import pytest
 from tests.reference import oracle
 from tests.reference.inputs import make_qkv, make_size
 from vidtldr_jax import ops
+from vidtldr_jax.ops.attention import choose_form
 
 # Float32 sums of a dozen products of about 1.
 TOLERANCE = 1e-5
 N = 13
+FORMS = ("by_head", "blocked", "dense")
 
 attend = jax.jit(ops.attend, static_argnames=("with_saliency", "num_protected", "form", "block_size"))
 
@@ -28,19 +30,21 @@ def to_float64(arrays):
 
 
 @pytest.mark.parametrize("sized", [True, False])
-@pytest.mark.parametrize("block_size", ["dense", 1, 4, 5, N, N + 7, None])
-def test_every_form_equals_the_oracle(block_size, sized):
+@pytest.mark.parametrize("block_size", [1, 4, 5, N, N + 7, None])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_equals_the_oracle(form, block_size, sized):
     inputs = make_inputs(sized=sized)
-    options = {"form": "dense"} if block_size == "dense" else {"block_size": block_size}
-    attended = attend(*inputs, with_saliency=True, num_protected=1, **options)
+    attended = attend(*inputs, with_saliency=True, num_protected=1, form=form, block_size=block_size)
     np.testing.assert_allclose(attended.update, oracle.attend(*to_float64(inputs)), atol=TOLERANCE)
+    alone = attend(*inputs, form=form, block_size=block_size).update
+    np.testing.assert_allclose(alone, oracle.attend(*to_float64(inputs)), atol=TOLERANCE)
     expected = oracle.saliency(oracle.attention_map(*inputs[:2]), num_protected=1)
     np.testing.assert_allclose(attended.saliency, expected, atol=TOLERANCE)
 
 
 def test_saliency_does_not_see_the_sizes():
     query, key, value, size = make_inputs()
-    for form in ("blocked", "dense"):
+    for form in FORMS:
         sized = attend(query, key, value, 50 * size, with_saliency=True, form=form).saliency
         plain = attend(query, key, value, with_saliency=True, form=form).saliency
         np.testing.assert_allclose(sized, plain, atol=1e-6)
@@ -54,7 +58,7 @@ def test_a_token_of_size_3_counts_as_three_equal_tokens():
     np.testing.assert_allclose(attend(query, key, value, size).update, repeated[:, [0, 1, 2, 5, 6]], atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("form", ["blocked", "dense"])
+@pytest.mark.parametrize("form", FORMS)
 def test_bfloat16_comes_back_as_bfloat16_and_close(form):
     inputs = make_inputs(jnp.bfloat16)
     attended = attend(*inputs, with_saliency=True, form=form)
@@ -68,11 +72,17 @@ def test_bfloat16_comes_back_as_bfloat16_and_close(form):
 
 
 def test_without_saliency_there_is_none():
-    assert attend(*make_inputs()).saliency is None
-    assert attend(*make_inputs(), form="dense").saliency is None
+    for form in FORMS:
+        assert attend(*make_inputs(), form=form).saliency is None
 
 
-@pytest.mark.parametrize("form", ["blocked", "dense"])
+def test_a_cpu_takes_one_head_at_a_time():
+    assert choose_form("auto") == "by_head"
+    assert choose_form("blocked") == "blocked"
+    np.testing.assert_array_equal(attend(*make_inputs()).update, attend(*make_inputs(), form="by_head").update)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_gradients_of_both_forms_equal_finite_differences(form):
     query, key, value, size = make_inputs(num_tokens=6)
     mix = np.random.default_rng(5).normal(size=value.shape)
@@ -112,7 +122,7 @@ def find_equations(jaxpr, times=1):
 def trace_attend(num_tokens=40, **options):
     qkv = [jax.ShapeDtypeStruct((2, num_tokens, 3, 4), jnp.float32)] * 3
     size = jax.ShapeDtypeStruct((2, num_tokens), jnp.float32)
-    closed = jax.make_jaxpr(partial(ops.attend, with_saliency=True, **options))(*qkv, size)
+    closed = jax.make_jaxpr(partial(ops.attend, **{"with_saliency": True, **options}))(*qkv, size)
     return list(find_equations(closed.jaxpr))
 
 
@@ -120,34 +130,46 @@ def find_largest(equations):
     return max(int(np.prod(v.aval.shape)) for equation, _ in equations for v in equation.outvars)
 
 
-def test_the_blocked_form_never_makes_the_whole_map():
+# How many heads of a block of the map are there at a time; the others pass through the same place.
+HEADS_AT_A_TIME = {"blocked": 2 * 3, "by_head": 1}
+
+
+@pytest.mark.parametrize("form", HEADS_AT_A_TIME)
+@pytest.mark.parametrize("with_saliency", [True, False])
+def test_no_form_but_the_dense_makes_the_whole_map(form, with_saliency):
     whole = 2 * 3 * 40 * 40
+    options = {"form": form, "with_saliency": with_saliency}
     assert find_largest(trace_attend(form="dense")) == whole, "the search must be able to find the map"
-    assert find_largest(trace_attend(block_size=8)) == whole // 5
-    assert find_largest(trace_attend(block_size=1)) <= whole // 10
+    arrays = 2 * 40 * 3 * 4  # the inputs themselves
+    assert find_largest(trace_attend(block_size=8, **options)) <= max(HEADS_AT_A_TIME[form] * 8 * 40, arrays)
+    assert find_largest(trace_attend(block_size=1, **options)) <= max(HEADS_AT_A_TIME[form] * 40, arrays)
 
 
-def test_the_default_block_stays_small_for_many_tokens():
+@pytest.mark.parametrize("form", HEADS_AT_A_TIME)
+def test_the_default_block_stays_small_for_many_tokens(form):
     whole = 2 * 3 * 2352 * 2352
-    assert find_largest(trace_attend(2352)) < whole // 8
+    assert find_largest(trace_attend(2352, form=form)) < whole // 8
 
 
-def test_the_blocked_form_computes_each_exponential_once():
+@pytest.mark.parametrize("form", HEADS_AT_A_TIME)
+@pytest.mark.parametrize("with_saliency", [True, False])
+def test_each_exponential_is_computed_once(form, with_saliency):
     exps = [
         times * int(np.prod(equation.outvars[0].aval.shape))
-        for equation, times in trace_attend(block_size=8)
+        for equation, times in trace_attend(block_size=8, form=form, with_saliency=with_saliency)
         if equation.primitive.name == "exp"
     ]
     assert exps == [2 * 3 * 40 * 40]
 
 
-def test_blocks_are_balanced_so_that_padding_is_less_than_a_row_per_block():
+@pytest.mark.parametrize("form", HEADS_AT_A_TIME)
+def test_blocks_are_balanced_so_that_padding_is_less_than_a_row_per_block(form):
     exps = [
-        (times, equation.outvars[0].aval.shape[2])
-        for equation, times in trace_attend(17, block_size=16)
+        (times * HEADS_AT_A_TIME[form], equation.outvars[0].aval.shape[-2])
+        for equation, times in trace_attend(17, block_size=16, form=form)
         if equation.primitive.name == "exp"
     ]
-    assert exps == [(2, 9)]
+    assert exps == [(2 * 2 * 3, 9)]
 
 
 def test_shapes_that_differ_are_refused(shapes_unchecked):
@@ -176,7 +198,9 @@ def test_a_block_of_no_rows_is_refused():
 def test_an_unknown_form_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, form="flash")
-    assert str(error.value) == 'attend: form is "blocked" or "dense"; \'flash\' came; leave it out for the default.'
+    assert str(error.value) == (
+        "attend: form is one of auto, by_head, blocked, dense; 'flash' came; leave it out for the default."
+    )
 
 
 def test_protecting_every_token_is_refused():

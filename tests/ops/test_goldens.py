@@ -44,7 +44,7 @@ def attend_and_merge(query, key, state, r, form):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("form", ["blocked", "dense"])
+@pytest.mark.parametrize("form", ["by_head", "blocked", "dense"])
 def test_saliency_matching_and_merging_equal_the_original(name, form):
     golden, query, key, state = load(name)
     count, _ = resolve_r(golden["r"], state.tokens.shape[1])

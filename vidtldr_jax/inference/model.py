@@ -54,7 +54,7 @@ class VideoModel:
         schedule: Schedule = None,
         source: Mapping[str, Any] | None = None,
         dtype: Any = jnp.float32,
-        attention: ops.AttentionForm = "blocked",
+        attention: ops.AttentionForm = "auto",
     ) -> None:
         """Takes parameters (flat or nested) and puts them on the device.
 
@@ -66,7 +66,7 @@ class VideoModel:
           schedule: anything `parse_schedule` reads; None is the plain model.
           source: what the weights were made from.
           dtype: computation dtype; parameters are kept in it too.
-          attention: "blocked" or "dense", see `ops.attend`.
+          attention: one of the forms of `ops.attend`.
 
         Raises:
           ValueError: the schedule does not fit the model.
@@ -214,7 +214,7 @@ def load_model(
     *,
     schedule: Schedule = None,
     dtype: Any = jnp.float32,
-    attention: ops.AttentionForm = "blocked",
+    attention: ops.AttentionForm = "auto",
 ) -> VideoModel:
     """Loads a model from a checkpoint folder, or one that ships with the package.
 
@@ -223,7 +223,7 @@ def load_model(
         with these two files, which needs huggingface_hub.
       schedule: tokens to absorb per layer, in any form `parse_schedule` reads; None is the plain model.
       dtype: computation dtype, float32 or bfloat16.
-      attention: "blocked" or "dense", see `ops.attend`.
+      attention: one of the forms of `ops.attend`.
 
     Returns:
       A `VideoModel`.

@@ -31,13 +31,13 @@ class SelfAttention(nn.Module):
 
     Attributes:
       config: the model's description.
-      form: "blocked" or "dense", see `ops.attend`.
+      form: one of the forms of `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
     """
 
     config: EncoderConfig
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -105,7 +105,7 @@ class Block(nn.Module):
     config: EncoderConfig
     r: int = 0
     use_size: bool = False
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 

@@ -40,7 +40,7 @@ class CLIPVision(nn.Module):
 
     config: CLIPConfig
     r: tuple[int, ...] = ()
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 

@@ -52,7 +52,7 @@ class Encoder(nn.Module):
 
     config: EncoderConfig
     r: tuple[int, ...] = ()
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 

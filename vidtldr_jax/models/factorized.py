@@ -58,7 +58,7 @@ class FactorizedBlock(nn.Module):
     """
 
     config: ViViTConfig
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -99,7 +99,7 @@ class FactorizedEncoder(nn.Module):
     """
 
     config: ViViTConfig
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 

@@ -51,7 +51,7 @@ class UMT(nn.Module):
 
     config: UMTConfig
     r: tuple[int, ...] = ()
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 

@@ -57,7 +57,7 @@ class VideoViT(nn.Module):
 
     config: VideoViTConfig
     r: tuple[int, ...] = ()
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 

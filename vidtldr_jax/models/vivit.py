@@ -42,7 +42,7 @@ class ViViT(nn.Module):
 
     config: ViViTConfig
     r: tuple[int, ...] = ()
-    form: ops.AttentionForm = "blocked"
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 

@@ -1,0 +1,176 @@
+"""Attention by blocks of query rows, in plain XLA: the whole map is never there, and exp is paid once.
+
+With `e = exp(logits - max)` the plain map is `e / sum e`, and the map biased by log(size), applied to the values, is
+`(e @ (size * v)) / (e @ size)`. Shapes as in `ops.attention`; what comes back beside the update is the sharpness of
+every query row, `[B, N]` float32, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vidtldr_jax.ops.saliency import negative_entropy
+
+# Rows of the map that are alive at a time, over all heads: 14 MB at 2352 keys and 12 heads. On a CPU, 64 to 256 rows
+# are about equally fast, larger blocks up to a third slower.
+ROWS_OF_ALL_HEADS: Final = 128
+# Rows of one head's map: 5.5 MB at 2352 keys. On a CPU, 294 to 1176 rows are equally fast within a tenth.
+ROWS_OF_ONE_HEAD: Final = 588
+
+
+def attend_all_heads(
+    query: Float[Array, "B N H K"],
+    key: Float[Array, "B N H K"],
+    value: Float[Array, "B N H K"],
+    size: Float[Array, "B N"] | None,
+    *,
+    with_sharpness: bool,
+    block_size: int | None = None,
+) -> tuple[Float[Array, "B N H K"], Float[Array, "B N"] | None]:
+    """Attends to a block of rows with all heads at once, one block after the other.
+
+    Args:
+      query: not yet scaled.
+      key: the same shape.
+      value: the same shape.
+      size: of each key, or None.
+      with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
+      block_size: rows of a block; None chooses. Static.
+
+    Returns:
+      The update, and the sharpness or None.
+    """
+    batch, num_tokens, num_heads, channels = query.shape
+    num_blocks, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ALL_HEADS)
+    blocks = _pad_rows(query, num_blocks * rows)
+    blocks = blocks.reshape(batch, num_blocks, rows, num_heads, channels).swapaxes(0, 1)  # [blocks, B, rows, H, K]
+    weight = None if size is None else size.astype(jnp.float32)
+    sized_value = weigh_values(value, weight)
+
+    def attend_rows(block: Float[Array, "B Q H K"]) -> tuple[Array, Array | None]:
+        logits = jnp.einsum("bqhc,bkhc->bhqk", block, key, preferred_element_type=jnp.float32)
+        exp = _exponentiate(logits, channels)  # [B, H, Q, N]
+        plain_sum = exp.sum(-1)  # [B, H, Q]
+        sized_sum = plain_sum if weight is None else jnp.einsum("bhqk,bk->bhq", exp, weight)
+        update = jnp.einsum("bhqk,bkhc->bqhc", exp.astype(value.dtype), sized_value, preferred_element_type=jnp.float32)
+        update = (update / sized_sum.swapaxes(1, 2)[..., None]).astype(value.dtype)  # [B, Q, H, K]
+        if not with_sharpness:
+            return update, None
+        mean_map = jnp.einsum("bhqk,bhq->bqk", exp, 1.0 / (num_heads * plain_sum))
+        return update, negative_entropy(mean_map)  # [B, Q]
+
+    updates, sharpness = jax.lax.map(attend_rows, blocks)
+    update = updates.swapaxes(0, 1).reshape(batch, num_blocks * rows, num_heads, channels)[:, :num_tokens]
+    if sharpness is None:
+        return update, None
+    return update, sharpness.swapaxes(0, 1).reshape(batch, num_blocks * rows)[:, :num_tokens]
+
+
+def attend_by_head(
+    query: Float[Array, "B N H K"],
+    key: Float[Array, "B N H K"],
+    value: Float[Array, "B N H K"],
+    size: Float[Array, "B N"] | None,
+    *,
+    with_sharpness: bool,
+    block_size: int | None = None,
+) -> tuple[Float[Array, "B N H K"], Float[Array, "B N"] | None]:
+    """Attends to a block of rows with one head at a time: plain matrix products, which a CPU is fastest at.
+
+    Heads come outermost where no sharpness is asked for; else they come inside a block, since the entropy is that of
+    their mean, which is summed up head by head.
+
+    Args:
+      query: not yet scaled.
+      key: the same shape.
+      value: the same shape.
+      size: of each key, or None.
+      with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
+      block_size: rows of a block; None chooses. Static.
+
+    Returns:
+      The update, and the sharpness or None.
+    """
+    batch, num_tokens, num_heads, channels = query.shape
+    num_blocks, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ONE_HEAD)
+    blocks = _pad_rows(query, num_blocks * rows).reshape(batch, num_blocks, rows, num_heads, channels)
+    weight = None if size is None else size.astype(jnp.float32)
+    keys = key.transpose(0, 2, 3, 1)  # [B, H, K, N]
+    values = weigh_values(value, weight).transpose(0, 2, 1, 3)  # [B, H, N, K]
+    sharpness = None
+    if with_sharpness:
+        by_block = blocks.transpose(0, 1, 3, 2, 4)  # [B, blocks, H, rows, K]
+        attend_clip = _make_clip_attention(num_heads)
+        updates, sharpness = jax.lax.map(lambda clip: attend_clip(*clip), (by_block, keys, values, weight))
+        updates = updates.transpose(0, 1, 3, 2, 4)  # [B, blocks, rows, H, K]
+        sharpness = sharpness.reshape(batch, num_blocks * rows)[:, :num_tokens]
+    else:
+        by_head = blocks.transpose(0, 3, 1, 2, 4)  # [B, H, blocks, rows, K]
+
+        updates = jax.lax.map(_attend_heads, (by_head, keys, values, weight)).transpose(0, 2, 3, 1, 4)
+    update = updates.reshape(batch, num_blocks * rows, num_heads, channels)[:, :num_tokens]
+    return update.astype(value.dtype), sharpness
+
+
+def balance_blocks(num_tokens: int, block_size: int) -> tuple[int, int]:
+    """Returns how many blocks of at most `block_size` rows there are, and the rows of each when they are balanced."""
+    num_blocks = -(-num_tokens // block_size)
+    return num_blocks, -(-num_tokens // num_blocks)
+
+
+def weigh_values(value: Float[Array, "B N H K"], weight: Float[Array, "B N"] | None) -> Float[Array, "B N H K"]:
+    """Multiplies values by the sizes of their tokens in float32; without sizes they stay."""
+    if weight is None:
+        return value
+    return (value.astype(jnp.float32) * weight[:, :, None, None]).astype(value.dtype)
+
+
+def _make_clip_attention(num_heads: int) -> Callable[..., tuple[Array, Array]]:
+    def attend_clip(blocks: Array, keys: Array, values: Array, weight: Array | None) -> tuple[Array, Array]:
+        def attend_block(block: Float[Array, "H Q K"]) -> tuple[Array, Array]:
+            def add_head(mean_map: Array, head: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+                exp, plain_sum, update = _attend_rows(*head, weight)
+                return mean_map + exp * (1.0 / (num_heads * plain_sum))[:, None], update
+
+            empty = jnp.zeros((block.shape[1], keys.shape[-1]), jnp.float32)  # [Q, N]
+            mean_map, updates = jax.lax.scan(add_head, empty, (block, keys, values))
+            return updates, negative_entropy(mean_map)  # [H, Q, K], [Q]
+
+        return jax.lax.map(attend_block, blocks)
+
+    return attend_clip
+
+
+def _attend_heads(clip: tuple[Array, Array, Array, Array | None]) -> Float[Array, "H blocks Q K"]:
+    blocks, keys, values, weight = clip
+
+    def attend_head(head: tuple[Array, Array, Array]) -> Float[Array, "blocks Q K"]:
+        head_blocks, head_keys, head_values = head
+        return jax.lax.map(lambda block: _attend_rows(block, head_keys, head_values, weight)[2], head_blocks)
+
+    return jax.lax.map(attend_head, (blocks, keys, values))
+
+
+def _attend_rows(
+    block: Float[Array, "Q K"], keys: Float[Array, "K N"], values: Float[Array, "N K"], weight: Array | None
+) -> tuple[Float[Array, "Q N"], Float[Array, " Q"], Float[Array, "Q K"]]:
+    """Returns exp of the logits, its row sums, and the update."""
+    exp = _exponentiate(jnp.matmul(block, keys, preferred_element_type=jnp.float32), block.shape[-1])
+    plain_sum = exp.sum(-1)  # [Q]
+    sized_sum = plain_sum if weight is None else exp @ weight
+    update = jnp.matmul(exp.astype(values.dtype), values, preferred_element_type=jnp.float32)
+    return exp, plain_sum, update / sized_sum[:, None]
+
+
+def _exponentiate(logits: Float[Array, "*rows N"], channels: int) -> Float[Array, "*rows N"]:
+    scaled = logits * channels**-0.5
+    return jnp.exp(scaled - jax.lax.stop_gradient(scaled.max(-1, keepdims=True)))
+
+
+def _pad_rows(query: Float[Array, "B N H K"], num_rows: int) -> Float[Array, "B M H K"]:
+    return jnp.pad(query, ((0, 0), (0, num_rows - query.shape[1]), (0, 0), (0, 0)))
