@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,10 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.config import EncoderConfig
+from vidtldr_jax.ops.attention_blocks import balance_blocks
+
+# Tokens that pass the MLP at a time on a CPU: 2352 in two to five blocks are faster by a sixth than all at once.
+_CPU_BLOCK_SIZE: Final = 588
 
 
 def make_gelu(kind: str) -> Callable[[Array], Array]:
@@ -71,19 +76,39 @@ class SelfAttention(nn.Module):
 class MLP(nn.Module):
     """Two dense layers around a GELU.
 
+    Where JAX's default backend is a CPU, many tokens pass in blocks, one after the other: what lies between the layers
+    is four times as wide as the tokens, and a block of it stays in the caches.
+
     Attributes:
       config: the model's description.
       dtype: computation dtype.
       param_dtype: parameter dtype.
+      block_size: tokens of a block, of all examples together; None chooses.
     """
 
     config: EncoderConfig
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    block_size: int | None = None
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "*B N D"]) -> Float[Array, "*B N D"]:
         """Returns the update of the residual stream."""
+        num_tokens, dim = math.prod(tokens.shape[:-1]), tokens.shape[-1]
+        block_size = self.block_size or (_CPU_BLOCK_SIZE if jax.default_backend() == "cpu" else num_tokens)
+        num_blocks, rows = balance_blocks(num_tokens, block_size)
+        if num_blocks == 1 or self.is_initializing():
+            return self._update(tokens)
+        flat = jnp.pad(tokens.reshape(-1, dim), ((0, num_blocks * rows - num_tokens), (0, 0)))
+        over_blocks = nn.scan(
+            lambda mlp, none, block: (none, mlp._update(block)),
+            variable_broadcast="params",
+            split_rngs={"params": False},
+        )
+        _, update = over_blocks(self, None, flat.reshape(num_blocks, rows, dim))
+        return update.reshape(-1, dim)[:num_tokens].reshape(tokens.shape)
+
+    def _update(self, tokens: Float[Array, "*B N D"]) -> Float[Array, "*B N D"]:
         kwargs = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         hidden = nn.Dense(self.config.mlp_dim, name="fc1", **kwargs)(tokens)  # [B, N, mlp_dim]
         hidden = make_gelu(self.config.gelu)(hidden)
