@@ -2,9 +2,9 @@
 
     python benchmarks/umt_b16.py --repeats 7
 
-Compared in one run, alternating: plain and merged (600,200,100), attention blocked and dense. Next to them stands the
-bound: the multiply-accumulates that were counted, at the rate of this machine's own matrix product (the projection
-shape, measured in the same run). Peak resident memory comes from one fresh process per variant.
+Compared in one run, alternating: plain and merged (600,200,100), attention one head at a time and dense. Next to them
+stands the bound: the multiply-accumulates that were counted, at the rate of this machine's own matrix product (the
+projection shape, measured in the same run). Peak resident memory comes from one fresh process per variant.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from vidtldr_jax.reduction import count_macs
 PRESET = "umt-b16"
 SCHEDULE = "600,200,100"
 VARIANTS: dict[str, tuple[str | None, ops.AttentionForm]] = {
-    "plain": (None, "blocked"),
-    "merged": (SCHEDULE, "blocked"),
+    "plain": (None, "by_head"),
+    "merged": (SCHEDULE, "by_head"),
     "plain_dense": (None, "dense"),
     "merged_dense": (SCHEDULE, "dense"),
 }

@@ -21,8 +21,8 @@ def make_speed_table(result: dict[str, Any]) -> str:
     machine, variants = result["machine"], result["variants"]
     plain, merged = variants["plain"], variants["merged"]
     names = {
-        "plain": "plain, blocked attention",
-        "merged": f"**merged {merged['schedule']}, blocked attention**",
+        "plain": "plain, attention head by head",
+        "merged": f"**merged {merged['schedule']}, attention head by head**",
         "plain_dense": "plain, dense attention",
         "merged_dense": "merged, dense attention",
     }
@@ -45,7 +45,7 @@ def make_speed_table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"Merging is {speedup:.2f} times as fast as plain for {reduction:.2f} times fewer multiply-accumulates; "
-        f"blocked attention needs {share:.0%} of the dense form's memory. The floor is the counted "
+        f"attention head by head needs {share:.0%} of the dense form's memory. The floor is the counted "
         f"multiply-accumulates at this machine's own matrix product rate ({rate:.0f} GMAC per CPU-second). "
         f"Random weights, batch 1, {result['repeats']} alternating runs on {machine['processor']}, "
         f"{machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, {result['date']}; "
@@ -72,6 +72,36 @@ def make_accuracy_table(result: dict[str, Any]) -> str:
         f"One trained model, float32, jax {result['versions']['jax']}; `python scripts/moving_objects/evaluate.py`.",
     ]
     return "\n".join(lines)
+
+
+def make_rivals_table(*results: dict[str, Any]) -> str:
+    """Writes ours against torch's fused attention and the official algorithm, one part per number of threads."""
+    lines = [
+        "| | threads | GMACs | seconds | CPU-seconds | x floor | ours merged is faster by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        ours = result["rows"]["ours merged"]
+        for name, row in result["rows"].items():
+            ratio = row["median_seconds"] / ours["median_seconds"]
+            lines.append(
+                f"| {name} | {result['threads']} | {row['gmacs']} | {row['median_seconds']:.2f} "
+                f"({min(row['seconds']):.2f} to {max(row['seconds']):.2f}) | {row['median_cpu_seconds']:.2f} "
+                f"| {row['times_floor']:.2f} | {'' if row is ours else f'{ratio:.2f}'} |"
+            )
+    lines.append("")
+    for result in results:
+        rows, machine = result["rows"], result["machine"]
+        speedup = rows["ours plain"]["median_seconds"] / rows["ours merged"]["median_seconds"]
+        reduction = rows["ours plain"]["gmacs"] / rows["ours merged"]["gmacs"]
+        lines.append(
+            f"Threads: {result['threads']}. Merging {result['schedule']} makes ours {speedup:.2f} times as fast for "
+            f"{reduction:.2f} times fewer multiply-accumulates. {result['preset']}, 12 x 224 x 224, {result['dtype']}, "
+            f"medians of {result['repeats']} alternating runs, {machine['processor']}, jax {machine['jax']}, torch "
+            f"{result['torch']}, commit {result['commit']}, {result['date']}; "
+            f"`python benchmarks/vs_official.py --threads {result['threads']}`.\n"
+        )
+    return "\n".join(lines).rstrip()
 
 
 def make_parity_table(result: dict[str, Any]) -> str:
@@ -116,18 +146,22 @@ def make_memory_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# Document, marker -> file of a benchmark, what writes the table.
+# Document, marker -> files of benchmarks, what writes the table.
 TABLES = {
-    ("README.md", "speed"): ("umt_b16.json", make_speed_table),
-    ("README.md", "accuracy"): ("moving_objects_accuracy.json", make_accuracy_table),
-    ("docs/parity.md", "parity"): ("parity.json", make_parity_table),
-    ("docs/convert.md", "memory"): ("convert_memory.json", make_memory_table),
+    ("README.md", "speed"): (("umt_b16.json",), make_speed_table),
+    ("README.md", "accuracy"): (("moving_objects_accuracy.json",), make_accuracy_table),
+    ("docs/parity.md", "parity"): (("parity.json",), make_parity_table),
+    ("docs/convert.md", "memory"): (("convert_memory.json",), make_memory_table),
+    ("docs/performance.md", "rivals"): (
+        ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),
+        make_rivals_table,
+    ),
 }
 
 
 def fill_tables(document: str, text: str) -> str:
     """Replaces what stands between the markers of a document's tables."""
-    for (place, name), (file, make) in TABLES.items():
+    for (place, name), (files, make) in TABLES.items():
         if place != document:
             continue
         begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
@@ -135,7 +169,7 @@ def fill_tables(document: str, text: str) -> str:
             raise SystemExit(f"make_tables: {document} has no markers {begin} and {end}; put them back.")
         head, rest = text.split(begin, 1)
         tail = rest.split(end, 1)[1]
-        table = make(json.loads((RESULTS / file).read_text()))
+        table = make(*(json.loads((RESULTS / file).read_text()) for file in files))
         text = f"{head}{begin}\n{table}\n{end}{tail}"
     return text
 
