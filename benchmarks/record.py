@@ -1,7 +1,8 @@
-"""What every benchmark says about where it ran."""
+"""What every benchmark shares: its options, what it says about where it ran, and where the result goes."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -44,15 +45,38 @@ def find_commit() -> str:
     return (head.stdout.strip() or "unknown") + ("+" if changes.stdout.strip() else "")
 
 
-def measure_matmul_rate(repeats: int) -> dict[str, float]:
-    """Measures multiply-accumulates per second of one large projection, wall and CPU."""
+def make_parser(description: str, *, repeats: int = 7) -> argparse.ArgumentParser:
+    """Makes a command line with --repeats and --smoke.
+
+    Args:
+      description: the benchmark's docstring.
+      repeats: how many counted runs there are unless others are asked for.
+
+    Returns:
+      A parser to add to.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=repeats, help="counted runs of each [default: %(default)s]")
+    parser.add_argument("--smoke", action="store_true", help="a tiny model, one run, print and write nothing")
+    return parser
+
+
+def measure_matmul_rate(repeats: int, *, loops: int = 20) -> dict[str, float]:
+    """Measures multiply-accumulates per second of one large projection, wall and CPU.
+
+    Args:
+      repeats: how many times; the medians count.
+      loops: products in each.
+
+    Returns:
+      "gmacs_per_second" and "gmacs_per_cpu_second".
+    """
     import jax
     import jax.numpy as jnp
 
     tokens, dim, hidden = 2352, 768, 3072
     left = jax.random.normal(jax.random.key(0), (tokens, dim))
     right = jax.random.normal(jax.random.key(1), (dim, hidden))
-    loops = 20
     product = jax.jit(jnp.matmul)
     product(left, right).block_until_ready()
     wall, cpu = [], []
@@ -69,6 +93,22 @@ def measure_matmul_rate(repeats: int) -> dict[str, float]:
     }
 
 
+def pick_faster(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Returns the larger of two measured rates, rounded: the machine can do at least that."""
+    return {name: round(max(before[name], after[name]), 1) for name in before}
+
+
+def finish(name: str, result: dict[str, Any], *, is_smoke: bool) -> None:
+    """Writes a result and prints its path; a smoke run prints the record instead, on one line."""
+    print(json.dumps(make_record(name, result), allow_nan=False) if is_smoke else write_result(name, result))
+
+
+def make_record(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a result with its date, commit and machine in front."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"benchmark": name, "date": date, "commit": find_commit(), "machine": describe_machine(), **result}
+
+
 def write_result(name: str, result: dict[str, Any]) -> Path:
     """Writes one benchmark's result beside the others.
 
@@ -80,8 +120,6 @@ def write_result(name: str, result: dict[str, Any]) -> Path:
       The file's path.
     """
     RESULTS.mkdir(exist_ok=True)
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    record = {"benchmark": name, "date": date, "commit": find_commit(), "machine": describe_machine(), **result}
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
+    path.write_text(json.dumps(make_record(name, result), indent=2, allow_nan=False) + "\n")
     return path

@@ -10,88 +10,57 @@ projection shape, measured in the same run). Peak resident memory comes from one
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import subprocess
-import sys
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from benchmarks import record
+from benchmarks import peak_memory, record
+from benchmarks.models import MSRVTT, choose_config, scale_schedule
 from vidtldr_jax import ops
-from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.measure import measure_models
+from vidtldr_jax.inference.measure import make_random_model, make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.models import VideoViT, get_preset
+from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.reduction import count_macs
 
 PRESET = "umt-b16"
-SCHEDULE = "600,200,100"
-VARIANTS: dict[str, tuple[str | None, ops.AttentionForm]] = {
-    "plain": (None, "by_head"),
-    "merged": (SCHEDULE, "by_head"),
-    "plain_dense": (None, "dense"),
-    "merged_dense": (SCHEDULE, "dense"),
+VARIANTS: dict[str, tuple[tuple[int, ...], ops.AttentionForm]] = {
+    "plain": ((), "by_head"),
+    "merged": (MSRVTT, "by_head"),
+    "plain_dense": ((), "dense"),
+    "merged_dense": (MSRVTT, "dense"),
 }
 
 
-def make_models(names: list[str]) -> dict[str, VideoModel]:
+def make_models(config: VideoViTConfig, names: Sequence[str]) -> dict[str, VideoModel]:
     """Makes the variants with the same random weights."""
-    config = get_preset(PRESET)
-    clip = jax.ShapeDtypeStruct((1, config.num_frames, config.image_size, config.image_size, 3), jnp.float32)
-    params = jax.jit(VideoViT(config).init)(jax.random.key(0), jnp.zeros(clip.shape))["params"]
-    preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size)
-    return {
-        name: VideoModel(
-            params, config, preprocessing=preprocessing, schedule=VARIANTS[name][0], attention=VARIANTS[name][1]
+    shared = make_random_model(config)
+    models = {}
+    for name in names:
+        r, attention = VARIANTS[name]
+        schedule = scale_schedule(r, config.num_tokens)
+        models[name] = VideoModel(
+            shared.params, config, preprocessing=shared.preprocessing, schedule=schedule, attention=attention
         )
-        for name in names
-    }
+    return models
 
 
-def make_clip() -> np.ndarray:
-    """Makes one normalised random clip."""
-    config = get_preset(PRESET)
-    shape = (1, config.num_frames, config.image_size, config.image_size, 3)
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+def measure_memory(config: VideoViTConfig, name: str) -> peak_memory.Peak:
+    """Measures one variant in this process."""
+    model = make_models(config, [name])[name]
+    return peak_memory.measure_model(model, make_random_video(config))
 
 
-def measure_peak_memory(name: str) -> dict[str, int]:
-    """Runs one variant in a fresh process; returns its resident memory before and at the peak, bytes."""
-    command = [sys.executable, __file__, "--memory-of", name]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(finished.stdout.splitlines()[-1])
-
-
-def report_peak_memory(name: str) -> None:
-    """Runs in the fresh process: weights in place, program compiled, one run; prints resident memory as JSON."""
-    model, clip = make_models([name])[name], jnp.asarray(make_clip())
-    compiled = model.get_encode_function(clip.shape).lower(model.params, clip).compile()
-    with open("/proc/self/statm") as statm:
-        before = int(statm.read().split()[1]) * resource.getpagesize()
-    # The counter of the peak starts again from here.
-    with open("/proc/self/clear_refs", "w") as clear:
-        clear.write("5")
-    jax.block_until_ready(compiled(model.params, clip))
-    with open("/proc/self/status") as status:
-        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    print(json.dumps({"resident_before": before, "resident_peak": peak}))
-
-
-def run(repeats: int) -> dict[str, Any]:
+def run(repeats: int, *, is_smoke: bool) -> dict[str, Any]:
     """Measures everything and returns plain data."""
-    models = make_models(list(VARIANTS))
-    rate = record.measure_matmul_rate(repeats)
-    measured = measure_models(models, make_clip(), repeats=repeats)
-    rate_after = record.measure_matmul_rate(repeats)
-    rate = {key: max(rate[key], rate_after[key]) for key in rate}
+    config = choose_config(PRESET, is_smoke=is_smoke)
+    models, video = make_models(config, list(VARIANTS)), make_random_video(config)
+    loops = 1 if is_smoke else 20
+    before = record.measure_matmul_rate(repeats, loops=loops)
+    measured = measure_models(models, video, repeats=repeats)
+    rate = record.pick_faster(before, record.measure_matmul_rate(repeats, loops=loops))
     rows = {}
     for name, result in measured.items():
         cost = count_macs(models[name].config, models[name].schedule)
-        memory = measure_peak_memory(name)
+        memory = measure_memory(config, name) if is_smoke else peak_memory.run_fresh(__file__, "--memory-of", name)
         rows[name] = {
             "schedule": models[name].schedule.text,
             "attention": VARIANTS[name][1],
@@ -105,28 +74,28 @@ def run(repeats: int) -> dict[str, Any]:
             "floor_seconds": round(cost.gmacs / rate["gmacs_per_second"], 4),
             "floor_cpu_seconds": round(cost.gmacs / rate["gmacs_per_cpu_second"], 4),
             "planned_bytes": result.memory_bytes,
-            "activation_peak_bytes": memory["resident_peak"] - memory["resident_before"],
+            "activation_peak_bytes": memory.activation_bytes,
         }
     return {
         "preset": PRESET,
-        "shape": list(make_clip().shape),
+        "shape": list(video.shape),
         "dtype": "float32",
         "repeats": repeats,
-        "matmul": {key: round(value, 1) for key, value in rate.items()},
+        "matmul": rate,
         "variants": rows,
     }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Runs from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser = record.make_parser(__doc__)
     parser.add_argument("--memory-of", choices=list(VARIANTS), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.memory_of:
-        report_peak_memory(arguments.memory_of)
+        peak_memory.report(measure_memory(choose_config(PRESET, is_smoke=arguments.smoke), arguments.memory_of))
         return
-    print(record.write_result("umt_b16", run(arguments.repeats)))
+    result = run(1 if arguments.smoke else arguments.repeats, is_smoke=arguments.smoke)
+    record.finish("umt_b16", result, is_smoke=arguments.smoke)
 
 
 if __name__ == "__main__":

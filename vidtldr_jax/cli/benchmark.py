@@ -20,9 +20,7 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
 from vidtldr_jax.cli.runtime import describe_device
-from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.checkpoint import find_param_shapes
-from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.measure import make_random_model
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import get_preset
 
@@ -65,7 +63,9 @@ def benchmark(
     written = choose_schedule(schedule, name)
     try:
         loaded = (
-            _make_random_model(preset, written, dtype) if preset else open_model(name, schedule=written, dtype=dtype)
+            make_random_model(get_preset(preset), written, dtype=dtype)
+            if preset
+            else open_model(name, schedule=written, dtype=dtype)
         )
         shape = _find_shape(loaded.config, batch_size, frames)
         resolved = loaded.schedule_for(shape)
@@ -107,14 +107,3 @@ def _find_shape(config: Config, batch_size: int, frames: int | None) -> tuple[in
             f"take {count + config.tubelet_size - count % config.tubelet_size}."
         )
     return (batch_size, count, config.image_size, config.image_size, config.num_channels)
-
-
-def _make_random_model(preset: str, schedule: str, dtype: str) -> VideoModel:
-    config = get_preset(preset)
-    rng = np.random.default_rng(0)
-    params = {
-        path: np.ones(shape, np.float32) if path.endswith("scale") else 0.02 * rng.standard_normal(shape, np.float32)
-        for path, shape in find_param_shapes(config).items()
-    }
-    preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size)
-    return VideoModel(params, config, preprocessing=preprocessing, schedule=schedule, dtype=dtype)

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.models.architectures import Config
+from vidtldr_jax.reduction.schedule import Schedule
+
+
+class Times(NamedTuple):
+    """How long the counted runs of one function took.
+
+    Attributes:
+      seconds: wall time of each.
+      cpu_seconds: CPU time of this process in each, all threads together.
+    """
+
+    seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median wall time, seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def cpu_median(self) -> float:
+        """Median CPU time, seconds."""
+        return statistics.median(self.cpu_seconds)
 
 
 class Measurement(NamedTuple):
@@ -41,6 +68,45 @@ class Measurement(NamedTuple):
         return statistics.median(self.cpu_seconds)
 
 
+def make_random_model(config: Config, schedule: Schedule = None, **options: Any) -> VideoModel:
+    """Makes a model whose weights mean nothing; time and memory do not depend on them.
+
+    Args:
+      config: the architecture.
+      schedule: anything `parse_schedule` reads; None is the plain model.
+      **options: of `VideoModel`, such as dtype and attention.
+
+    Returns:
+      The model, always with the same weights.
+
+    Raises:
+      ValueError: the schedule does not fit the model.
+    """
+    rng = np.random.default_rng(0)
+    params = {
+        path: np.ones(shape, np.float32) if path.endswith("scale") else 0.02 * rng.standard_normal(shape, np.float32)
+        for path, shape in find_param_shapes(config).items()
+    }
+    preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size)
+    return VideoModel(params, config, preprocessing=preprocessing, schedule=schedule, **options)
+
+
+def make_random_video(config: Config, *, batch_size: int = 1, num_frames: int | None = None) -> np.ndarray:
+    """Makes clips of noise of a model's size, always the same.
+
+    Args:
+      config: of the model.
+      batch_size: clips.
+      num_frames: of each; None means the config's.
+
+    Returns:
+      `[B, T, Y, X, C]` float32, as normalised clips are.
+    """
+    frames = config.num_frames if num_frames is None else num_frames
+    shape = (batch_size, frames, config.image_size, config.image_size, config.num_channels)
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
 def measure_models(
     models: Mapping[str, VideoModel], video: np.ndarray, *, repeats: int = 7, warm_up: int = 1
 ) -> dict[str, Measurement]:
@@ -58,29 +124,51 @@ def measure_models(
     Raises:
       ValueError: repeats is below 1.
     """
-    if repeats < 1:
-        raise ValueError(f"measure_models: repeats is at least 1; {repeats} came; give a larger number.")
+    _check_repeats("measure_models", repeats)
     batch = jnp.asarray(video)
-    compiled, compile_seconds, memory = {}, {}, {}
+    runs, compile_seconds, memory = {}, {}, {}
     for name, model in models.items():
         start = time.perf_counter()
-        compiled[name] = model.get_encode_function(batch.shape).lower(model.params, batch).compile()
+        compiled = model.get_encode_function(batch.shape).lower(model.params, batch).compile()
         compile_seconds[name] = time.perf_counter() - start
-        memory[name] = _plan_memory(compiled[name], model.params)
+        memory[name] = _plan_memory(compiled, model.params)
+        runs[name] = functools.partial(compiled, model.params, batch)
+    times = time_in_turn(runs, repeats=repeats, warm_up=warm_up)
+    return {name: Measurement(compile_seconds[name], *times[name], memory[name]) for name in models}
+
+
+def time_in_turn(runs: Mapping[str, Callable[[], Any]], *, repeats: int, warm_up: int = 1) -> dict[str, Times]:
+    """Times functions in turn (A B A B ...), each until its result is there.
+
+    Args:
+      runs: what to compare, by name.
+      repeats: counted runs of each.
+      warm_up: runs of each that don't count.
+
+    Returns:
+      `Times` for each name.
+
+    Raises:
+      ValueError: repeats is below 1.
+    """
+    _check_repeats("time_in_turn", repeats)
     for _ in range(warm_up):
-        for name, model in models.items():
-            jax.block_until_ready(compiled[name](model.params, batch))
-    wall: dict[str, list[float]] = {name: [] for name in models}
-    cpu: dict[str, list[float]] = {name: [] for name in models}
+        for run in runs.values():
+            jax.block_until_ready(run())
+    wall: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
-        for name, model in models.items():
+        for name, run in runs.items():
             cpu_start, start = time.process_time(), time.perf_counter()
-            jax.block_until_ready(compiled[name](model.params, batch))
+            jax.block_until_ready(run())
             wall[name].append(time.perf_counter() - start)
             cpu[name].append(time.process_time() - cpu_start)
-    return {
-        name: Measurement(compile_seconds[name], tuple(wall[name]), tuple(cpu[name]), memory[name]) for name in models
-    }
+    return {name: Times(tuple(wall[name]), tuple(cpu[name])) for name in runs}
+
+
+def _check_repeats(where: str, repeats: int) -> None:
+    if repeats < 1:
+        raise ValueError(f"{where}: repeats is at least 1; {repeats} came; give a larger number.")
 
 
 def _plan_memory(compiled: Any, params: Any) -> int | None:

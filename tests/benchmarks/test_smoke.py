@@ -1,0 +1,56 @@
+"""Every benchmark runs with a tiny model, writes nothing then, and its table can be made from what it says."""
+
+import importlib
+import json
+
+import pytest
+
+from benchmarks import record
+from benchmarks.models import read_published, scale_schedule
+from scripts.tables.schedules import make_schedules_table
+from tests.reference.files import require_torch
+
+# Script -> its table's maker, or None where a tiny model's rounded numbers would divide by zero.
+TABLES = {"schedules": make_schedules_table, "umt_b16": None, "vs_official": None}
+NEED_TORCH = ("vs_official",)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_smoke_run_measures_everything_and_writes_nothing(name, results, capsys):
+    if name in NEED_TORCH:
+        require_torch()
+    importlib.import_module(f"benchmarks.{name}").main(["--smoke"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["benchmark"].startswith(name)
+    assert {"date", "commit", "machine"} < result.keys()
+    assert not results.exists()
+    if TABLES[name] is not None:
+        table = TABLES[name](result)
+        assert f"python benchmarks/{name}.py" in table
+        assert "nan" not in table
+
+
+def test_a_result_that_is_written_says_where_it_ran(results, capsys):
+    record.finish("x", {"rows": [1]}, is_smoke=False)
+    path = results / "x.json"
+    assert capsys.readouterr().out == f"{path}\n"
+    assert json.loads(path.read_text()).keys() == {"benchmark", "date", "commit", "machine", "rows"}
+
+
+def test_the_same_schedule_of_two_tasks_is_one():
+    published = read_published("umt-b16")
+    assert published[0].r == ()
+    assert [entry.names for entry in published if len(entry.names) > 1] == [("msrvtt_qa", "msvd_qa")]
+    assert sum(len(entry.names) for entry in published) == 10
+
+
+def test_a_schedule_keeps_its_share_of_more_tokens():
+    assert scale_schedule((600, 200, 100), 2352) == "600,200,100"
+    assert scale_schedule((600, 200, 100), 4704) == "1200,400,200"
+    assert scale_schedule((), 4704) == "none"
