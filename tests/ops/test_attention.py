@@ -1,4 +1,4 @@
-"""Attention: both forms against the oracle, and what the blocked form never does."""
+"""Attention: every form against the oracle, and what the blocked forms never do."""
 
 from functools import partial
 
@@ -10,12 +10,12 @@ import pytest
 from tests.reference import oracle
 from tests.reference.inputs import make_qkv, make_size
 from vidtldr_jax import ops
-from vidtldr_jax.ops.attention import choose_form
 
 # Float32 sums of a dozen products of about 1.
 TOLERANCE = 1e-5
 N = 13
-FORMS = ("by_head", "blocked", "dense")
+BLOCKED_FORMS = ("by_head", "blocked", "dense")
+FORMS = (*BLOCKED_FORMS, "kernel", "fused")
 
 attend = jax.jit(ops.attend, static_argnames=("with_saliency", "num_protected", "form", "block_size"))
 
@@ -31,7 +31,7 @@ def to_float64(arrays):
 
 @pytest.mark.parametrize("sized", [True, False])
 @pytest.mark.parametrize("block_size", [1, 4, 5, N, N + 7, None])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BLOCKED_FORMS)
 def test_every_form_equals_the_oracle(form, block_size, sized):
     inputs = make_inputs(sized=sized)
     attended = attend(*inputs, with_saliency=True, num_protected=1, form=form, block_size=block_size)
@@ -40,6 +40,12 @@ def test_every_form_equals_the_oracle(form, block_size, sized):
     np.testing.assert_allclose(alone, oracle.attend(*to_float64(inputs)), atol=TOLERANCE)
     expected = oracle.saliency(oracle.attention_map(*inputs[:2]), num_protected=1)
     np.testing.assert_allclose(attended.saliency, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("form", ["kernel", "fused", "auto"])
+def test_so_does_every_form_that_chooses_its_own_blocks(form, sized):
+    test_every_form_equals_the_oracle(form, None, sized)
 
 
 def test_saliency_does_not_see_the_sizes():
@@ -76,20 +82,15 @@ def test_without_saliency_there_is_none():
         assert attend(*make_inputs(), form=form).saliency is None
 
 
-def test_a_cpu_takes_one_head_at_a_time():
-    assert choose_form("auto") == "by_head"
-    assert choose_form("blocked") == "blocked"
-    np.testing.assert_array_equal(attend(*make_inputs()).update, attend(*make_inputs(), form="by_head").update)
-
-
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_of_both_forms_equal_finite_differences(form):
+def test_gradients_of_every_form_equal_finite_differences(form):
     query, key, value, size = make_inputs(num_tokens=6)
     mix = np.random.default_rng(5).normal(size=value.shape)
     mix_saliency = np.random.default_rng(6).normal(size=(2, 6))
 
     def value_of(q, k, v, s):
-        attended = ops.attend(q, k, v, s, with_saliency=True, form=form, block_size=4)
+        block_size = 4 if form in BLOCKED_FORMS else None
+        attended = ops.attend(q, k, v, s, with_saliency=True, form=form, block_size=block_size)
         return (attended.update * mix).sum() + (attended.saliency * mix_saliency).sum()
 
     def expected_value(q, k, v, s):
@@ -199,7 +200,8 @@ def test_an_unknown_form_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, form="flash")
     assert str(error.value) == (
-        "attend: form is one of auto, by_head, blocked, dense; 'flash' came; leave it out for the default."
+        "attend: form is one of auto, by_head, blocked, fused, kernel, dense; 'flash' came; "
+        "leave it out for the default."
     )
 
 

@@ -1,6 +1,7 @@
 """Pure functions of arrays: saliency, matching, merging, attention. No parameters, files, randomness or logging."""
 
-from vidtldr_jax.ops.attention import Attended, AttentionForm, attend
+from vidtldr_jax.ops.attention import Attended, attend
+from vidtldr_jax.ops.attention_forms import AttentionForm
 from vidtldr_jax.ops.matching import match_tokens, normalise_features
 from vidtldr_jax.ops.merging import MergeForm, merge_tokens, source_matrix, unmerge_tokens
 from vidtldr_jax.ops.saliency import attention_saliency, negative_entropy, normalise_sharpness

@@ -5,22 +5,19 @@ update `[B, N, H, K]`, saliency `[B, N]`. Softmax and entropy are float32 whatev
 
 Two maps are wanted: the plain one, softmax(q k^T / sqrt(K)), for the saliency, and the one biased by log(size),
 for the values. Here stands the definition ("dense"); the forms that never hold a whole map are in
-`ops.attention_blocks`.
+`ops.attention_forms`.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vidtldr_jax.ops.attention_blocks import attend_all_heads, attend_by_head
+from vidtldr_jax.ops.attention_forms import FORM_NAMES, AttentionForm, choose_form, get_form
 from vidtldr_jax.ops.saliency import attention_saliency, check_protected, normalise_sharpness
-
-AttentionForm = Literal["auto", "by_head", "blocked", "dense"]
-_FORMS: Final = ("auto", "by_head", "blocked", "dense")
 
 
 class Attended(NamedTuple):
@@ -56,10 +53,11 @@ def attend(
       with_saliency: also return the saliency, from the map *without* the size bias. Static.
       num_protected: leading tokens (CLS) left out of the saliency's minimum, mean and maximum. Static.
       form: "by_head" holds a block of query rows of one head's map at a time, and of their mean where the saliency is
-        asked for; "blocked" holds a block of rows of all heads; "dense" holds all of `[B, H, N, N]` and is the
-        reference. "auto" takes "by_head" where JAX's default backend is a CPU, else "blocked". All are equal to within
-        rounding. Static.
-      block_size: query rows in a block; None chooses. Rows are balanced over the blocks. Static.
+        asked for; "blocked" holds a block of rows of all heads; "kernel" holds tiles in on-chip memory (Pallas);
+        "fused" is `jax.nn.dot_product_attention` where no saliency is asked for; "dense" holds all of `[B, H, N, N]`
+        and is the reference. "auto" is "by_head" where JAX's default backend is a CPU, "fused" or "kernel" on a GPU
+        that can run them, else "blocked". All are equal to within rounding. Static.
+      block_size: query rows in a block, which are balanced over the blocks, or a tile's side; None chooses. Static.
 
     Returns:
       An `Attended`.
@@ -83,20 +81,17 @@ def attend(
         raise ValueError(f"attend: block_size is at least 1; {block_size} came; leave it out for the default.")
     if with_saliency:
         check_protected("attend", query.shape[1], num_protected)
-    if form not in _FORMS:
-        raise ValueError(f"attend: form is one of {', '.join(_FORMS)}; {form!r} came; leave it out for the default.")
+    if form not in FORM_NAMES:
+        raise ValueError(
+            f"attend: form is one of {', '.join(FORM_NAMES)}; {form!r} came; leave it out for the default."
+        )
     if form == "dense":
         return _attend_dense(query, key, value, size, with_saliency, num_protected)
-    attend_blocks = attend_by_head if choose_form(form) == "by_head" else attend_all_heads
-    update, sharpness = attend_blocks(query, key, value, size, with_sharpness=with_saliency, block_size=block_size)
+    _, num_tokens, _, channels = query.shape
+    form = choose_form(form, num_tokens=num_tokens, channels=channels, dtype=query.dtype, with_saliency=with_saliency)
+    run = get_form(form)
+    update, sharpness = run(query, key, value, size, with_sharpness=with_saliency, block_size=block_size)
     return Attended(update, None if sharpness is None else normalise_sharpness(sharpness, num_protected=num_protected))
-
-
-def choose_form(form: AttentionForm) -> AttentionForm:
-    """Returns the form that runs: "auto" is resolved by JAX's default backend, any other stays."""
-    if form != "auto":
-        return form
-    return "by_head" if jax.default_backend() == "cpu" else "blocked"
 
 
 def _attend_dense(

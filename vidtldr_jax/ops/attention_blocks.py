@@ -47,7 +47,7 @@ def attend_all_heads(
     """
     batch, num_tokens, num_heads, channels = query.shape
     num_blocks, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ALL_HEADS)
-    blocks = _pad_rows(query, num_blocks * rows)
+    blocks = pad_tokens(query, num_blocks * rows)
     blocks = blocks.reshape(batch, num_blocks, rows, num_heads, channels).swapaxes(0, 1)  # [blocks, B, rows, H, K]
     weight = None if size is None else size.astype(jnp.float32)
     sized_value = weigh_values(value, weight)
@@ -98,7 +98,7 @@ def attend_by_head(
     """
     batch, num_tokens, num_heads, channels = query.shape
     num_blocks, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ONE_HEAD)
-    blocks = _pad_rows(query, num_blocks * rows).reshape(batch, num_blocks, rows, num_heads, channels)
+    blocks = pad_tokens(query, num_blocks * rows).reshape(batch, num_blocks, rows, num_heads, channels)
     weight = None if size is None else size.astype(jnp.float32)
     keys = key.transpose(0, 2, 3, 1)  # [B, H, K, N]
     values = weigh_values(value, weight).transpose(0, 2, 1, 3)  # [B, H, N, K]
@@ -128,6 +128,14 @@ def weigh_values(value: Float[Array, "B N H K"], weight: Float[Array, "B N"] | N
     if weight is None:
         return value
     return (value.astype(jnp.float32) * weight[:, :, None, None]).astype(value.dtype)
+
+
+def pad_tokens(
+    values: Float[Array, "B N H K"], num_tokens: int, channels: int | None = None
+) -> Float[Array, "B M H C"]:
+    """Appends tokens of zeros, and channels of zeros where more are wanted; these change no product."""
+    more = 0 if channels is None else channels - values.shape[3]
+    return jnp.pad(values, ((0, 0), (0, num_tokens - values.shape[1]), (0, 0), (0, more)))
 
 
 def _make_clip_attention(num_heads: int) -> Callable[..., tuple[Array, Array]]:
@@ -170,7 +178,3 @@ def _attend_rows(
 def _exponentiate(logits: Float[Array, "*rows N"], channels: int) -> Float[Array, "*rows N"]:
     scaled = logits * channels**-0.5
     return jnp.exp(scaled - jax.lax.stop_gradient(scaled.max(-1, keepdims=True)))
-
-
-def _pad_rows(query: Float[Array, "B N H K"], num_rows: int) -> Float[Array, "B M H K"]:
-    return jnp.pad(query, ((0, 0), (0, num_rows - query.shape[1]), (0, 0), (0, 0)))

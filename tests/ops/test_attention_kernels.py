@@ -1,0 +1,237 @@
+"""The Pallas kernels, run as plain JAX and lowered for the devices that they are for; and which form runs where."""
+
+import functools
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.experimental.pallas import tpu as pltpu
+
+from tests.reference import oracle
+from tests.reference.inputs import make_qkv, make_size
+from vidtldr_jax import ops
+from vidtldr_jax.ops import attention_forms
+from vidtldr_jax.ops.attention_blocks import attend_all_heads
+from vidtldr_jax.ops.attention_forms import attend_fused, choose_form, is_usable, split_exactly
+from vidtldr_jax.ops.attention_mosaic import attend_mosaic
+from vidtldr_jax.ops.attention_triton import attend_triton
+
+# Float32 sums of a dozen products of about 1, over a hundred tokens.
+TOLERANCE = 1e-5
+# A TPU's memory as it is: what nobody wrote is not a number.
+STRICT = pltpu.InterpretParams(uninitialized_memory="nan")
+KERNELS = {
+    "triton": functools.partial(attend_triton, block_size=16, interpret=True),
+    "mosaic": functools.partial(attend_mosaic, block_size=128, interpret=True),
+    "mosaic, memory not written": functools.partial(attend_mosaic, block_size=128, interpret=STRICT),
+}
+
+
+def make_inputs(shape, sized=True, scale=1.0, dtype=jnp.float32):
+    query, key, value = (jnp.asarray(array, dtype) for array in make_qkv(shape))
+    return query * scale, key, value, jnp.asarray(make_size(shape[:2])) if sized else None
+
+
+def find_sharpness(query, key):
+    attention = oracle.attention_map(np.asarray(query, np.float64), np.asarray(key, np.float64)).mean(1)
+    return np.where(attention > 0, attention * np.log(np.where(attention > 0, attention, 1)), 0).sum(-1)
+
+
+def run(kernel, inputs, **options):
+    return jax.jit(functools.partial(KERNELS[kernel], with_sharpness=True, **options))(*inputs)
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize(
+    "shape", [(2, 150, 3, 8), (1, 128, 2, 16), (1, 5, 1, 4)], ids=["tiles not full", "tiles full", "few tokens"]
+)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_equals_the_oracle(kernel, shape, sized):
+    inputs = make_inputs(shape, sized)
+    update, sharpness = run(kernel, inputs)
+    exact = [None if array is None else np.asarray(array, np.float64) for array in inputs]
+    np.testing.assert_allclose(update, oracle.attend(*exact), atol=TOLERANCE)
+    np.testing.assert_allclose(sharpness, find_sharpness(*inputs[:2]), atol=TOLERANCE)
+    alone, nothing = KERNELS[kernel](*inputs, with_sharpness=False)
+    assert nothing is None
+    np.testing.assert_allclose(alone, update, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_takes_logits_of_hundreds(kernel):
+    # The running maximum changes from tile to tile, and most of the map is 0.
+    inputs = make_inputs((1, 150, 2, 8), scale=300.0)
+    update, sharpness = run(kernel, inputs)
+    exact = [np.asarray(array, np.float64) for array in inputs]
+    np.testing.assert_allclose(update, oracle.attend(*exact), atol=5e-4)  # logits of 1000 have 1e-4 to spare
+    np.testing.assert_allclose(sharpness, find_sharpness(*inputs[:2]), atol=5e-4)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_keys_that_all_point_away_are_not_outshone_by_the_padding(kernel):
+    # Every logit is below -200; a padded key of zeros would have logit 0.
+    query = jnp.full((1, 150, 1, 4), 20.0)
+    key = -jnp.full((1, 150, 1, 4), 6.0) * jnp.linspace(1, 1.05, 150)[None, :, None, None]
+    value = jnp.asarray(make_qkv((1, 150, 1, 4))[2])
+    update, sharpness = run(kernel, (query, key, value, None))
+    exact = [np.asarray(array, np.float64) for array in (query, key, value)]
+    np.testing.assert_allclose(update, oracle.attend(*exact, None), atol=1e-4)
+    np.testing.assert_allclose(sharpness, find_sharpness(query, key), atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_bfloat16_sums_in_float32(kernel):
+    inputs = make_inputs((1, 150, 2, 16), dtype=jnp.bfloat16)
+    update, sharpness = run(kernel, inputs)
+    assert (update.dtype, sharpness.dtype) == (jnp.bfloat16, jnp.float32)
+    # Products of bfloat16 are exact in float32, so the map is as good as in float32.
+    np.testing.assert_allclose(sharpness, find_sharpness(*inputs[:2]), atol=TOLERANCE)
+    exact = [np.asarray(array, np.float64) for array in inputs]
+    np.testing.assert_allclose(np.asarray(update, np.float64), oracle.attend(*exact), atol=0.02)
+
+
+def trace_shapes(dtype):
+    return [jax.ShapeDtypeStruct((1, 2352, 12, 64), dtype)] * 3 + [jax.ShapeDtypeStruct((1, 2352), jnp.float32)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_the_tpu_kernel_lowers_for_a_tpu_and_makes_no_map(dtype):
+    function = jax.jit(functools.partial(attend_mosaic, with_sharpness=True))
+    module = export.export(function, platforms=["tpu"])(*trace_shapes(dtype)).mlir_module()
+    assert module.count("stablehlo.custom_call @tpu_custom_call") == 2
+    assert "2352x2352" not in module
+    assert "2560x2560" not in module
+
+
+# From 0.12 on JAX announces that it will drop Triton; then the blocked form runs (see the test below).
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_the_gpu_kernel_lowers_to_triton_and_makes_no_map(dtype):
+    function = jax.jit(functools.partial(attend_triton, with_sharpness=True))
+    # Its calls carry no promise for other versions, which a test does not need.
+    names = ("__gpu$xla.gpu.triton", "triton_kernel_call", "triton_kernel_call_ffi")
+    unchecked = [export.DisabledSafetyCheck.custom_call(name) for name in names]
+    lower = functools.partial(export.export(function, platforms=["cuda"], disabled_checks=unchecked))
+    with pretend_gpu():
+        module = lower(*trace_shapes(dtype)).mlir_module()
+    assert sum(module.count(f"custom_call @{name}(") for name in names) == 2
+    assert "2352x2352" not in module
+    assert "2368x2368" not in module
+
+
+def pretend_gpu():
+    """Names a GPU to lower for, which JAX from 0.12 on asks for."""
+    device = jax.sharding.AbstractDevice(device_kind="NVIDIA A100-SXM4-40GB", num_cores=None, platform="gpu")
+    mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)
+    return jax.sharding.use_abstract_mesh(mesh)
+
+
+def test_sizes_in_extra_channels_are_exact_in_bfloat16():
+    logs = jnp.log(jnp.asarray(make_size((1, 500)) * 100, jnp.float32)) * 8.0
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
+        parts = jax.jit(split_exactly, static_argnums=1)(logs, jnp.dtype(dtype).name)
+        np.testing.assert_array_equal(parts, parts.astype(dtype).astype(jnp.float32))
+        # A last part of float16 may be too small for it.
+        np.testing.assert_allclose(parts.sum(-1), logs, rtol=2e-6 if dtype == jnp.float16 else 2e-7)
+
+
+def test_fused_attention_has_no_map_to_look_at():
+    with pytest.raises(ValueError, match="there is no map to find the sharpness on; it was asked for; take another"):
+        attend_fused(*make_inputs((1, 5, 1, 4)), with_sharpness=True)
+
+
+def choose_on(backend, monkeypatch, form="auto", usable=("kernel", "fused"), **case):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(attention_forms, "is_usable", lambda form, dtype, channels: form in usable)
+    return choose_form(form, **{"num_tokens": 2352, "channels": 64, "dtype": jnp.bfloat16, **case})
+
+
+def test_each_platform_has_its_form(monkeypatch):
+    choose = functools.partial(choose_on, monkeypatch=monkeypatch)
+    assert choose("cpu") == choose("cpu", with_saliency=True) == "by_head"
+    assert choose("tpu") == choose("tpu", with_saliency=True) == "blocked"
+    assert choose("gpu") == "fused"
+    assert choose("gpu", with_saliency=True) == "kernel"
+    assert choose("gpu", dtype=jnp.float32) == "kernel"  # cuDNN takes 16 bits only
+    assert choose("gpu", channels=128) == "kernel"  # with the sizes' channels a head is too wide for cuDNN
+    assert choose("gpu", num_tokens=128) == "blocked"  # one block is the whole map
+    assert choose("gpu", usable=()) == choose("gpu", usable=(), with_saliency=True) == "blocked"
+    assert choose("gpu", usable=("kernel",)) == "kernel"
+
+
+def test_a_form_that_is_named_runs_everywhere(monkeypatch):
+    for backend in ("cpu", "gpu", "tpu"):
+        for form in ("by_head", "blocked", "kernel", "dense"):
+            assert choose_on(backend, monkeypatch, form=form, with_saliency=True) == form
+        assert choose_on(backend, monkeypatch, form="fused") == "fused"
+    assert choose_on("cpu", monkeypatch, form="fused", with_saliency=True) == "by_head"
+    assert choose_on("gpu", monkeypatch, form="fused", with_saliency=True) == "kernel"
+
+
+@pytest.fixture
+def fresh_trials():
+    is_usable.cache_clear()
+    yield
+    is_usable.cache_clear()
+
+
+@pytest.mark.parametrize("form", ["kernel", "fused"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_form_that_works_passes_its_trial_even_while_a_model_is_traced(form, dtype, fresh_trials):
+    found = []
+    jax.make_jaxpr(lambda x: found.append(is_usable(form, dtype, 8)) or x)(1.0)
+    assert found == [True]
+
+
+def test_a_kernel_that_does_not_compile_is_not_used(monkeypatch, fresh_trials):
+    def fail(*args, **kwargs):
+        raise NotImplementedError("no such instruction\nand more")
+
+    monkeypatch.setitem(attention_forms._FORMS, "kernel", fail)
+    message = (
+        "attend: kernel attention in float32 can't be used on this device (NotImplementedError: no such instruction); "
+        "the blocked form runs instead."
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        assert not is_usable("kernel", "float32", 8)
+
+
+def test_a_jax_without_triton_takes_the_blocked_form(monkeypatch, fresh_trials):
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    monkeypatch.delattr("jax.experimental.pallas.triton", raising=False)
+    with pytest.warns(UserWarning, match=r"in bfloat16 can't be used on this device \((Module|Import)"):
+        assert not is_usable("kernel", "bfloat16", 8)
+
+
+@pytest.mark.parametrize("wrong", ["update", "sharpness"])
+def test_a_kernel_that_gives_other_numbers_is_not_used(wrong, monkeypatch, fresh_trials):
+    def give_others(*inputs, **options):
+        update, sharpness = attend_all_heads(*inputs, **options)
+        return (update + 0.1, sharpness) if wrong == "update" else (update, sharpness * 1.1)
+
+    monkeypatch.setitem(attention_forms._FORMS, "kernel", give_others)
+    with pytest.warns(UserWarning, match=r"its numbers are .* from those of the blocked form"):
+        assert not is_usable("kernel", "float32", 8)
+
+
+def test_a_kernel_that_gives_nan_is_not_used(monkeypatch, fresh_trials):
+    def give_nan(*inputs, **options):
+        return jax.tree.map(lambda array: array * jnp.nan, attend_all_heads(*inputs, **options))
+
+    monkeypatch.setitem(attention_forms._FORMS, "kernel", give_nan)
+    with pytest.warns(UserWarning, match="its numbers are nan from"):
+        assert not is_usable("kernel", "float32", 8)
+
+
+def test_a_kernel_maps_over_another_axis():
+    inputs = [jnp.stack([array, array * 0.5]) for array in make_inputs((1, 20, 2, 4), sized=False)[:3]]
+    attend = functools.partial(ops.attend, form="kernel", with_saliency=True)
+    mapped = jax.vmap(attend)(*inputs)
+    for number in range(2):
+        one = attend(*(array[number] for array in inputs))
+        np.testing.assert_allclose(mapped.update[number], one.update, atol=1e-6)
+        np.testing.assert_allclose(mapped.saliency[number], one.saliency, atol=1e-6)

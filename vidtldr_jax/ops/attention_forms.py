@@ -1,0 +1,237 @@
+"""The forms of attention that never hold a whole map in the device's memory, and which one runs where.
+
+    by_head   a block of query rows of one head at a time       plain XLA; what a CPU is fastest at
+    blocked   a block of query rows of all heads                plain XLA; works everywhere
+    kernel    tiles in on-chip memory                           Pallas: Triton on GPUs, Mosaic on TPUs
+    fused     `jax.nn.dot_product_attention`                    cuDNN where a GPU has it; makes no sharpness
+
+Shapes as in `ops.attention`; each returns the update and the sharpness or None.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vidtldr_jax.ops.attention_blocks import ROWS_OF_ALL_HEADS, attend_all_heads, attend_by_head, pad_tokens
+
+AttentionForm = Literal["auto", "by_head", "blocked", "fused", "kernel", "dense"]
+FORM_NAMES: Final = ("auto", "by_head", "blocked", "fused", "kernel", "dense")
+Attend = Callable[..., tuple[Array, Array | None]]
+
+# cuDNN's fused attention takes no wider heads.
+_WIDEST_FUSED_HEAD: Final = 128
+# bfloat16 has 8 bits, float16 11: so many parts hold a float32's 24.
+_NUM_PARTS: Final = {"bfloat16": 3, "float16": 3, "float32": 1}
+_CHANNELS_OF_CUDNN: Final = 8
+# How far a trial may be off, for numbers of about 1: products of bfloat16 have 8 bits, of float32 on a GPU perhaps 10.
+_ALLOWED_APART: Final = 0.05
+
+
+def choose_form(
+    form: AttentionForm, *, num_tokens: int, channels: int, dtype: Any = jnp.float32, with_saliency: bool = False
+) -> AttentionForm:
+    """Returns the form that runs on JAX's default backend; one that is named runs, but "fused" makes no saliency.
+
+    On a GPU a kernel is tried on a few numbers before it is taken for the first time, since drivers and libraries
+    differ; where it can't run or gives other numbers, a warning says so and the blocked form runs.
+
+    Args:
+      form: what was asked for.
+      num_tokens: of a sequence.
+      channels: of a head.
+      dtype: of queries, keys and values.
+      with_saliency: whether the saliency is asked for.
+
+    Returns:
+      A form, never "auto".
+    """
+    backend = jax.default_backend()
+    if form == "fused" and with_saliency:
+        form = "auto"
+    if form != "auto":
+        return form
+    if backend == "cpu":
+        return "by_head"
+    if backend != "gpu" or num_tokens <= ROWS_OF_ALL_HEADS:
+        return "blocked"
+    name = jnp.dtype(dtype).name
+    is_narrow = name in ("bfloat16", "float16") and channels + _NUM_PARTS[name] <= _WIDEST_FUSED_HEAD
+    if is_narrow and not with_saliency and is_usable("fused", name, channels):
+        return "fused"
+    return "kernel" if is_usable("kernel", name, channels) else "blocked"
+
+
+def get_form(form: AttentionForm) -> Attend:
+    """Returns the function of a form; "auto" and "dense" are none of these."""
+    return _FORMS[form]
+
+
+@functools.lru_cache(maxsize=64)
+def is_usable(form: AttentionForm, dtype: str, channels: int) -> bool:
+    """Tells whether a form runs on the default device and gives what the blocked form gives.
+
+    Args:
+      form: to try.
+      dtype: of queries, keys and values, by name.
+      channels: of a head.
+
+    Returns:
+      The answer; the first time it is no, a warning says why.
+    """
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((2, 150, 3, channels)).astype(jnp.dtype(dtype)) for _ in range(3)]
+    inputs.append(rng.integers(1, 9, (2, 150)).astype(np.float32))
+
+    def run(attend: Attend) -> list[np.ndarray]:
+        # Compiled apart, and called with NumPy's arrays: the question comes up while a model is being traced.
+        program = jax.jit(functools.partial(attend, with_sharpness=form == "kernel")).lower(*inputs).compile()
+        return [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(program(*inputs))]
+
+    try:
+        pairs = zip(run(get_form(form)), run(attend_all_heads), strict=True)
+        furthest = float(np.max([np.abs(found - expected).max() for found, expected in pairs]))  # NaN if any is
+    except Exception as error:  # whatever a compiler or driver raises
+        why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    else:
+        if furthest < _ALLOWED_APART:
+            return True
+        why = f"its numbers are {furthest:.1e} from those of the blocked form"
+    warnings.warn(
+        f"attend: {form} attention in {dtype} can't be used on this device ({why}); the blocked form runs instead.",
+        stacklevel=2,
+    )
+    return False
+
+
+def attend_fused(
+    query: Float[Array, "B N H K"],
+    key: Float[Array, "B N H K"],
+    value: Float[Array, "B N H K"],
+    size: Float[Array, "B N"] | None,
+    *,
+    with_sharpness: bool,
+    block_size: int | None = None,
+) -> tuple[Float[Array, "B N H K"], None]:
+    """Attends with `jax.nn.dot_product_attention`; log(size) comes in as extra channels, so no bias map is made.
+
+    A query of 1 and a key of log(size) sqrt(K) add log(size) to the scaled logit. In 16 bits the key's number is split
+    into parts that sum to it in float32.
+
+    Args:
+      query: not yet scaled.
+      key: the same shape.
+      value: the same shape.
+      size: of each key, or None.
+      with_sharpness: must be False; there is no map to look at. Static.
+      block_size: has no meaning here.
+
+    Returns:
+      The update and None.
+
+    Raises:
+      ValueError: the sharpness was asked for.
+    """
+    del block_size
+    if with_sharpness:
+        raise ValueError("attend_fused: there is no map to find the sharpness on; it was asked for; take another form.")
+    channels = query.shape[-1]
+    name = query.dtype.name
+    is_for_cudnn = jax.default_backend() == "gpu" and name in ("bfloat16", "float16")
+    implementation: Literal["cudnn"] | None = "cudnn" if is_for_cudnn else None
+    if size is not None:
+        parts = split_exactly(jnp.log(size.astype(jnp.float32)) * channels**0.5, query.dtype)  # [B, N, P]
+        parts = jnp.broadcast_to(parts[:, :, None], (*key.shape[:3], parts.shape[-1]))
+        query, key = (
+            jnp.concatenate([values, extra.astype(values.dtype)], axis=-1)
+            for values, extra in ((query, jnp.ones_like(parts)), (key, parts))
+        )
+    width = -(-query.shape[-1] // _CHANNELS_OF_CUDNN) * _CHANNELS_OF_CUDNN
+    query, key, value = (pad_tokens(values, values.shape[1], width) for values in (query, key, value))
+    update = jax.nn.dot_product_attention(query, key, value, scale=channels**-0.5, implementation=implementation)
+    return update[..., :channels], None
+
+
+def split_exactly(values: Float[Array, "*any"], dtype: Any) -> Float[Array, "*any P"]:
+    """Splits float32 numbers into parts of another dtype that sum to them, the largest first."""
+    parts = []
+    rest = values.astype(jnp.float32)
+    for _ in range(_NUM_PARTS[jnp.dtype(dtype).name]):
+        # Rounded by hand: a compiler that may keep more bits than a dtype has would find no rest.
+        part = jax.lax.reduce_precision(rest, *_find_bits(dtype))
+        parts.append(part)
+        rest = rest - part
+    return jnp.stack(parts, axis=-1)
+
+
+def _find_bits(dtype: Any) -> tuple[int, int]:
+    info = jnp.finfo(dtype)
+    return info.nexp, info.nmant
+
+
+def attend_kernel(
+    query: Float[Array, "B N H K"],
+    key: Float[Array, "B N H K"],
+    value: Float[Array, "B N H K"],
+    size: Float[Array, "B N"] | None,
+    *,
+    with_sharpness: bool,
+    block_size: int | None = None,
+) -> tuple[Float[Array, "B N H K"], Float[Array, "B N"] | None]:
+    """Attends with the Pallas kernel of the default backend; where there is none, with the GPU's as plain JAX.
+
+    Its gradients are those of the blocked form, computed anew.
+
+    Args:
+      query: not yet scaled.
+      key: the same shape.
+      value: the same shape.
+      size: of each key, or None.
+      with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
+      block_size: rows and keys of a tile; None chooses. Static.
+
+    Returns:
+      The update, and the sharpness or None.
+    """
+    return _attend_kernel(query, key, value, size, with_sharpness, block_size)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _attend_kernel(
+    query: Array, key: Array, value: Array, size: Array | None, with_sharpness: bool, block_size: int | None
+) -> tuple[Array, Array | None]:
+    # Imported here: Pallas is young, and who does not use it should not depend on it.
+    backend = jax.default_backend()
+    attend: Attend
+    if backend == "tpu":
+        from vidtldr_jax.ops.attention_mosaic import attend_mosaic as attend
+    else:
+        from vidtldr_jax.ops.attention_triton import attend_triton as attend
+    interpret = backend not in ("gpu", "tpu")
+    return attend(query, key, value, size, with_sharpness=with_sharpness, block_size=block_size, interpret=interpret)
+
+
+def _run_forward(query: Array, key: Array, value: Array, size: Array | None, *static: Any) -> Any:
+    return _attend_kernel(query, key, value, size, *static), (query, key, value, size)
+
+
+def _run_backward(with_sharpness: bool, block_size: int | None, inputs: Any, gradients: Any) -> Any:
+    attend = functools.partial(attend_all_heads, with_sharpness=with_sharpness)
+    return jax.vjp(attend, *inputs)[1](gradients)
+
+
+_attend_kernel.defvjp(_run_forward, _run_backward)
+
+_FORMS: Final[dict[str, Attend]] = {
+    "by_head": attend_by_head,
+    "blocked": attend_all_heads,
+    "fused": attend_fused,
+    "kernel": attend_kernel,
+}
