@@ -3,16 +3,25 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 
-from benchmarks import record
+from benchmarks import peak_memory, record
 from benchmarks.models import read_published, scale_schedule
+from scripts.tables.floor import make_floor_table
+from scripts.tables.growth import make_memory_table
 from scripts.tables.schedules import make_schedules_table
 from tests.reference.files import require_torch
 
 # Script -> its table's maker, or None where a tiny model's rounded numbers would divide by zero.
-TABLES = {"schedules": make_schedules_table, "umt_b16": None, "vs_official": None}
-NEED_TORCH = ("vs_official",)
+TABLES = {
+    "floor": make_floor_table,
+    "memory": make_memory_table,
+    "schedules": make_schedules_table,
+    "umt_b16": None,
+    "vs_official": None,
+}
+NEED_TORCH = ("memory", "vs_official")
 
 
 @pytest.fixture
@@ -41,6 +50,19 @@ def test_a_result_that_is_written_says_where_it_ran(results, capsys):
     path = results / "x.json"
     assert capsys.readouterr().out == f"{path}\n"
     assert json.loads(path.read_text()).keys() == {"benchmark", "date", "commit", "machine", "rows"}
+
+
+def test_a_fresh_process_reports_its_peak():
+    script = importlib.import_module("benchmarks.memory").__file__
+    peak = peak_memory.run_fresh(script, "--smoke", "--job", "ours plain 4")
+    assert 0 < peak.level_bytes <= peak.peak_bytes
+    with pytest.raises(RuntimeError, match="unrecognized arguments: --jib"):
+        peak_memory.run_fresh(script, "--jib")
+
+
+def test_the_peak_above_the_level_is_what_the_run_took():
+    peak = peak_memory.measure(lambda: np.ones(2**23))
+    assert 0.95 * 2**26 < peak.activation_bytes < 1.2 * 2**26
 
 
 def test_the_same_schedule_of_two_tasks_is_one():

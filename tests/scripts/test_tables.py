@@ -1,5 +1,7 @@
 """Tables from made-up results: which number stands where."""
 
+from scripts.tables.floor import make_floor_table
+from scripts.tables.growth import make_memory_table
 from scripts.tables.schedules import make_schedules_table
 
 ORIGIN = {
@@ -39,3 +41,32 @@ def test_every_schedule_stands_in_its_row_with_what_it_realises():
     ]  # fmt: skip
     assert "0.95 to 0.95 of what" in below
     assert "python benchmarks/schedules.py --preset umt-b16" in below
+
+
+def test_memory_stands_beside_its_share_of_the_official_algorithm():
+    def make_row(who, frames, mebibytes):
+        activations = {"activation_bytes": [mebibytes * 2**20] * 3, "median_activation_bytes": mebibytes * 2**20}
+        whole = {"median_peak_bytes": (mebibytes + 700) * 2**20}
+        row = {"who": who, "form": "merged", "frames": frames, "tokens": 2**10 * frames, "schedule": "3"}
+        return row | activations | whole
+
+    measured = [make_row("ours", 2, 200), make_row("official", 2, 1000), make_row("ours", 4, 400)]
+    rows, below = read_rows(make_memory_table(ORIGIN | {"preset": "umt-b16", "image_size": 224, "rows": measured}))
+    assert rows[0] == ["ours merged", "2", "2048", "3", "200 (200 to 200)", "102400", "900"]
+    assert [row[5] for row in rows] == ["102400", "512000", "102400"]
+    assert below.startswith("Ours merged needs 20% of the official algorithm's")
+
+
+def test_parts_stand_beside_their_bound_and_those_a_model_lacks_are_left_out():
+    part = {"gmacs": 50.0, "seconds": 0.6, "cpu_seconds": 1.2, "floor_cpu_seconds": 1.0}
+    part |= {"cpu_seconds_above": 0.2, "share_of_time_above": 0.25}
+    none = dict.fromkeys(part, 0)
+    models = {"plain": {"schedule": "none", "parts": {"mlp": part, "merging": none}}}
+    models["merged"] = {"schedule": "3", "parts": {"merging": part}}
+    measured = {"preset": "umt-b16", "shape": [1, 2], "matmul": {"gmacs_per_cpu_second": 50.0}, "models": models}
+    rows, below = read_rows(make_floor_table(ORIGIN | measured))
+    assert rows == [
+        ["plain", "MLP", "50.0", "600.0", "1200.0", "1000.0", "200.0", "25%"],
+        ["merged 3", "merging", "50.0", "600.0", "1200.0", "1000.0", "200.0", "25%"],
+    ]
+    assert "50 GMAC per CPU-second" in below
