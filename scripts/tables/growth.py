@@ -34,5 +34,38 @@ def make_memory_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def make_scaling_table(result: dict[str, Any]) -> str:
+    """Writes time over tokens and over batch, and the exponents that fit."""
+    lines = [
+        "| frames | batch | tokens | form | GMACs | seconds | CPU-seconds | runs | merged is faster by |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    plain_seconds: dict[tuple[int, int], float] = {}
+    for row in result["rows"]:
+        size, median = (row["frames"], row["batch"]), row["median_seconds"]
+        plain = plain_seconds.setdefault(size, median)  # the plain model stands first at each size
+        faster = "" if row["form"] == "plain" else f"{plain / median:.2f}"
+        lines.append(
+            f"| {row['frames']} | {row['batch']} | {row['tokens']} | {row['form']} | {row['gmacs']:.0f} "
+            f"| {median:.2f} ({min(row['seconds']):.2f} to {max(row['seconds']):.2f}) "
+            f"| {row['median_cpu_seconds']:.2f} | {row['repeats']}{'' if row['warm_up'] else ', no warm-up'} "
+            f"| {faster} |"
+        )
+    lines += ["", "| exponent over | form | time | CPU time | GMACs |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {fit['axis']} ({fit['points']} sizes) | {fit['form']} | {fit['median_seconds']:.2f} "
+        f"| {fit['median_cpu_seconds']:.2f} | {fit['gmacs']:.2f} |"
+        for fit in result["exponents"]
+    ]
+    machine = result["machine"]
+    lines += [
+        "",
+        f"{result['preset']}, {result['image_size']} x {result['image_size']}, {result['dtype']}, random weights, "
+        f"medians; {machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, "
+        f"{result['date']}; `python benchmarks/scaling.py`.",
+    ]
+    return "\n".join(lines)
+
+
 def _find(rows: list[dict[str, Any]], who: str, form: str, frames: int) -> dict[str, Any]:
     return next(row for row in rows if (row["who"], row["form"], row["frames"]) == (who, form, frames))

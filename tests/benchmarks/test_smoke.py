@@ -9,7 +9,7 @@ import pytest
 from benchmarks import peak_memory, record
 from benchmarks.models import read_published, scale_schedule
 from scripts.tables.floor import make_floor_table
-from scripts.tables.growth import make_memory_table
+from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.schedules import make_schedules_table
 from tests.reference.files import require_torch
 
@@ -17,6 +17,7 @@ from tests.reference.files import require_torch
 TABLES = {
     "floor": make_floor_table,
     "memory": make_memory_table,
+    "scaling": make_scaling_table,
     "schedules": make_schedules_table,
     "umt_b16": None,
     "vs_official": None,

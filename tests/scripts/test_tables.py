@@ -1,7 +1,8 @@
 """Tables from made-up results: which number stands where."""
 
+from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
-from scripts.tables.growth import make_memory_table
+from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.schedules import make_schedules_table
 
 ORIGIN = {
@@ -70,3 +71,27 @@ def test_parts_stand_beside_their_bound_and_those_a_model_lacks_are_left_out():
         ["merged 3", "merging", "50.0", "600.0", "1200.0", "1000.0", "200.0", "25%"],
     ]
     assert "50 GMAC per CPU-second" in below
+
+
+def test_time_over_size_stands_with_its_runs_and_exponents():
+    size = {"frames": 8, "batch": 2, "tokens": 1568, "gmacs": 99.6, "seconds": [2.0], "median_cpu_seconds": 4.0}
+    plain = size | {"form": "plain", "median_seconds": 2.0, "repeats": 1, "warm_up": 0}
+    merged = size | {"form": "merged", "median_seconds": 1.0, "repeats": 7, "warm_up": 1}
+    fit = {"axis": "batch", "form": "plain", "points": 5, "median_seconds": 1.1, "median_cpu_seconds": 1.2, "gmacs": 1}
+    result = ORIGIN | {"preset": "umt-b16", "image_size": 224, "rows": [plain, merged], "exponents": [fit]}
+    rows, below = read_rows(make_scaling_table(result))
+    assert rows[0][-2:] == ["1, no warm-up", ""]
+    assert rows[1] == ["8", "2", "1568", "merged", "100", "1.00 (2.00 to 2.00)", "4.00", "7", "2.00"]
+    assert "| batch (5 sizes) | plain | 1.10 | 1.20 | 1.00 |" in below
+
+
+def test_compiling_stands_step_by_step_with_both_starts():
+    steps = {"trace": 1.0, "lower": 0.5, "compile": 4.0}
+    starts = {"first": steps | {"first_result": 12.34}, "second": {"compile": 0.25, "first_result": 7.0}}
+    row = {"preset": "umt-b16", "schedule": "3", "layers": "unrolled", "steps": steps, "seconds": [5.4, 5.6]}
+    row |= {"median_seconds": 5.5, "starts": starts | {"cache_bytes": 2_500_000}}
+    rows, below = read_rows(make_compile_table(ORIGIN | {"num_starts": 3, "rows": [row]}))
+    assert rows == [
+        ["umt-b16", "3", "unrolled", "1.00", "0.50", "4.00", "5.50 (5.40 to 5.60)", "12.3", "7.0", "0.25", "2.5"]
+    ]
+    assert "medians of 3 alternating runs" in below
