@@ -1,7 +1,18 @@
 """Video in, arrays out: decoding, frame sampling, resizing, normalisation. NumPy on the host, nothing of JAX."""
 
 from vidtldr_jax.data.clip import Clip, read_clip, read_clips, read_frames
-from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.data.errors import VideoReadError, WorkerError
+from vidtldr_jax.data.loading import LoadedVideo, read_videos
 from vidtldr_jax.data.preprocessing import Preprocessing
 
-__all__ = ["Clip", "Preprocessing", "VideoReadError", "read_clip", "read_clips", "read_frames"]
+__all__ = [
+    "Clip",
+    "LoadedVideo",
+    "Preprocessing",
+    "VideoReadError",
+    "WorkerError",
+    "read_clip",
+    "read_clips",
+    "read_frames",
+    "read_videos",
+]
