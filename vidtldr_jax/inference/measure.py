@@ -129,10 +129,10 @@ def measure_models(
     runs, compile_seconds, memory = {}, {}, {}
     for name, model in models.items():
         start = time.perf_counter()
-        compiled = model.get_encode_function(batch.shape).lower(model.params, batch).compile()
+        compiled = model.get_encode_function(batch.shape).lower(model.weights, batch).compile()
         compile_seconds[name] = time.perf_counter() - start
-        memory[name] = _plan_memory(compiled, model.params)
-        runs[name] = functools.partial(compiled, model.params, batch)
+        memory[name] = _plan_memory(compiled, model.weights)
+        runs[name] = functools.partial(compiled, model.weights, batch)
     times = time_in_turn(runs, repeats=repeats, warm_up=warm_up)
     return {name: Measurement(compile_seconds[name], *times[name], memory[name]) for name in models}
 

@@ -20,13 +20,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import flatten_params, read_checkpoint
 from vidtldr_jax.inference.hub import SCHEME, download_checkpoint
+from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
 from vidtldr_jax.models.architectures import Config, make_module
+from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
 
@@ -42,6 +45,7 @@ class VideoModel:
       labels: names of the classes, or None.
       schedule: the resolved schedule: tokens absorbed in every layer, clamps included.
       source: what the weights were made from.
+      mesh: the devices that it is spread over, or None for one.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class VideoModel:
         source: Mapping[str, Any] | None = None,
         dtype: Any = jnp.float32,
         attention: ops.AttentionForm = "auto",
+        scan_layers: bool | None = None,
+        mesh: Mesh | None = None,
     ) -> None:
         """Takes parameters (flat or nested) and puts them on the device.
 
@@ -67,9 +73,12 @@ class VideoModel:
           source: what the weights were made from.
           dtype: computation dtype; parameters are kept in it too.
           attention: one of the forms of `ops.attend`.
+          scan_layers: keep the parameters of all blocks stacked and run the blocks after the last reduction under one
+            scan, which compiles faster; None does so unless JAX's default backend is a CPU.
+          mesh: devices to spread the model over, see `make_mesh`; None is the default device.
 
         Raises:
-          ValueError: the schedule does not fit the model.
+          ValueError: the schedule or the mesh does not fit the model.
         """
         self.config = config
         self.preprocessing = preprocessing
@@ -84,14 +93,31 @@ class VideoModel:
                 f"every block, so nothing can be merged; the schedule {self.schedule.describe()} came; take none."
             )
         self._dtype = jnp.dtype(dtype)
+        self._is_stacked = jax.default_backend() != "cpu" if scan_layers is None else scan_layers
+        self.mesh = mesh
+        if mesh is not None:
+            check_mesh(mesh, num_heads=config.num_heads)
+            # The compiler can't split a kernel's or a loop's heads over devices.
+            is_split = count_model_devices(mesh) > 1
+            attention = "blocked" if is_split and attention == "auto" else attention
         self._attention = attention
-        flat = {path: jnp.asarray(value, self._dtype) for path, value in flatten_params(params).items()}
-        self._params = traverse_util.unflatten_dict(flat, sep="/")
+        flat = flatten_params(params)
+        flat = stack_blocks(flat) if self._is_stacked else unstack_blocks(flat)
+        if mesh is None:
+            flat = {path: jnp.asarray(value, self._dtype) for path, value in flat.items()}
+        else:
+            flat = place_params({path: _cast(value, self._dtype) for path, value in flat.items()}, mesh)
+        self._weights = traverse_util.unflatten_dict(flat, sep="/")
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters, nested, as Flax has them."""
-        return self._params
+        """The parameters, nested, as Flax has them; copies where the model keeps its blocks stacked."""
+        return traverse_util.unflatten_dict(unstack_blocks(flatten_params(self._weights)), sep="/")
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The parameters as the functions of `get_encode_function` take them: nested, blocks perhaps stacked."""
+        return self._weights
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -111,7 +137,7 @@ class VideoModel:
           ValueError: the schedule does not fit the model.
         """
         return VideoModel(
-            self._params,
+            self._weights,
             self.config,
             preprocessing=self.preprocessing,
             labels=self.labels,
@@ -119,6 +145,8 @@ class VideoModel:
             source=self.source,
             dtype=self._dtype,
             attention=self._attention,
+            scan_layers=self._is_stacked,
+            mesh=self.mesh,
         )
 
     def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: bool = False) -> VideoOutput:
@@ -132,9 +160,25 @@ class VideoModel:
           A `VideoOutput`.
 
         Raises:
-          ValueError: the video's shape does not fit the model, or the schedule does not fit the video's token count.
+          ValueError: the video's shape does not fit the model or its devices, or the schedule does not fit the video's
+            token count.
         """
-        return self.get_encode_function(video.shape, trace=trace)(self._params, jnp.asarray(video))
+        function = self.get_encode_function(video.shape, trace=trace)
+        return function(self._weights, self.place_video(video))
+
+    def place_video(self, video: Float[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B T Y X C"]:
+        """Puts a batch of clips where the model runs; over a mesh it is split along "data".
+
+        Args:
+          video: `[B, T, Y, X, C]`.
+
+        Returns:
+          The batch on the device or devices.
+
+        Raises:
+          ValueError: the batch is no multiple of the devices.
+        """
+        return jnp.asarray(video) if self.mesh is None else place_batch(video, self.mesh)
 
     def classify(self, video: Float[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B num_classes"]:
         """Returns the logits of a batch of clips.
@@ -176,7 +220,7 @@ class VideoModel:
         )
 
     def get_encode_function(self, shape: tuple[int, ...], *, trace: bool = False) -> Any:
-        """Returns the jitted function of (params, video) that runs for clips of a shape.
+        """Returns the jitted function of (weights, video) that runs for clips of a shape.
 
         Args:
           shape: of the video, `[B, T, Y, X, C]`.
@@ -193,20 +237,33 @@ class VideoModel:
                 f"VideoModel: a video is [B, T, Y, X, C]; shape {tuple(shape)} came; "
                 "put a batch axis in front: clip[None]."
             )
-        return _compiled_encoder(self.config, self.schedule_for(shape).r, self._attention, self._dtype, trace)
+        r = self.schedule_for(shape).r
+        return _compiled_encoder(self.config, r, self._attention, self._dtype, trace, self._is_stacked, self.mesh)
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled_encoder(
-    config: Config, r: tuple[int, ...], attention: ops.AttentionForm, dtype: jnp.dtype, trace: bool
+    config: Config,
+    r: tuple[int, ...],
+    attention: ops.AttentionForm,
+    dtype: jnp.dtype,
+    trace: bool,
+    is_stacked: bool,
+    mesh: Mesh | None,
 ) -> Any:
     """The one place where inference is jitted; jit itself keeps one compilation per shape."""
-    module = make_module(config, r=r if any(r) else (), form=attention, dtype=dtype, param_dtype=dtype)
+    dtypes = {"dtype": dtype, "param_dtype": dtype}
+    module = make_module(config, r=r if any(r) else (), form=attention, is_stacked=is_stacked, **dtypes)
 
-    def encode(params: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
-        return module.apply({"params": params}, video, trace=trace)
+    def encode(weights: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
+        return module.apply({"params": weights}, video, trace=trace)
 
-    return jax.jit(encode)
+    return jax.jit(encode if mesh is None else split_batches(encode, mesh))
+
+
+def _cast(value: Any, dtype: jnp.dtype) -> Any:
+    """Casts where the array is, so that a large one need not pass through one device."""
+    return value.astype(dtype) if value.dtype != dtype else value
 
 
 def load_model(
@@ -215,6 +272,8 @@ def load_model(
     schedule: Schedule = None,
     dtype: Any = jnp.float32,
     attention: ops.AttentionForm = "auto",
+    scan_layers: bool | None = None,
+    mesh: Mesh | None = None,
 ) -> VideoModel:
     """Loads a model from a checkpoint folder, or one that ships with the package.
 
@@ -224,13 +283,15 @@ def load_model(
       schedule: tokens to absorb per layer, in any form `parse_schedule` reads; None is the plain model.
       dtype: computation dtype, float32 or bfloat16.
       attention: one of the forms of `ops.attend`.
+      scan_layers: run the blocks after the last reduction under one scan; None chooses, see `VideoModel`.
+      mesh: devices to spread the model over, see `make_mesh`; None is the default device.
 
     Returns:
       A `VideoModel`.
 
     Raises:
       CheckpointError: the folder is missing, damaged or does not fit.
-      ValueError: the schedule does not fit the model.
+      ValueError: the schedule or the mesh does not fit the model.
     """
     stored = read_checkpoint(find_checkpoint(checkpoint))
     return VideoModel(
@@ -242,6 +303,8 @@ def load_model(
         source=stored.source,
         dtype=dtype,
         attention=attention,
+        scan_layers=scan_layers,
+        mesh=mesh,
     )
 
 

@@ -36,6 +36,7 @@ class CLIPVision(nn.Module):
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
+      is_stacked: the parameters of the blocks are stacked, see `Encoder`.
     """
 
     config: CLIPConfig
@@ -43,6 +44,7 @@ class CLIPVision(nn.Module):
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    is_stacked: bool = False
 
     @nn.compact
     def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
@@ -80,7 +82,8 @@ class CLIPVision(nn.Module):
         tokens = jnp.concatenate([cls, patches], axis=1)
         tokens = make_layer_norm(config.norm_eps, name="pre_norm", **dtypes)(tokens)
 
-        state, path = Encoder(config, self.r, self.form, name="encoder", **dtypes)(tokens, trace=trace)
+        encoder = Encoder(config, self.r, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
+        state, path = encoder(tokens, trace=trace)
         pooled = make_layer_norm(config.norm_eps, name="pool_norm", **dtypes)(state.tokens[:, 0])
         pooled = pooled.astype(jnp.float32).reshape(batch, -1, config.dim).mean(1).astype(self.dtype)  # [B, D]
         embedding = None

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import Block, make_layer_norm
 from vidtldr_jax.models.config import EncoderConfig
+from vidtldr_jax.models.stacking import get_stack, scan_blocks, take_block
 
 
 class ReductionStep(NamedTuple):
@@ -48,6 +49,8 @@ class Encoder(nn.Module):
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
+      is_stacked: the parameters of all blocks lie along one axis (`models.stacking`), and all blocks after the last
+        reduction run under one scan.
     """
 
     config: EncoderConfig
@@ -55,6 +58,7 @@ class Encoder(nn.Module):
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    is_stacked: bool = False
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "B N D"], *, trace: bool = False) -> tuple[ops.MergeState, Trace | None]:
@@ -63,12 +67,21 @@ class Encoder(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         state = ops.init_merge_state(tokens, trace=trace)
         steps = []
-        for layer, r in enumerate(counts):
-            block = Block(self.config, r, any(counts[:layer]), self.form, name=f"block_{layer}", **dtypes)
+        stacked = get_stack(self) if self.is_stacked else None
+        num_reducing = max((layer + 1 for layer, r in enumerate(counts) if r), default=0)
+        for layer, r in enumerate(counts[:num_reducing] if self.is_stacked else counts):
+            use_size = any(counts[:layer])
             source = state.source
-            state, saliency = block(state)
+            if stacked is None:
+                state, saliency = Block(self.config, r, use_size, self.form, name=f"block_{layer}", **dtypes)(state)
+            else:
+                block = Block(self.config, r, use_size, self.form, parent=None, **dtypes)
+                state, saliency = block.apply({"params": take_block(stacked, layer)}, state)
             if source is not None and saliency is not None:
                 steps.append(ReductionStep(saliency, source))
+        if stacked is not None:
+            plain = Block(self.config, 0, num_reducing > 0, self.form, parent=None, **dtypes)
+            state = scan_blocks(lambda p, s: plain.apply({"params": p}, s)[0], stacked, state, first=num_reducing)
         if self.config.final_norm:
             norm = make_layer_norm(self.config.norm_eps, name="norm", **dtypes)
             state = state._replace(tokens=norm(state.tokens))

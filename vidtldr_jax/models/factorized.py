@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import MLP, SelfAttention, make_layer_norm
+from vidtldr_jax.models.stacking import get_stack, scan_blocks
 from vidtldr_jax.models.vivit_config import ViViTConfig
 
 
@@ -96,19 +97,24 @@ class FactorizedEncoder(nn.Module):
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
+      is_stacked: the parameters of the blocks are stacked, see `Encoder`.
     """
 
     config: ViViTConfig
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    is_stacked: bool = False
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "B N D"], *, num_times: int) -> Float[Array, "B N D"]:
         """Returns the tokens after the last block; N is num_times patches over time, each with its places."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         grid = tokens.reshape(tokens.shape[0], num_times, -1, tokens.shape[-1])  # [B, t, s, D]
-        for layer in range(self.config.depth):
+        if self.is_stacked:
+            block = FactorizedBlock(self.config, self.form, parent=None, **dtypes)
+            grid = scan_blocks(lambda p, g: block.apply({"params": p}, g), get_stack(self), grid, first=0)
+        for layer in range(0 if self.is_stacked else self.config.depth):
             grid = FactorizedBlock(self.config, self.form, name=f"block_{layer}", **dtypes)(grid)
         return make_layer_norm(self.config.norm_eps, name="norm", **dtypes)(grid.reshape(tokens.shape))
 

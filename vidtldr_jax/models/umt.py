@@ -47,6 +47,7 @@ class UMT(nn.Module):
       form: how the video encoder's attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
+      is_stacked: the parameters of the blocks are stacked, see `Encoder`.
     """
 
     config: UMTConfig
@@ -54,12 +55,13 @@ class UMT(nn.Module):
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    is_stacked: bool = False
 
     def setup(self) -> None:
         """Declares the parts; a task has only those that it needs."""
         config = self.config
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.vision = VideoViT(config.vision, self.r, self.form, **dtypes)
+        self.vision = VideoViT(config.vision, self.r, self.form, is_stacked=self.is_stacked, **dtypes)
         self.text = Bert(config.text, **dtypes)
         if config.task == "retrieval":
             self.text_projection = nn.Dense(config.vision.embed_dim, **dtypes)

@@ -53,6 +53,7 @@ class VideoViT(nn.Module):
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
+      is_stacked: the parameters of the blocks are stacked, see `Encoder`.
     """
 
     config: VideoViTConfig
@@ -60,6 +61,7 @@ class VideoViT(nn.Module):
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    is_stacked: bool = False
 
     @nn.compact
     def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
@@ -82,7 +84,7 @@ class VideoViT(nn.Module):
         embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, N, D]
         tokens = tokens + self._find_positions(grid).astype(self.dtype)
-        encoder = Encoder(config, self.r, self.form, name="encoder", **dtypes)
+        encoder = Encoder(config, self.r, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
         state, path = encoder(tokens, trace=trace)
 
         if config.pooling == "first":

@@ -38,6 +38,7 @@ class ViViT(nn.Module):
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
+      is_stacked: the parameters of the blocks are stacked, see `Encoder`.
     """
 
     config: ViViTConfig
@@ -45,6 +46,7 @@ class ViViT(nn.Module):
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    is_stacked: bool = False
 
     @nn.compact
     def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
@@ -67,27 +69,28 @@ class ViViT(nn.Module):
         grid = self._find_grid(video.shape)
         made_for = config.position_grid or config.grid
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        blocks = {"form": self.form, "is_stacked": self.is_stacked, **dtypes}
         embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, t y x, D]
         path: Trace | None = None
 
         if config.attention == "spacetime":
             tokens = self._add_positions(tokens, "", made_for, grid)
-            state, path = Encoder(config, self.r, self.form, name="encoder", **dtypes)(tokens, trace=trace)
+            state, path = Encoder(config, self.r, name="encoder", **blocks)(tokens, trace=trace)
             pooled = self._pool(state.tokens)  # [B, D]
         elif config.attention == "factorized_encoder":
             frames = tokens.reshape(batch * grid[0], grid[1] * grid[2], config.dim)  # [B t, y x, D]
             frames = self._add_positions(frames, "", (1, *made_for[1:]), (1, *grid[1:]))
-            state, path = Encoder(config, self.r, self.form, name="encoder", **dtypes)(frames, trace=trace)
+            state, path = Encoder(config, self.r, name="encoder", **blocks)(frames, trace=trace)
             moments = self._pool(state.tokens).reshape(batch, grid[0], config.dim)  # [B, t, D]
             moments = self._add_positions(moments, "temporal_", (made_for[0], 1, 1), (grid[0], 1, 1))
             over_time = dataclasses.replace(config, depth=config.temporal_depth or 0)
-            encoder = Encoder(over_time, (), self.form, name="temporal_encoder", **dtypes)
+            encoder = Encoder(over_time, name="temporal_encoder", **blocks)
             pooled = self._pool(encoder(moments)[0].tokens)  # [B, D]
             state, path = join_sequences(state, path, batch)
         else:
             tokens = self._add_positions(tokens, "", made_for, grid)
-            encoder = FactorizedEncoder(config, self.form, name="encoder", **dtypes)
+            encoder = FactorizedEncoder(config, name="encoder", **blocks)
             state = ops.init_merge_state(encoder(tokens, num_times=grid[0]), trace=trace)
             if state.source is not None and state.source_weight is not None:
                 path = Trace(state.source, state.source_weight, ())

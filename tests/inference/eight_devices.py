@@ -1,0 +1,65 @@
+"""Runs a small model on eight pretended devices and prints what came out as JSON; a process of its own, since the
+number of devices is fixed when JAX starts."""
+
+import json
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+import numpy as np  # noqa: E402
+
+from tests.inference.test_model import CONFIG, make_model, make_video  # noqa: E402
+from vidtldr_jax.inference.sharding import make_mesh  # noqa: E402
+
+WORDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+
+
+def main() -> None:
+    video = make_video(batch=8)
+    plain, merged = make_model(), make_model("8,4")
+    one_by_one = np.concatenate([merged.classify(clip[None]) for clip in video])
+    result = {"devices": jax.device_count(), "cases": {}}
+    for model_parallel in (1, 2):
+        for scan_layers in (False, True):
+            mesh = make_mesh(model_parallel=model_parallel)
+            model = make_model("8,4", mesh=mesh, scan_layers=scan_layers)
+            out = model.encode_video(video, trace=True)
+            program = model.get_encode_function(video.shape).lower(model.weights, model.place_video(video)).compile()
+            text = program.as_text()
+            kernel = model.weights["encoder"]["blocks" if scan_layers else "block_0"]["mlp"]["fc1"]["kernel"]
+            result["cases"][f"{model_parallel} {scan_layers}"] = {
+                "apart": float(np.abs(np.asarray(out.logits) - one_by_one).max()),
+                "same_sources": bool(
+                    np.array_equal(out.trace.source, merged.encode_video(video, trace=True).trace.source)
+                ),
+                "devices_of_logits": len(out.logits.sharding.device_set),
+                "clips_per_device": out.logits.addressable_shards[0].data.shape[0],
+                "mlp_dim_per_device": kernel.addressable_shards[0].data.shape[-1],
+                "talk": {word: text.count(f"{word}(") + text.count(f"{word}-start(") for word in WORDS},
+                "plain_apart": float(
+                    np.abs(np.asarray(model.with_schedule(None).classify(video)) - plain.classify(video)).max()
+                ),
+                "same_params": all(
+                    bool(np.array_equal(a, b))
+                    for a, b in zip(jax.tree.leaves(model.params), jax.tree.leaves(plain.params), strict=True)
+                ),
+            }
+    errors = {
+        "batch": lambda: make_model(mesh=make_mesh()).classify(video[:3]),
+        "heads": lambda: make_model(mesh=make_mesh(model_parallel=8)),
+        "devices": lambda: make_mesh(model_parallel=3),
+        "axes": lambda: make_model(mesh=jax.sharding.Mesh(np.array(jax.devices()), ("clips",))),
+    }
+    result["errors"] = {}
+    for name, provoke in errors.items():
+        try:
+            provoke()
+        except ValueError as error:
+            result["errors"][name] = str(error)
+    assert CONFIG.num_heads == 2
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
