@@ -98,7 +98,7 @@ def test_a_demo_that_cannot_work_is_one_error_and_writes_nothing(call, model, cl
 
 
 def test_the_benchmark_compares_on_random_clips(call_json, model):
-    words = ("benchmark", "--model", model, "--schedule", "8,4", "--repeats", 2)
+    words = ("benchmark", "--model", model, "--schedule", "8,4", "--repeats", 2, "--no-search")
     answer = call_json(*words, "--batch-size", 3, "--frames", 8)
     assert answer["shape"] == [3, 8, 16, 16, 3]
     assert answer["plain"].keys() == answer["merged"].keys() == RUN_KEYS
@@ -108,7 +108,7 @@ def test_the_benchmark_compares_on_random_clips(call_json, model):
 
 
 def test_the_benchmark_prints_a_table(call, model):
-    result = call("benchmark", "--model", model, "--repeats", 1, "--dtype", "bfloat16")
+    result = call("benchmark", "--model", model, "--repeats", 1, "--dtype", "bfloat16", "--no-search")
     assert result.exit_code == 0, result.output
     assert "x fewer multiply-accumulates" in result.stdout
     assert "r = 8,2,1: 32 -> 21 tokens" in result.stdout

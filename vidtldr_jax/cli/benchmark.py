@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from typing import Any
 
 import click
-import numpy as np
 
 from vidtldr_jax.cli.comparison import MEMORY_MEANING, compare_models, list_rows, summarise_gain, warn_of_loss
 from vidtldr_jax.cli.group import CommandError
@@ -20,7 +21,17 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
 from vidtldr_jax.cli.runtime import describe_device
-from vidtldr_jax.inference.measure import make_random_model
+from vidtldr_jax.cli.search import (
+    BUDGET_SECONDS,
+    Size,
+    choose_repeats,
+    describe_search,
+    find_paying_size,
+    fits_memory,
+    list_search,
+    measure_size,
+)
+from vidtldr_jax.inference.measure import make_random_model, make_random_video
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import get_preset
 
@@ -39,6 +50,12 @@ Examples:
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips per run.")
 @click.option("--frames", type=click.IntRange(min=1), help="Frames per clip.  [default: the model's]")
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Counted runs of each.")
+@click.option(
+    "--search/--no-search",
+    default=True,
+    show_default=True,
+    help=f"Where merging does not pay, look for the size from which it does, for about {BUDGET_SECONDS:.0f} s.",
+)
 @dtype_option
 @json_option
 @verbose_option
@@ -49,6 +66,7 @@ def benchmark(
     batch_size: int,
     frames: int | None,
     repeats: int,
+    search: bool,
     dtype: str,
     as_json: bool,
 ) -> None:
@@ -56,6 +74,9 @@ def benchmark(
 
     Both are compiled ahead of time, without a cache; after a warm-up they run in turn (plain, merged, plain, ...), so
     that a drift of the machine's speed meets both. Weights don't matter for the time, so presets have random ones.
+
+    Where merging does not pay, larger clips and then larger batches are measured too, with the schedule as it was
+    written: ratios stay ratios and counts stay counts.
     """
     if model is not None and preset is not None:
         raise click.UsageError("give --model or --preset, not both.")
@@ -71,18 +92,32 @@ def benchmark(
         resolved = loaded.schedule_for(shape)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    video = np.random.default_rng(0).standard_normal(shape, np.float32)
+    start = Size(shape[1], batch_size)
+    video = make_random_video(loaded.config, batch_size=batch_size, num_frames=start.frames)
     with show_progress(f"compiling and timing {repeats} runs of each"):
+        began = time.monotonic()
         result = compare_models(loaded, video, repeats=repeats)
+        first_seconds = time.monotonic() - began
+    brought = None
+    if search and not result["pays"] and not resolved.is_plain:
+        with show_progress("merging does not pay; looking for the size from which it does"):
+            brought = find_paying_size(
+                functools.partial(measure_size, loaded, repeats=choose_repeats(result, repeats)),
+                start,
+                first_seconds=first_seconds,
+                fits=functools.partial(fits_memory, loaded),
+            )
     heading = {"model": name, "weights": "random" if preset else "trained", "device": describe_device()}
     setting = {"shape": list(shape), "dtype": dtype, "repeats": repeats, "memory_meaning": MEMORY_MEANING}
     warning = warn_of_loss(result)
     if as_json:
-        print_json({**heading, **setting, **result, "warning": warning})
+        print_json({**heading, **setting, **result, "warning": warning, **list_search(brought, result, start)})
         return
     _print(heading, setting, result, resolved.describe())
     if warning:
         print_note(warning)
+    if brought is not None:
+        print_note(describe_search(brought, start))
 
 
 def _print(heading: dict[str, Any], setting: dict[str, Any], result: dict[str, Any], schedule: str) -> None:

@@ -14,7 +14,7 @@ from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 MEMORY_MEANING = "input, outputs and temporaries as the compiler planned them, without the weights"
-_FEWEST_FOR_CERTAINTY = 5
+FEWEST_FOR_CERTAINTY = 5
 
 
 def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dic
     result["pays"] = merged.median < plain.median
     faster, slower = (merged, plain) if result["pays"] else (plain, merged)
     is_apart = bool(np.quantile(faster.seconds, 0.75) < np.quantile(slower.seconds, 0.25))
-    result["is_certain"] = is_apart and repeats >= _FEWEST_FOR_CERTAINTY
+    result["is_certain"] = is_apart and repeats >= FEWEST_FOR_CERTAINTY
     return result
 
 
