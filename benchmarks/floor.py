@@ -215,8 +215,8 @@ def run(*, repeats: int, is_smoke: bool) -> dict[str, Any]:
     video = jnp.asarray(make_random_video(config))
     runs: dict[str | Piece, Callable[[], Any]] = {}
     for name, model in models.items():
-        compiled = model.get_encode_function(video.shape).lower(model.params, video).compile()
-        runs[name] = functools.partial(compiled, model.params, video)
+        compiled = model.get_encode_function(video.shape).lower(model.weights, video).compile()
+        runs[name] = functools.partial(compiled, model.weights, video)
     for piece in dict.fromkeys(piece for parts in pieces.values() for part in parts.values() for piece in part):
         runs[piece] = make_piece(config, piece)
     before = record.measure_matmul_rate(repeats, loops=loops)

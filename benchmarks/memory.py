@@ -114,7 +114,7 @@ def main(words: Sequence[str] | None = None) -> None:
         peak_memory.report(measure(arguments.preset, job, is_smoke=arguments.smoke))
         return
     frames = [int(count) for count in arguments.frames.split(",")]
-    frames, repeats = ([4, 8], 1) if arguments.smoke else (frames, arguments.repeats)
+    frames, repeats = ([4], 1) if arguments.smoke else (frames, arguments.repeats)
     result = run(arguments.preset, frames, repeats, is_smoke=arguments.smoke)
     record.finish("memory", result, is_smoke=arguments.smoke)
 

@@ -60,8 +60,8 @@ def measure_model(model: VideoModel, video: np.ndarray) -> Peak:
     tiny = make_random_model(choose_config("", is_smoke=True))
     jax.block_until_ready(tiny.encode_video(make_random_video(tiny.config)))
     batch = jnp.asarray(video)
-    compiled = model.get_encode_function(batch.shape).lower(model.params, batch).compile()
-    return measure(lambda: compiled(model.params, batch))
+    compiled = model.get_encode_function(batch.shape).lower(model.weights, batch).compile()
+    return measure(lambda: compiled(model.weights, batch))
 
 
 def report(peak: Peak) -> None:

@@ -74,8 +74,8 @@ def make_runs(
     on_device = jnp.asarray(video)
 
     def run_ours(model: VideoModel) -> Callable[[], Any]:
-        compiled = model.get_encode_function(video.shape).lower(model.params, on_device).compile()
-        return lambda: compiled(model.params, on_device).logits
+        compiled = model.get_encode_function(video.shape).lower(model.weights, on_device).compile()
+        return lambda: compiled(model.weights, on_device).logits
 
     run_torch = functools.partial(rivals.make_run, tensors, config, video)
     runs = {

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import peak_memory, record
 from benchmarks.models import read_published, scale_schedule
+from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.schedules import make_schedules_table
@@ -15,6 +16,7 @@ from tests.reference.files import require_torch
 
 # Script -> its table's maker, or None where a tiny model's rounded numbers would divide by zero.
 TABLES = {
+    "compile": make_compile_table,
     "floor": make_floor_table,
     "memory": make_memory_table,
     "scaling": make_scaling_table,
