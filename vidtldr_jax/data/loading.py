@@ -10,7 +10,6 @@ Frames stay uint8, a quarter of what `normalize_frames` makes of them; the consu
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
 import itertools
 import os
@@ -18,12 +17,10 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent import futures
 from typing import Final, NamedTuple, TypeVar
 
-import numpy as np
-
 from vidtldr_jax.data.clip import Clip, read_frames
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.data.workers import import_grain, map_in_workers
+from vidtldr_jax.data.workers import map_in_workers
 
 READ_AHEAD: Final = 2  # videos; one is being read while another one waits
 
@@ -72,19 +69,11 @@ def read_videos(
         raise ValueError(f"read_videos: paths is a list; the single path {os.fspath(paths)!r} came; put it in a list.")
     if num_workers < 0:
         raise ValueError(f"read_videos: num_workers is at least 0; {num_workers} came; take 0 to read in a thread.")
-    if num_workers:
-        import_grain()
     read = functools.partial(_read_video, preprocessing=preprocessing)
-    return _load([os.fspath(path) for path in paths], read, num_workers)
-
-
-def _load(paths: list[str], read: Callable[[str], LoadedVideo], num_workers: int) -> Generator[LoadedVideo, None, None]:
-    if not num_workers or not paths:
-        yield from map_in_thread(read, paths, read_ahead=READ_AHEAD)
-        return
-    with contextlib.closing(map_in_workers(read, paths, num_workers=min(num_workers, len(paths)))) as videos:
-        for video in videos:
-            yield video if video.clip is None else video._replace(clip=_copy_arrays(video.clip))
+    names = [os.fspath(path) for path in paths]
+    if num_workers and names:
+        return map_in_workers(read, names, num_workers=min(num_workers, len(names)))
+    return map_in_thread(read, names, read_ahead=READ_AHEAD)
 
 
 def map_in_thread(
@@ -119,8 +108,3 @@ def _read_video(path: str, preprocessing: Preprocessing) -> LoadedVideo:
     except (VideoReadError, OSError) as error:
         # A traceback would keep every frame that was decoded until then.
         return LoadedVideo(path, None, error.with_traceback(None))
-
-
-def _copy_arrays(clip: Clip) -> Clip:
-    """Copies out of the workers' shared memory, which is small in containers."""
-    return clip._replace(frames=np.array(clip.frames), indices=np.array(clip.indices))

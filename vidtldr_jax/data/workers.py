@@ -6,13 +6,20 @@ import multiprocessing
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from multiprocessing import util
+from typing import Any, Final, TypeVar
+
+import numpy as np
 
 from vidtldr_jax.data.errors import WorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_RUNNING: Final[weakref.WeakSet[Generator[Any, None, None]]] = weakref.WeakSet()
+_LONGEST_DELETION: Final = 5.0  # seconds; it is a matter of milliseconds, and no reason to hang
 
 
 def map_in_workers(
@@ -26,20 +33,29 @@ def map_in_workers(
       num_workers: processes, at least 1. Each holds at most four results that were not asked for yet: one in its hands,
         one in its queue, and the same again on this side.
 
-    Yields:
-      The results in order; arrays in tuples are views of shared memory, which is given back when they are gone.
+    Returns:
+      A generator of the results in order. Arrays, also in tuples, are copied out of shared memory, which is small in
+      containers.
 
     Raises:
       WorkerError: grain is not installed, or a worker ended.
     """
-    grain = import_grain()
+    results = _map_in_workers(import_grain(), function, items, num_workers)
+    _RUNNING.add(results)
+    return results
+
+
+def _map_in_workers(
+    grain: Any, function: Callable[[Item], Result], items: Sequence[Item], num_workers: int
+) -> Generator[Result, None, None]:
     # Threads within a worker would read ahead by themselves.
     in_turn = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     processes = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=1)
     dataset = grain.MapDataset.source(items).map(function).to_iter_dataset(in_turn)
     iterator = iter(dataset.mp_prefetch(processes, worker_init_fn=_prepare_worker))
     try:
-        yield from iterator
+        # Nothing here holds on to what is shared while the consumer is busy.
+        yield from map(_copy_arrays, iterator)
     except RuntimeError as error:
         if "process was terminated unexpectedly" not in str(error):
             raise
@@ -50,6 +66,20 @@ def map_in_workers(
         ) from error
     finally:
         iterator.close()
+        # Python would end before shared memory is given back, and warn of a leak. One thread does it, in order.
+        deleting = getattr(grain.multiprocessing.SharedMemoryArray, "_del_thread_pool", None)
+        if deleting is not None:
+            deleting.apply_async(int).wait(_LONGEST_DELETION)
+
+
+def _end_all() -> None:
+    """Ends what a script has left open when it ends; later, what grain needs for that is gone."""
+    for results in list(_RUNNING):
+        results.close()
+
+
+# First of what multiprocessing ends: its pools of threads, of which grain has one, have 15.
+util.Finalize(None, _end_all, exitpriority=100)
 
 
 def import_grain() -> Any:
@@ -73,6 +103,15 @@ def import_grain() -> Any:
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     return grain
+
+
+def _copy_arrays(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.array(value)
+    if isinstance(value, tuple):
+        parts = map(_copy_arrays, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
 
 
 def _prepare_worker(index: int, count: int) -> None:
