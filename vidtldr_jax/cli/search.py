@@ -119,8 +119,9 @@ def find_paying_size(
 ) -> Search:
     """Looks for the smallest size at which merging pays.
 
-    Frames are doubled until it does, for two thirds of the time; if it never did, the batch is doubled for the rest. A size
-    that pays is narrowed down to multiples of the start. Nothing is begun that is likely to end past the budget.
+    Frames are doubled until it does, for two thirds of the time; if it never did, the batch is doubled for the rest.
+    Between a size that pays and the one before it, the gap is halved, in multiples of the start. Nothing is begun that
+    is likely to end past the budget.
 
     Args:
       measure: measures one size.
