@@ -1,5 +1,8 @@
 """classify: every kind of input, and one line for every kind of bad one."""
 
+import errno
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,7 @@ from PIL import Image
 from tests.cli.conftest import LABELS, save_model
 from tests.cli.test_main import assert_one_error
 from tests.data.making import draw_frame, write_audio, write_video
-from vidtldr_jax.data import read_clip, read_clips
+from vidtldr_jax.data import loading, read_clip, read_clips
 from vidtldr_jax.inference import load_model
 
 
@@ -166,3 +169,25 @@ def test_models_that_cannot_classify_are_one_error(call, clip, tmp_path):
     assert_one_error(call("classify", clip, "--model", "hf://a"), "a place on a hub is hf://owner/name")
     (tmp_path / "other").mkdir()
     assert_one_error(call("classify", clip, "--model", tmp_path / "other"), "has no config.json")
+
+
+def test_workers_change_no_answer(call_json, model, clip, tmp_path):
+    pytest.importorskip("grain", reason="worker processes need the extra 'workers'")
+    words = ("classify", clip, tmp_path / "missing.mp4", "--model", model)
+    answers = [call_json(*words, "--workers", count, exit_code=1) for count in (0, 1)]
+    assert answers[0] == answers[1]
+
+
+def test_without_grain_workers_are_one_error_that_names_the_extra(call, model, clip, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    assert_one_error(call("classify", clip, "--model", model, "--workers", 1), "pip install 'vidtldr-jax[workers]'")
+    assert call("classify", clip, "--model", model).exit_code == 0
+
+
+def test_a_file_that_the_system_refuses_is_one_error(call, model, clip, monkeypatch):
+    def refuse(path, preprocessing):
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr(loading, "read_frames", refuse)
+    result = call("classify", clip, "--model", model)
+    assert_one_error(result, f"'{clip}': Input/output error; check the path, its permissions and the space left")

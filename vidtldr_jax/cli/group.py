@@ -15,7 +15,7 @@ import click
 import jax
 
 from checkpoints_convert.errors import ConversionError
-from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.data.errors import VideoReadError, WorkerError
 from vidtldr_jax.inference.checkpoint import CheckpointError
 
 log = logging.getLogger("vidtldr_jax")
@@ -62,7 +62,7 @@ class CommandGroup(click.Group):
             _fail("interrupted", 1)
         except click.ClickException as error:
             _fail(error.format_message(), 1)
-        except (VideoReadError, CheckpointError, ConversionError) as error:
+        except (VideoReadError, WorkerError, CheckpointError, ConversionError) as error:
             _fail(str(error), 1)
         except OSError as error:
             _fail(describe_os_error(error), 1)

@@ -2,5 +2,15 @@
 
 from vidtldr_jax.inference.checkpoint import Checkpoint, CheckpointError, read_checkpoint, save_checkpoint
 from vidtldr_jax.inference.model import VideoModel, load_model
+from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
 
-__all__ = ["Checkpoint", "CheckpointError", "VideoModel", "load_model", "read_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "EncodedVideo",
+    "VideoModel",
+    "encode_videos",
+    "load_model",
+    "read_checkpoint",
+    "save_checkpoint",
+]

@@ -1,0 +1,221 @@
+"""Many videos through a model: the same as one by one, in batches of one size, the next one ahead of the result."""
+
+import contextlib
+import itertools
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from tests.data.making import write_video
+from vidtldr_jax.data import Preprocessing, VideoReadError, WorkerError, loading, read_clips, read_frames
+from vidtldr_jax.inference import VideoModel, encode_videos
+from vidtldr_jax.inference import model as model_module
+from vidtldr_jax.inference.checkpoint import find_param_shapes
+from vidtldr_jax.models import VideoViT, VideoViTConfig
+
+CONFIG = VideoViTConfig(
+    num_frames=4, image_size=16, patch_size=4, tubelet_size=2, dim=8, depth=3, num_heads=2, mlp_dim=16, num_classes=3,
+    embed_dim=5,
+)  # fmt: skip
+# Matrix products of another batch size sum in another order.
+ROUNDING = 1e-5
+SIX_VIEWS = {"sampling": "dense", "num_clips": 2, "resize": "shortest_edge", "shortest_edge": 20, "crop": "three"}
+
+
+def make_model(*, config=CONFIG, schedule="8,4", **fields):
+    rng = np.random.default_rng(0)
+    params = {p: rng.normal(size=s).astype(np.float32) for p, s in find_param_shapes(config).items()}
+    recipe = Preprocessing(num_frames=4, image_size=16, **fields)
+    return VideoModel(params, config, preprocessing=recipe, schedule=schedule)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good")
+    return [str(write_video(folder / f"{n}.mp4", num_frames=12, first_number=30 * n)) for n in range(5)]
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bad") / "text.mp4"
+    path.write_text("not a video\n" * 50)
+    return str(path)
+
+
+class Recorder:
+    """Stands before a model and writes down what is run and what is waited for."""
+
+    def __init__(self, model, monkeypatch):
+        self.events, self.batches = [], []
+        encode = model.encode_video
+
+        def record(batch):
+            number = len(self.batches)
+            self.batches.append(np.array(batch))
+            self.events.append(f"run {number}")
+            out = encode(batch)
+            return out._replace(logits=Result(out.logits, number, self.events))
+
+        monkeypatch.setattr(model, "encode_video", record)
+
+
+class Result:
+    """An array on the device that tells when it is waited for."""
+
+    def __init__(self, array, number, events):
+        self.array, self.number, self.events = array, number, events
+
+    def copy_to_host_async(self):
+        self.array.copy_to_host_async()
+
+    def __array__(self, dtype=None, copy=None):
+        self.events.append(f"fetch {self.number}")
+        return np.asarray(self.array)
+
+
+def run(model, paths, **options):
+    return list(encode_videos(model, paths, **{"output": "logits", "batch_size": 2} | options))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 30])
+@pytest.mark.parametrize("fields", [{}, SIX_VIEWS], ids=["1 view", "6 views"])
+def test_batches_of_any_size_give_what_videos_give_one_by_one(good, bad, batch_size, fields):
+    model = make_model(**fields)
+    paths = [*good[:2], bad, *good[2:]]
+    found = run(model, paths, batch_size=batch_size)
+    assert [video.path for video in found] == paths
+    assert found.pop(2).outputs is None
+    expected = [np.asarray(model.classify(read_clips(path, model.preprocessing))) for path in good]
+    for video, rows in zip(found, expected, strict=True):
+        assert video.error is None
+        assert video.outputs.dtype == np.float32
+        np.testing.assert_allclose(video.outputs, rows, atol=ROUNDING)
+    # No two videos are alike, so that a wrong order would show.
+    assert min(np.abs(a - b).max() for a, b in itertools.pairwise(expected)) > 100 * ROUNDING
+
+
+def test_the_next_batch_is_on_the_device_before_a_result_is_waited_for(good, monkeypatch):
+    model = make_model()
+    recorder = Recorder(model, monkeypatch)
+    run(model, good, batch_size=1)
+    assert recorder.events == [
+        "run 0", "run 1", "fetch 0", "run 2", "fetch 1", "run 3", "fetch 2", "run 4", "fetch 3", "fetch 4",
+    ]  # fmt: skip
+
+
+def test_batches_reach_over_borders_and_the_last_one_is_filled_with_its_last_view(good, bad, monkeypatch):
+    model = make_model(**SIX_VIEWS)
+    recorder = Recorder(model, monkeypatch)
+    run(model, [good[0], bad, good[1], good[2]], batch_size=4)
+    views = np.concatenate([read_clips(path, model.preprocessing) for path in good[:3]])  # [18, T, Y, X, C]
+    assert [batch.shape for batch in recorder.batches] == [(4, 4, 16, 16, 3)] * 5
+    np.testing.assert_array_equal(np.concatenate(recorder.batches), np.concatenate([views, views[[-1, -1]]]))
+
+
+def test_there_is_one_compilation(good, monkeypatch):
+    traced = []
+    apply = VideoViT.apply
+
+    def count(module, variables, video, **kwargs):
+        traced.append(video.shape)
+        return apply(module, variables, video, **kwargs)
+
+    monkeypatch.setattr(VideoViT, "apply", count)
+    model_module._compiled_encoder.cache_clear()
+    run(make_model(), good, batch_size=2)
+    run(make_model(), good[:3], batch_size=2)
+    assert traced == [(2, 4, 16, 16, 3)]
+    model_module._compiled_encoder.cache_clear()
+
+
+def test_a_few_videos_make_a_small_batch(good, monkeypatch):
+    model = make_model()
+    recorder = Recorder(model, monkeypatch)
+    run(model, good[:2], batch_size=100)
+    assert [len(batch) for batch in recorder.batches] == [2]
+
+
+def test_a_video_is_given_as_soon_as_its_views_are_computed(good, monkeypatch):
+    model = make_model()
+    recorder = Recorder(model, monkeypatch)
+    videos = encode_videos(model, good, output="logits", batch_size=1)
+    assert next(videos).path == good[0]
+    assert recorder.events == ["run 0", "run 1", "fetch 0"]
+    videos.close()
+
+
+def test_where_nothing_can_be_read_nothing_is_run(bad, monkeypatch):
+    model = make_model()
+    recorder = Recorder(model, monkeypatch)
+    found = run(model, [bad, "missing.mp4"])
+    assert [(video.path, type(video.error), video.outputs) for video in found] == [
+        (bad, VideoReadError, None), ("missing.mp4", VideoReadError, None),
+    ]  # fmt: skip
+    assert recorder.events == []
+    assert run(model, []) == []
+
+
+def test_notices_come_with_their_video(good, tmp_path):
+    short = str(write_video(tmp_path / "short.mp4", num_frames=2))
+    first, second = run(make_model(), [good[0], short])
+    assert first.notices == ()
+    assert second.notices == read_frames(short, make_model().preprocessing).notices != ()
+
+
+@pytest.mark.parametrize("output", ["embedding", "pooled"])
+def test_other_outputs_are_those_of_encode_video(good, output):
+    model = make_model()
+    for path, video in zip(good, run(model, good, output=output, batch_size=3), strict=True):
+        expected = getattr(model.encode_video(read_clips(path, model.preprocessing)), output)
+        np.testing.assert_allclose(video.outputs, expected, atol=ROUNDING)
+
+
+def test_workers_change_no_bit(good, bad):
+    pytest.importorskip("grain", reason="worker processes need the extra 'workers'")
+    paths = [bad, *good]
+    for one, other in zip(run(make_model(), paths), run(make_model(), paths, num_workers=2), strict=True):
+        assert (one.path, str(one.error), one.notices) == (other.path, str(other.error), other.notices)
+        np.testing.assert_array_equal(one.outputs, other.outputs)
+
+
+def test_closing_early_ends_the_reader(good):
+    with contextlib.closing(encode_videos(make_model(), good, output="logits", batch_size=1)) as videos:
+        next(videos)
+        assert any("vidtldr-read" in thread.name for thread in threading.enumerate())
+    assert not any("vidtldr-read" in thread.name for thread in threading.enumerate())
+
+
+def test_a_failure_of_the_model_ends_the_reader(good, monkeypatch):
+    model = make_model()
+
+    def fail(batch):
+        raise MemoryError
+
+    monkeypatch.setattr(model, "encode_video", fail)
+    with pytest.raises(MemoryError) as caught:
+        run(model, good)
+    assert not any("vidtldr-read" in thread.name for thread in threading.enumerate())
+    # Kept until here: a traceback holds on to all that was not closed.
+    del caught
+
+
+def test_wrong_arguments_are_refused_before_anything_is_read(good, monkeypatch):
+    monkeypatch.setattr(loading, "read_frames", None)
+    bare = make_model(config=VideoViTConfig.from_dict(CONFIG.to_dict() | {"num_classes": None, "embed_dim": None}))
+    for model, options, message in (
+        (make_model(), {"output": "tokens"}, "output is one of logits, embedding, pooled; 'tokens' came"),
+        (make_model(), {"batch_size": 0}, "batch_size is at least 1; 0 came"),
+        (make_model(), {"num_workers": -1}, "num_workers is at least 0; -1 came"),
+        (bare, {"output": "logits"}, "the model must have the output; logits came, it has pooled"),
+        (bare, {"output": "embedding"}, "the model must have the output; embedding came, it has pooled"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encode_videos(model, good, **{"output": "pooled", "batch_size": 2} | options)
+
+
+def test_without_grain_workers_are_refused_at_once(good, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(WorkerError, match=r"vidtldr-jax\[workers\]"):
+        encode_videos(make_model(), good, output="logits", batch_size=2, num_workers=1)

@@ -1,0 +1,138 @@
+"""Many videos through a model: reading, batching and computing at the same time.
+
+    with contextlib.closing(encode_videos(model, paths, output="logits", batch_size=8)) as videos:
+        for video in videos:
+            ...  # video.outputs [V, num_classes], or video.error
+
+While the device computes one batch, the next one is put together here and more videos are read behind.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+from collections.abc import Generator, Sequence
+from typing import Final, Literal, NamedTuple, get_args
+
+import jax
+import numpy as np
+
+from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.data.loading import LoadedVideo, read_videos
+from vidtldr_jax.data.transforms import normalize_frames
+from vidtldr_jax.inference.model import VideoModel
+
+Output = Literal["logits", "embedding", "pooled"]
+OUTPUTS: Final = get_args(Output)
+
+_MOST_IN_FLIGHT: Final = 2  # batches on the device: one that computes and the one behind it
+
+
+class EncodedVideo(NamedTuple):
+    """What a model says about one video of a list, or why it can't.
+
+    Attributes:
+      path: as it was given.
+      outputs: [V, ...], one row per view; None if the video can't be read.
+      notices: what a user should know about the video.
+      error: None if it was read.
+    """
+
+    path: str
+    outputs: np.ndarray | None
+    notices: tuple[str, ...]
+    error: VideoReadError | OSError | None
+
+
+def encode_videos(
+    model: VideoModel,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    output: Output,
+    batch_size: int,
+    num_workers: int = 0,
+) -> Generator[EncodedVideo, None, None]:
+    """Encodes videos in order; one that can't be read stops no other.
+
+    Batches have one size, so that there is one compilation, and reach over the videos' borders; the last one is filled
+    up with copies of its last view. A batch is handed to the device before the result of the one before is waited for;
+    two are there at most.
+
+    Args:
+      model: what to run.
+      paths: of videos, GIFs, images or folders of images.
+      output: the field of `VideoOutput` that is wanted: "logits", "embedding" or "pooled".
+      batch_size: views per run; fewer where all videos together have fewer.
+      num_workers: processes that read, see `read_videos`.
+
+    Returns:
+      A generator of every video in the order of `paths`. Closing it ends the readers.
+
+    Raises:
+      ValueError: the model has no such output, batch_size is less than 1, or what `read_videos` refuses.
+      WorkerError: see `read_videos`.
+    """
+    _check(model, output, batch_size)
+    videos = read_videos(paths, model.preprocessing, num_workers=num_workers)
+    size = min(batch_size, max(1, len(paths) * model.preprocessing.num_views))
+    return _encode(model, videos, output, size)
+
+
+def _check(model: VideoModel, output: str, batch_size: int) -> None:
+    if output not in OUTPUTS:
+        raise ValueError(f"encode_videos: output is one of {', '.join(OUTPUTS)}; {output!r} came; choose one of these.")
+    if batch_size < 1:
+        raise ValueError(f"encode_videos: batch_size is at least 1; {batch_size} came; give another.")
+    config = model.config
+    has = {"logits": config.num_classes is not None, "embedding": config.embed_dim is not None, "pooled": True}
+    if not has[output]:
+        there = ", ".join(name for name in OUTPUTS if has[name])
+        raise ValueError(
+            f"encode_videos: the model must have the output; {output} came, it has {there}; take of these."
+        )
+
+
+def _encode(
+    model: VideoModel, videos: Generator[LoadedVideo, None, None], output: Output, size: int
+) -> Generator[EncodedVideo, None, None]:
+    waiting: collections.deque[tuple[EncodedVideo, int]] = collections.deque()  # without outputs; number of views
+    views: list[np.ndarray] = []  # [T, Y, X, 3] uint8 each, of no batch yet
+    in_flight: collections.deque[jax.Array] = collections.deque()
+    rows: collections.deque[np.ndarray] = collections.deque()  # of the waiting videos' views, as far as computed
+    with contextlib.closing(videos):
+        for video in videos:
+            frames = [] if video.clip is None else list(video.clip.frames)
+            notices = () if video.clip is None else video.clip.notices
+            waiting.append((EncodedVideo(video.path, None, notices, video.error), len(frames)))
+            views.extend(frames)
+            while len(views) >= size:
+                in_flight.append(_dispatch(model, views[:size], output, size))
+                del views[:size]
+                if len(in_flight) == _MOST_IN_FLIGHT:
+                    rows.extend(np.asarray(in_flight.popleft()))
+            yield from _release(waiting, rows)
+    if views:
+        in_flight.append(_dispatch(model, views, output, size))
+    while in_flight:
+        rows.extend(np.asarray(in_flight.popleft()))
+    yield from _release(waiting, rows)
+
+
+def _dispatch(model: VideoModel, views: Sequence[np.ndarray], output: Output, size: int) -> jax.Array:
+    """Starts a batch and returns its result to be; rows of what fills it up come last, and nobody takes them."""
+    batch = np.stack([*views, *[views[-1]] * (size - len(views))])  # [B, T, Y, X, 3] uint8
+    recipe = model.preprocessing
+    result = getattr(model.encode_video(normalize_frames(batch, mean=recipe.mean, std=recipe.std)), output)
+    result.copy_to_host_async()
+    return result
+
+
+def _release(
+    waiting: collections.deque[tuple[EncodedVideo, int]], rows: collections.deque[np.ndarray]
+) -> Generator[EncodedVideo, None, None]:
+    """Yields the videos at the front whose views are all computed, and takes them off."""
+    while waiting and len(rows) >= waiting[0][1]:
+        video, count = waiting.popleft()
+        outputs = [rows.popleft() for _ in range(count)]
+        yield video._replace(outputs=np.stack(outputs)) if count else video
