@@ -22,8 +22,8 @@ from vidtldr_jax.ops.attention_blocks import balance_blocks, pad_tokens, weigh_v
 # Query rows and keys of a tile, powers of 2 as Triton wants them. Chosen by what fits the registers of a block of 4
 # warps (64 x 64 float32 are 32 registers a thread), not by measurement.
 TILE: Final = 64
-_NUM_WARPS: Final = 4
-_NUM_STAGES: Final = 2
+NUM_WARPS: Final = 4
+NUM_STAGES: Final = 2
 
 
 def attend_triton(
@@ -99,7 +99,7 @@ def _call(kernel: Any, *, name: str, interpret: bool, **specs: Any) -> Any:
     # Imported here: it needs the parts of jaxlib that know GPUs.
     from jax.experimental.pallas import triton
 
-    parameters = triton.CompilerParams(num_warps=_NUM_WARPS, num_stages=_NUM_STAGES)
+    parameters = triton.CompilerParams(num_warps=NUM_WARPS, num_stages=NUM_STAGES)
     return pl.pallas_call(kernel, name=name, interpret=interpret, compiler_params=parameters, **specs)
 
 
