@@ -119,7 +119,7 @@ def test_closing_early_ends_the_readers(paths, num_workers):
 
 
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="shared memory is no folder here")
-def test_closing_early_gives_shared_memory_back():
+def test_shared_memory_is_given_back_at_the_end_and_when_closed_early():
     need_grain()
     prefix = f"t{os.getpid()}_"
 
@@ -132,6 +132,8 @@ def test_closing_early_gives_shared_memory_back():
     assert next(arrays)[0] == 0
     wait_until(lambda: list(SHARED_MEMORY.glob(f"{prefix}*")))
     arrays.close()
+    assert not list(SHARED_MEMORY.glob(f"{prefix}*"))
+    assert len(list(map_in_workers(make_array, [0, 1, 2, 3], num_workers=2))) == 4
     assert not list(SHARED_MEMORY.glob(f"{prefix}*"))
 
 

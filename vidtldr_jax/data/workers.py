@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -66,6 +67,8 @@ def _map_in_workers(
         ) from error
     finally:
         iterator.close()
+        # What ended grain's threads holds on to their last results, in a circle.
+        gc.collect()
         # Python would end before shared memory is given back, and warn of a leak. One thread does it, in order.
         deleting = getattr(grain.multiprocessing.SharedMemoryArray, "_del_thread_pool", None)
         if deleting is not None:
