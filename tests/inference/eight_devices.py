@@ -2,14 +2,20 @@
 number of devices is fixed when JAX starts."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import jax
 
 jax.config.update("jax_num_cpu_devices", 8)
 
 import numpy as np  # noqa: E402
+from click.testing import CliRunner  # noqa: E402
 
+from tests.cli.conftest import save_model  # noqa: E402
+from tests.data.making import write_video  # noqa: E402
 from tests.inference.test_model import CONFIG, make_model, make_video  # noqa: E402
+from vidtldr_jax.cli.main import cli  # noqa: E402
 from vidtldr_jax.inference.sharding import make_mesh  # noqa: E402
 
 WORDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -57,8 +63,28 @@ def main() -> None:
             provoke()
         except ValueError as error:
             result["errors"][name] = str(error)
+    result["commands"] = {f"{words}": call(words) for words in ("classify", "benchmark")}
     assert CONFIG.num_heads == 2
     print(json.dumps(result))
+
+
+def call(command: str) -> dict[str, dict]:
+    """Runs a command with one and with all eight devices, five videos in batches of three."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        model = str(save_model(folder / "model"))
+        clips = [str(write_video(folder / f"{number}.mp4", num_frames=12)) for number in range(5)]
+        words = {
+            "classify": [*clips, "--batch-size", "3", "--no-cache"],
+            "benchmark": ["--batch-size", "3", "--repeats", "1", "--no-search"],
+        }[command]
+        found = {}
+        for devices in ("1", "8"):
+            line = [command, *words, "--model", model, "--schedule", "4", "--devices", devices, "--json"]
+            finished = CliRunner().invoke(cli, line)
+            assert finished.exit_code == 0, finished.output
+            found[devices] = json.loads(finished.stdout)
+        return found
 
 
 if __name__ == "__main__":

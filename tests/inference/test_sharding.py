@@ -86,5 +86,20 @@ def test_what_does_not_fit_the_devices_is_refused():
     }
 
 
+def test_classify_on_eight_devices_says_what_it_says_on_one():
+    found = run_on_eight_devices()["commands"]["classify"]
+    one, eight = (found[devices]["results"] for devices in ("1", "8"))
+    assert len(eight) == 5
+    for before, after in zip(one, eight, strict=True):
+        assert [p["label"] for p in before["predictions"]] == [p["label"] for p in after["predictions"]]
+        expected, got = ([p["probability"] for p in side["predictions"]] for side in (before, after))
+        assert got == pytest.approx(expected, abs=1e-4)
+
+
+def test_benchmark_fills_a_batch_up_to_the_devices():
+    found = run_on_eight_devices()["commands"]["benchmark"]
+    assert (found["1"]["shape"][0], found["8"]["shape"][0]) == (3, 8)
+
+
 def test_the_main_process_has_one_device():
     assert jax.device_count() == 1

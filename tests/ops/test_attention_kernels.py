@@ -16,8 +16,9 @@ from tests.reference.inputs import make_qkv, make_size
 from vidtldr_jax import ops
 from vidtldr_jax.ops import attention_forms
 from vidtldr_jax.ops.attention_blocks import attend_all_heads
-from vidtldr_jax.ops.attention_forms import attend_fused, choose_form, is_usable, split_exactly
+from vidtldr_jax.ops.attention_forms import attend_fused, choose_form, get_form, split_exactly
 from vidtldr_jax.ops.attention_mosaic import attend_mosaic
+from vidtldr_jax.ops.attention_trial import is_usable
 from vidtldr_jax.ops.attention_triton import attend_triton
 
 # Float32 sums of a dozen products of about 1, over a hundred tokens.
@@ -146,7 +147,7 @@ def test_fused_attention_has_no_map_to_look_at():
 
 def choose_on(backend, monkeypatch, form="auto", usable=("kernel", "fused"), **case):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(attention_forms, "is_usable", lambda form, dtype, channels: form in usable)
+    monkeypatch.setattr(attention_forms, "is_usable", lambda form, *case: form in usable)
     return choose_form(form, **{"num_tokens": 2352, "channels": 64, "dtype": jnp.bfloat16, **case})
 
 
@@ -183,48 +184,45 @@ def fresh_trials():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_form_that_works_passes_its_trial_even_while_a_model_is_traced(form, dtype, fresh_trials):
     found = []
-    jax.make_jaxpr(lambda x: found.append(is_usable(form, dtype, 8)) or x)(1.0)
+    jax.make_jaxpr(lambda x: found.append(is_usable(form, get_form(form), dtype, 8)) or x)(1.0)
     assert found == [True]
 
 
-def test_a_kernel_that_does_not_compile_is_not_used(monkeypatch, fresh_trials):
+def test_a_kernel_that_does_not_compile_is_not_used(fresh_trials):
     def fail(*args, **kwargs):
         raise NotImplementedError("no such instruction\nand more")
 
-    monkeypatch.setitem(attention_forms._FORMS, "kernel", fail)
     message = (
         "attend: kernel attention in float32 can't be used on this device (NotImplementedError: no such instruction); "
         "the blocked form runs instead."
     )
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
-        assert not is_usable("kernel", "float32", 8)
+        assert not is_usable("kernel", fail, "float32", 8)
 
 
 def test_a_jax_without_triton_takes_the_blocked_form(monkeypatch, fresh_trials):
     monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
     monkeypatch.delattr("jax.experimental.pallas.triton", raising=False)
     with pytest.warns(UserWarning, match=r"in bfloat16 can't be used on this device \((Module|Import)"):
-        assert not is_usable("kernel", "bfloat16", 8)
+        assert not is_usable("kernel", get_form("kernel"), "bfloat16", 8)
 
 
 @pytest.mark.parametrize("wrong", ["update", "sharpness"])
-def test_a_kernel_that_gives_other_numbers_is_not_used(wrong, monkeypatch, fresh_trials):
+def test_a_kernel_that_gives_other_numbers_is_not_used(wrong, fresh_trials):
     def give_others(*inputs, **options):
         update, sharpness = attend_all_heads(*inputs, **options)
         return (update + 0.1, sharpness) if wrong == "update" else (update, sharpness * 1.1)
 
-    monkeypatch.setitem(attention_forms._FORMS, "kernel", give_others)
     with pytest.warns(UserWarning, match=r"its numbers are .* from those of the blocked form"):
-        assert not is_usable("kernel", "float32", 8)
+        assert not is_usable("kernel", give_others, "float32", 8)
 
 
-def test_a_kernel_that_gives_nan_is_not_used(monkeypatch, fresh_trials):
+def test_a_kernel_that_gives_nan_is_not_used(fresh_trials):
     def give_nan(*inputs, **options):
         return jax.tree.map(lambda array: array * jnp.nan, attend_all_heads(*inputs, **options))
 
-    monkeypatch.setitem(attention_forms._FORMS, "kernel", give_nan)
     with pytest.warns(UserWarning, match="its numbers are nan from"):
-        assert not is_usable("kernel", "float32", 8)
+        assert not is_usable("kernel", give_nan, "float32", 8)
 
 
 def test_a_kernel_maps_over_another_axis():

@@ -12,7 +12,9 @@ from vidtldr_jax.cli.comparison import MEMORY_MEANING, compare_models, list_rows
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
+    choose_mesh,
     choose_schedule,
+    devices_option,
     dtype_option,
     json_option,
     open_model,
@@ -56,6 +58,7 @@ Examples:
     show_default=True,
     help=f"Where merging does not pay, look for the size from which it does, for about {BUDGET_SECONDS:.0f} s.",
 )
+@devices_option
 @dtype_option
 @json_option
 @verbose_option
@@ -67,6 +70,7 @@ def benchmark(
     frames: int | None,
     repeats: int,
     search: bool,
+    devices: int,
     dtype: str,
     as_json: bool,
 ) -> None:
@@ -84,10 +88,11 @@ def benchmark(
     written = choose_schedule(schedule, name)
     try:
         loaded = (
-            make_random_model(get_preset(preset), written, dtype=dtype)
+            make_random_model(get_preset(preset), written, dtype=dtype, mesh=choose_mesh(devices))
             if preset
-            else open_model(name, schedule=written, dtype=dtype)
+            else open_model(name, schedule=written, dtype=dtype, devices=devices)
         )
+        batch_size = -(-batch_size // devices) * devices
         shape = _find_shape(loaded.config, batch_size, frames)
         resolved = loaded.schedule_for(shape)
     except ValueError as error:

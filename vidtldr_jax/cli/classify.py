@@ -11,6 +11,7 @@ from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.group import CommandError, describe_os_error, format_error, strip_function_name
 from vidtldr_jax.cli.options import (
     cache_option,
+    devices_option,
     dtype_option,
     json_option,
     model_option,
@@ -45,6 +46,7 @@ _WORKERS_HELP = (
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Predictions per video.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Clips per run.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help=_WORKERS_HELP)
+@devices_option
 @dtype_option
 @json_option
 @cache_option
@@ -56,6 +58,7 @@ def classify(
     top_k: int,
     batch_size: int,
     workers: int,
+    devices: int,
     dtype: str,
     as_json: bool,
 ) -> int:
@@ -64,7 +67,7 @@ def classify(
     A bad file is reported and the others are done; the exit code is then 1. Where a model looks at several views of a
     video (clips, crops), the probabilities of the views are averaged.
     """
-    loaded = open_model(model, schedule=schedule, dtype=dtype)
+    loaded = open_model(model, schedule=schedule, dtype=dtype, devices=devices)
     if loaded.config.num_classes is None:
         raise CommandError(f"classify needs a model with a classifier; {model!r} has none; take another --model.")
     results: list[dict[str, Any]] = []

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+import jax
+from jax.sharding import Mesh
 
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.runtime import set_verbosity, use_compilation_cache
 from vidtldr_jax.inference.model import SHIPPED_MODELS, VideoModel, load_model
+from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.reduction.schedule import parse_schedule
 
@@ -42,26 +45,48 @@ def choose_schedule(schedule: str | None, name: str) -> str:
     return schedule if schedule is not None else DEFAULT_SCHEDULES.get(name, FALLBACK_SCHEDULE)
 
 
-def open_model(name: str, *, schedule: str | None, dtype: str = "float32") -> VideoModel:
+def open_model(name: str, *, schedule: str | None, dtype: str = "float32", devices: int = 1) -> VideoModel:
     """Loads a model for a command.
 
     Args:
       name: a checkpoint folder or a shipped model.
       schedule: as it was written.
       dtype: of the computation.
+      devices: over how many to split the clips.
 
     Returns:
       The model.
 
     Raises:
-      CommandError: it can't be loaded, or the schedule does not fit it.
+      CommandError: it can't be loaded, the schedule does not fit it, or there are fewer devices.
     """
     if not Path(name).exists() and not name.startswith("hf://") and name not in SHIPPED_MODELS:
         raise CommandError(explain_unknown_model(name))
     try:
-        return load_model(name, schedule=schedule, dtype=dtype)
+        return load_model(name, schedule=schedule, dtype=dtype, mesh=choose_mesh(devices))
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+def choose_mesh(devices: int) -> Mesh | None:
+    """Returns a mesh of as many devices as were asked for, None for one.
+
+    Args:
+      devices: how many.
+
+    Returns:
+      The mesh.
+
+    Raises:
+      CommandError: there are fewer.
+    """
+    found = jax.devices()
+    if devices > len(found):
+        raise CommandError(
+            f"--devices is at most the number of devices, {len(found)} ({found[0].platform}); {devices} came; take "
+            "fewer."
+        )
+    return None if devices == 1 else make_mesh(found[:devices])
 
 
 def explain_unknown_model(name: str, *, with_presets: bool = False) -> str:
@@ -99,6 +124,12 @@ def dtype_option(command: Command) -> Command:
     """Adds --dtype."""
     kinds = click.Choice(["float32", "bfloat16"])
     return click.option("--dtype", type=kinds, default="float32", show_default=True, help="Computation dtype.")(command)
+
+
+def devices_option(command: Command) -> Command:
+    """Adds --devices."""
+    text = "Devices (GPUs, TPU cores) to split the clips of a batch over; its size is rounded up to a multiple."
+    return click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help=text)(command)
 
 
 def json_option(command: Command) -> Command:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidtldr_jax.data.preprocessing import Preprocessing
@@ -125,9 +124,9 @@ def measure_models(
       ValueError: repeats is below 1.
     """
     _check_repeats("measure_models", repeats)
-    batch = jnp.asarray(video)
     runs, compile_seconds, memory = {}, {}, {}
     for name, model in models.items():
+        batch = model.place_video(video)
         start = time.perf_counter()
         compiled = model.get_encode_function(batch.shape).lower(model.weights, batch).compile()
         compile_seconds[name] = time.perf_counter() - start

@@ -76,6 +76,11 @@ def count_model_devices(mesh: Mesh) -> int:
     return mesh.shape.get(MODEL_AXIS, 1)
 
 
+def count_data_devices(mesh: Mesh | None) -> int:
+    """Returns over how many devices a batch is split; without a mesh it is one."""
+    return 1 if mesh is None else mesh.shape[DATA_AXIS]
+
+
 def place_params(params: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     """Puts parameters on a mesh's devices: along "data" each has all, along "model" its part.
 
@@ -126,7 +131,7 @@ def place_batch(batch: Any, mesh: Mesh) -> jax.Array:
     Raises:
       ValueError: the batch is no multiple of the devices.
     """
-    count = mesh.shape[DATA_AXIS]
+    count = count_data_devices(mesh)
     if batch.shape[0] % count:
         raise ValueError(
             f'VideoModel: a batch is a multiple of the {count} devices along "{DATA_AXIS}"; {batch.shape[0]} clips '

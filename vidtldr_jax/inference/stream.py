@@ -22,6 +22,7 @@ from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.loading import LoadedVideo, read_videos
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.sharding import count_data_devices
 
 Output = Literal["logits", "embedding", "pooled"]
 OUTPUTS: Final = get_args(Output)
@@ -63,7 +64,8 @@ def encode_videos(
       model: what to run.
       paths: of videos, GIFs, images or folders of images.
       output: the field of `VideoOutput` that is wanted: "logits", "embedding" or "pooled".
-      batch_size: views per run; fewer where all videos together have fewer.
+      batch_size: views per run; fewer where all videos together have fewer. A model over several devices rounds it up
+        to a multiple of those that clips are split over.
       num_workers: processes that read, see `read_videos`.
 
     Returns:
@@ -76,6 +78,8 @@ def encode_videos(
     _check(model, output, batch_size)
     videos = read_videos(paths, model.preprocessing, num_workers=num_workers)
     size = min(batch_size, max(1, len(paths) * model.preprocessing.num_views))
+    count = count_data_devices(model.mesh)
+    size = -(-size // count) * count
     return _encode(model, videos, output, size)
 
 

@@ -11,16 +11,15 @@ Shapes as in `ops.attention`; each returns the update and the sharpness or None.
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import ROWS_OF_ALL_HEADS, attend_all_heads, attend_by_head, pad_tokens
+from vidtldr_jax.ops.attention_trial import is_usable
 
 AttentionForm = Literal["auto", "by_head", "blocked", "fused", "kernel", "dense"]
 FORM_NAMES: Final = ("auto", "by_head", "blocked", "fused", "kernel", "dense")
@@ -31,8 +30,6 @@ _WIDEST_FUSED_HEAD: Final = 128
 # bfloat16 has 8 bits, float16 11: so many parts hold a float32's 24.
 _NUM_PARTS: Final = {"bfloat16": 3, "float16": 3, "float32": 1}
 _CHANNELS_OF_CUDNN: Final = 8
-# How far a trial may be off, for numbers of about 1: products of bfloat16 have 8 bits, of float32 on a GPU perhaps 10.
-_ALLOWED_APART: Final = 0.05
 
 
 def choose_form(
@@ -64,51 +61,14 @@ def choose_form(
         return "blocked"
     name = jnp.dtype(dtype).name
     is_narrow = name in ("bfloat16", "float16") and channels + _NUM_PARTS[name] <= _WIDEST_FUSED_HEAD
-    if is_narrow and not with_saliency and is_usable("fused", name, channels):
+    if is_narrow and not with_saliency and is_usable("fused", attend_fused, name, channels):
         return "fused"
-    return "kernel" if is_usable("kernel", name, channels) else "blocked"
+    return "kernel" if is_usable("kernel", attend_kernel, name, channels) else "blocked"
 
 
 def get_form(form: AttentionForm) -> Attend:
     """Returns the function of a form; "auto" and "dense" are none of these."""
     return _FORMS[form]
-
-
-@functools.lru_cache(maxsize=64)
-def is_usable(form: AttentionForm, dtype: str, channels: int) -> bool:
-    """Tells whether a form runs on the default device and gives what the blocked form gives.
-
-    Args:
-      form: to try.
-      dtype: of queries, keys and values, by name.
-      channels: of a head.
-
-    Returns:
-      The answer; the first time it is no, a warning says why.
-    """
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal((2, 150, 3, channels)).astype(jnp.dtype(dtype)) for _ in range(3)]
-    inputs.append(rng.integers(1, 9, (2, 150)).astype(np.float32))
-
-    def run(attend: Attend) -> list[np.ndarray]:
-        # Compiled apart, and called with NumPy's arrays: the question comes up while a model is being traced.
-        program = jax.jit(functools.partial(attend, with_sharpness=form == "kernel")).lower(*inputs).compile()
-        return [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(program(*inputs))]
-
-    try:
-        pairs = zip(run(get_form(form)), run(attend_all_heads), strict=True)
-        furthest = float(np.max([np.abs(found - expected).max() for found, expected in pairs]))  # NaN if any is
-    except Exception as error:  # whatever a compiler or driver raises
-        why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    else:
-        if furthest < _ALLOWED_APART:
-            return True
-        why = f"its numbers are {furthest:.1e} from those of the blocked form"
-    warnings.warn(
-        f"attend: {form} attention in {dtype} can't be used on this device ({why}); the blocked form runs instead.",
-        stacklevel=2,
-    )
-    return False
 
 
 def attend_fused(
