@@ -14,6 +14,7 @@ from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.schedules import make_schedules_table
+from scripts.tables.throughput import make_throughput_table
 from tests.reference.files import require_torch
 
 # Script -> its table's maker, or None where a tiny model's rounded numbers would divide by zero.
@@ -25,6 +26,7 @@ TABLES = {
     "memory": make_memory_table,
     "scaling": make_scaling_table,
     "schedules": make_schedules_table,
+    "throughput": make_throughput_table,
     "umt_b16": None,
     "vs_official": None,
 }

@@ -55,8 +55,9 @@ def attend(
       form: "by_head" holds a block of query rows of one head's map at a time, and of their mean where the saliency is
         asked for; "blocked" holds a block of rows of all heads; "kernel" holds tiles in on-chip memory (Pallas);
         "fused" is `jax.nn.dot_product_attention` where no saliency is asked for; "dense" holds all of `[B, H, N, N]`
-        and is the reference. "auto" is "by_head" where JAX's default backend is a CPU, "fused" or "kernel" on a GPU
-        that can run them, else "blocked". All are equal to within rounding. Static.
+        and is the reference. "auto" is "by_head" for 64 tokens and more where JAX's default backend is a CPU,
+        "fused" or "kernel" for more than 128 on a GPU that can run them, else "blocked". All are equal to within
+        rounding. Static.
       block_size: query rows in a block, which are balanced over the blocks, or a tile's side; None chooses. Static.
 
     Returns:

@@ -25,6 +25,8 @@ AttentionForm = Literal["auto", "by_head", "blocked", "fused", "kernel", "dense"
 FORM_NAMES: Final = ("auto", "by_head", "blocked", "fused", "kernel", "dense")
 Attend = Callable[..., tuple[Array, Array | None]]
 
+# On a CPU sequences of 16 to 50 tokens are up to 2.5 times faster with all heads at once, of 200 and more head by head.
+_FEWEST_TOKENS_BY_HEAD: Final = 64
 # cuDNN's fused attention takes no wider heads.
 _WIDEST_FUSED_HEAD: Final = 128
 # bfloat16 has 8 bits, float16 11: so many parts hold a float32's 24.
@@ -56,7 +58,7 @@ def choose_form(
     if form != "auto":
         return form
     if backend == "cpu":
-        return "by_head"
+        return "by_head" if num_tokens >= _FEWEST_TOKENS_BY_HEAD else "blocked"
     if backend != "gpu" or num_tokens <= ROWS_OF_ALL_HEADS:
         return "blocked"
     name = jnp.dtype(dtype).name

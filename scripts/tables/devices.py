@@ -1,0 +1,46 @@
+"""Tables of what compilers for GPUs and TPUs make of kernels and models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def make_gpu_compile_table(result: dict[str, Any]) -> str:
+    """Writes registers and memory of each kernel on each compute capability."""
+    lines = [
+        "| GPU kernel | heads of | dtype | compute capability | registers a thread | spilled | shared memory "
+        "| tensor cores |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['kernel']} | {row['model']} | {row['dtype']} | {row['capability'] / 10:.1f} "
+        f"| {row['registers_per_thread']} | {row['spilled_bytes']} bytes | {row['shared_bytes'] / 1024:.0f} KiB "
+        f"| {'yes' if row['uses_tensor_cores'] else 'no'} |"
+        for row in result["rows"]
+    ]
+    lines += [
+        "",
+        f"2352 tokens, tiles of {result['tile']} x {result['tile']}, compiled by Triton {result['triton']} from what "
+        f"JAX {result['machine']['jax']} lowers, commit {result['commit']}, {result['date']}; "
+        "`python benchmarks/gpu_compile.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def make_tpu_compile_table(result: dict[str, Any]) -> str:
+    """Writes compile time and planned memory of each program on each TPU."""
+    lines = ["| TPU | program | dtype | compile, s | temporary memory |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['device']} | {row['program']} | {row['dtype']} | {row['compile_seconds']:.1f} "
+        f"| {row['temporary_bytes'] / 2**20:.1f} MiB |"
+        for row in result["rows"]
+    ]
+    machine = result["machine"]
+    lines += [
+        "",
+        "*kernel* and *blocked*: one layer of UMT-B/16 with saliency, 2352 tokens; models: merged as published for "
+        f"MSR-VTT, batch 1. Compiled once each by libtpu {result['libtpu']} on {machine['processor']}, "
+        f"{machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, {result['date']}; "
+        "`python benchmarks/tpu_compile.py`.",
+    ]
+    return "\n".join(lines)
