@@ -121,12 +121,12 @@ def test_short_runs_are_repeated_more_often_than_was_asked_for():
     assert [choose(0.001, 7), choose(0.025, 7), choose(3.0, 7), choose(3.0, 1), choose(0.001, 99)] == [51, 20, 7, 5, 99]
 
 
-def test_memory_bounds_tokens_squared_times_the_batch():
+def test_memory_bounds_the_tokens_of_a_batch():
     model = make_random_model(CONFIG)  # 8 tokens a frame
-    assert fits_memory(model, Size(4096, 1))
-    assert not fits_memory(model, Size(4096 + 2, 1))
-    assert fits_memory(model, Size(2048, 4))
-    assert not fits_memory(model, Size(2048, 5))
+    assert fits_memory(model, Size(8192, 1))
+    assert not fits_memory(model, Size(8192 + 2, 1))
+    assert fits_memory(model, Size(4096, 2))
+    assert not fits_memory(model, Size(4096, 3))
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.ops.test_attention import find_equations
 from tests.reference import oracle
 from tests.reference.inputs import make_plan_arrays, make_tokens
 from vidtldr_jax import ops
+from vidtldr_jax.ops import matching
 
 # One compilation for each shape is faster than one for each operation of it.
 jitted_match = jax.jit(ops.match_tokens, static_argnames=("r", "num_protected"))
@@ -50,6 +52,25 @@ def assert_equals_oracle(features, r, num_protected=0):
 )
 def test_a_plan_equals_the_oracle(num_tokens, r, num_protected):
     assert_equals_oracle(make_tokens((3, num_tokens, 8)), r, num_protected)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5])
+@pytest.mark.parametrize("num_protected", [0, 1])
+def test_blocks_of_similarities_give_the_same_plan(rows, num_protected, monkeypatch):
+    features = jnp.asarray(make_tokens((3, 33, 8)))
+    expected = ops.match_tokens(features, r=10, num_protected=num_protected)
+    monkeypatch.setattr(matching, "_ROWS_OF_SIMILARITY", rows)
+    found = ops.match_tokens(features, r=10, num_protected=num_protected)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_similarities_of_many_tokens_are_never_all_there():
+    # 64 frames of 14 x 14 patches: memory must not grow with the square of the tokens.
+    features = jax.ShapeDtypeStruct((1, 12544, 64), jnp.float32)
+    closed = jax.make_jaxpr(lambda x: ops.match_tokens(x, r=3000))(features)
+    sizes = [int(np.prod(v.aval.shape)) for equation, _ in find_equations(closed.jaxpr) for v in equation.outvars]
+    assert max(sizes) == 1568 * 6272
 
 
 def test_two_tokens_become_one():

@@ -11,8 +11,8 @@ from vidtldr_jax.inference.measure import make_random_video
 from vidtldr_jax.inference.model import VideoModel
 
 BUDGET_SECONDS: Final = 60.0
-# Pairs of tokens, batch and all: matching holds a quarter as many similarities, 1 GiB.
-_MOST_PAIRS: Final = 2**30
+# Tokens of a whole batch: UMT-B/16 takes about 5 GiB for so many.
+_MOST_TOKENS: Final = 2**16
 # How much longer the next size is taken to last: more tokens, but as long to compile.
 _GROWTH: Final = 1.5
 # Of the budget, what may be spent before the batch is doubled instead of the frames.
@@ -102,10 +102,10 @@ def measure_size(model: VideoModel, size: Size, *, repeats: int) -> Trial:
 
 
 def fits_memory(model: VideoModel, size: Size) -> bool:
-    """Tells whether matching at a size stays below 1 GiB of similarities."""
+    """Tells whether a size has few enough tokens to be tried on an ordinary machine."""
     config = model.config
     tokens = config.count_tokens(size.frames, config.image_size, config.image_size)
-    return size.batch_size * config.count_sequences(size.frames) * tokens**2 <= _MOST_PAIRS
+    return size.batch_size * config.count_sequences(size.frames) * tokens <= _MOST_TOKENS
 
 
 def find_paying_size(

@@ -2,6 +2,7 @@
 
 from vidtldr_jax.inference.checkpoint import Checkpoint, CheckpointError, read_checkpoint, save_checkpoint
 from vidtldr_jax.inference.model import VideoModel, load_model
+from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "VideoModel",
     "encode_videos",
     "load_model",
+    "make_mesh",
     "read_checkpoint",
     "save_checkpoint",
 ]

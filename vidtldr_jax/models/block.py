@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.config import EncoderConfig
-from vidtldr_jax.ops.attention_blocks import balance_blocks
+from vidtldr_jax.ops.blocks import balance_blocks
 
 # Tokens that pass the MLP at a time on a CPU: 2352 in two to five blocks are faster by a sixth than all at once.
 _CPU_BLOCK_SIZE: Final = 588

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vidtldr_jax.ops.blocks import balance_blocks
 from vidtldr_jax.ops.saliency import negative_entropy
 
 # Rows of the map that are alive at a time, over all heads: 14 MB at 2352 keys and 12 heads. On a CPU, 64 to 256 rows
@@ -115,12 +116,6 @@ def attend_by_head(
         updates = jax.lax.map(_attend_heads, (by_head, keys, values, weight)).transpose(0, 2, 3, 1, 4)
     update = updates.reshape(batch, num_blocks * rows, num_heads, channels)[:, :num_tokens]
     return update.astype(value.dtype), sharpness
-
-
-def balance_blocks(num_tokens: int, block_size: int) -> tuple[int, int]:
-    """Returns how many blocks of at most `block_size` rows there are, and the rows of each when they are balanced."""
-    num_blocks = -(-num_tokens // block_size)
-    return num_blocks, -(-num_tokens // num_blocks)
 
 
 def weigh_values(value: Float[Array, "B N H K"], weight: Float[Array, "B N"] | None) -> Float[Array, "B N H K"]:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jaxtyping import Array, Float
 
-from vidtldr_jax.ops.attention_blocks import balance_blocks, pad_tokens, weigh_values
+from vidtldr_jax.ops.attention_blocks import pad_tokens, weigh_values
+from vidtldr_jax.ops.blocks import balance_blocks
 
 # Query rows and keys of a tile, powers of 2 as Triton wants them. Chosen by what fits the registers of a block of 4
 # warps (64 x 64 float32 are 32 registers a thread), not by measurement.

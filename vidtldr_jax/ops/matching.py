@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from vidtldr_jax.ops.blocks import balance_blocks
 from vidtldr_jax.ops.saliency import check_protected
 from vidtldr_jax.ops.state import MergePlan
+
+# Even tokens that are compared with all odd ones at a time, so that memory grows with the tokens and not their square.
+# Up to 4096 tokens that is all of them.
+_ROWS_OF_SIMILARITY: Final = 2048
 
 
 def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int = 0) -> MergePlan:
@@ -46,8 +53,7 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
 
     unit = normalise_features(features[:, num_protected:])
     even, odd = unit[:, 0::2], unit[:, 1::2]
-    similarity = jnp.einsum("bsd,btd->bst", even, odd, precision=jax.lax.Precision.HIGHEST)  # [B, S, S']
-    best, partner = similarity.max(-1), similarity.argmax(-1)  # [B, S]
+    best, partner = _find_partners(even, odd)  # [B, S]
     _, chosen = jax.lax.top_k(best, r)  # [B, R], index among the even tokens
     target = (num_even - r) + jnp.take_along_axis(partner, chosen, axis=1)  # among the unprotected outputs
 
@@ -62,6 +68,26 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
         (num_protected + 2 * chosen).astype(jnp.int32),
         (num_protected + target).astype(jnp.int32),
     )
+
+
+def _find_partners(
+    even: Float[Array, "B S D"], odd: Float[Array, "B T D"]
+) -> tuple[Float[Array, "B S"], Int[Array, "B S"]]:
+    """Returns the largest similarity of each even token to an odd one, and that one's index."""
+    batch, num_even, dim = even.shape
+
+    def compare(block: Float[Array, "B R D"]) -> tuple[Array, Array]:
+        similarity = jnp.einsum("brd,btd->brt", block, odd, precision=jax.lax.Precision.HIGHEST)  # [B, R, T]
+        return similarity.max(-1), similarity.argmax(-1)
+
+    num_blocks, rows = balance_blocks(num_even, _ROWS_OF_SIMILARITY)
+    if num_blocks == 1:
+        return compare(even)
+    padded = jnp.pad(even, ((0, 0), (0, num_blocks * rows - num_even), (0, 0)))
+    blocks = padded.reshape(batch, num_blocks, rows, dim).swapaxes(0, 1)  # [blocks, B, R, D]
+    found = jax.lax.map(compare, blocks)
+    best, partner = (part.swapaxes(0, 1).reshape(batch, -1)[:, :num_even] for part in found)
+    return best, partner
 
 
 def normalise_features(features: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
