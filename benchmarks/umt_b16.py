@@ -38,7 +38,7 @@ def make_models(config: VideoViTConfig, names: Sequence[str]) -> dict[str, Video
         r, attention = VARIANTS[name]
         schedule = scale_schedule(r, config.num_tokens)
         models[name] = VideoModel(
-            shared.params, config, preprocessing=shared.preprocessing, schedule=schedule, attention=attention
+            shared.weights, config, preprocessing=shared.preprocessing, schedule=schedule, attention=attention
         )
     return models
 
