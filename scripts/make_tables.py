@@ -12,8 +12,13 @@ import sys
 from pathlib import Path
 
 from tables.accuracy import make_accuracy_table
+from tables.compile import make_compile_table
 from tables.conversion import make_conversion_memory_table, make_parity_table
+from tables.floor import make_floor_table
+from tables.precision import make_bfloat16_table
+from tables.schedules import make_schedules_table
 from tables.speed import make_rivals_table, make_speed_table
+from tables.throughput import make_throughput_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -29,6 +34,14 @@ TABLES = {
         ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),
         make_rivals_table,
     ),
+    ("docs/performance.md", "schedules"): (
+        ("schedules_umt-b16.json", "schedules_umt-l16.json"),
+        make_schedules_table,
+    ),
+    ("docs/performance.md", "floor"): (("floor.json",), make_floor_table),
+    ("docs/performance.md", "compile"): (("compile.json",), make_compile_table),
+    ("docs/performance.md", "throughput"): (("throughput.json",), make_throughput_table),
+    ("docs/performance.md", "bfloat16"): (("bfloat16.json",), make_bfloat16_table),
 }
 
 
