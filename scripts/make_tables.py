@@ -14,6 +14,7 @@ from pathlib import Path
 from tables.accuracy import make_accuracy_table
 from tables.compile import make_compile_table
 from tables.conversion import make_conversion_memory_table, make_parity_table
+from tables.devices import make_gpu_compile_table, make_tpu_compile_table
 from tables.floor import make_floor_table
 from tables.growth import make_scaling_table
 from tables.precision import make_bfloat16_table
@@ -35,6 +36,8 @@ TABLES = {
         ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),
         make_rivals_table,
     ),
+    ("docs/performance.md", "gpu_compile"): (("gpu_compile.json",), make_gpu_compile_table),
+    ("docs/performance.md", "tpu_compile"): (("tpu_compile.json",), make_tpu_compile_table),
     ("docs/performance.md", "schedules"): (
         ("schedules_umt-b16.json", "schedules_umt-l16.json"),
         make_schedules_table,
