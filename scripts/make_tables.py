@@ -16,7 +16,7 @@ from tables.compile import make_compile_table
 from tables.conversion import make_conversion_memory_table, make_parity_table
 from tables.devices import make_gpu_compile_table, make_tpu_compile_table
 from tables.floor import make_floor_table
-from tables.growth import make_scaling_table
+from tables.growth import make_memory_table, make_scaling_table
 from tables.precision import make_bfloat16_table
 from tables.schedules import make_schedules_table
 from tables.speed import make_rivals_table, make_speed_table
@@ -43,6 +43,7 @@ TABLES = {
         make_schedules_table,
     ),
     ("docs/performance.md", "floor"): (("floor.json",), make_floor_table),
+    ("docs/performance.md", "memory"): (("memory.json",), make_memory_table),
     ("docs/performance.md", "scaling"): (("scaling.json",), make_scaling_table),
     ("docs/performance.md", "compile"): (("compile.json",), make_compile_table),
     ("docs/performance.md", "throughput"): (("throughput.json",), make_throughput_table),
