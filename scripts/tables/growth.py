@@ -22,12 +22,13 @@ def make_memory_table(result: dict[str, Any]) -> str:
         for row in rows
     ]
     machine = result["machine"]
+    processes = "one process" if result["repeats"] == 1 else f"medians of {result['repeats']} processes"
     share = ours["median_activation_bytes"] / official["median_activation_bytes"]
     lines += [
         "",
         f"Ours merged needs {share:.0%} of the official algorithm's activations. {result['preset']}, batch 1, "
-        f"{result['image_size']} x {result['image_size']}, {result['dtype']}, random weights; medians of "
-        f"{result['repeats']} processes each, with the weights and libraries in the last column; "
+        f"{result['image_size']} x {result['image_size']}, {result['dtype']}, random weights; {processes} "
+        "each, with the weights and libraries in the last column; "
         f"{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, "
         f"{result['date']}; `python benchmarks/memory.py`.",
     ]
