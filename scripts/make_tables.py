@@ -11,16 +11,16 @@ import json
 import sys
 from pathlib import Path
 
-from tables.accuracy import make_accuracy_table
-from tables.compile import make_compile_table
-from tables.conversion import make_conversion_memory_table, make_parity_table
-from tables.devices import make_gpu_compile_table, make_tpu_compile_table
-from tables.floor import make_floor_table
-from tables.growth import make_memory_table, make_scaling_table
-from tables.precision import make_bfloat16_table
-from tables.schedules import make_schedules_table
-from tables.speed import make_rivals_table, make_speed_table
-from tables.throughput import make_throughput_table
+from scripts.tables.accuracy import make_accuracy_table
+from scripts.tables.compile import make_compile_table
+from scripts.tables.conversion import make_conversion_memory_table, make_parity_table
+from scripts.tables.devices import make_gpu_compile_table, make_tpu_compile_table
+from scripts.tables.floor import make_floor_table
+from scripts.tables.growth import make_memory_table, make_scaling_table
+from scripts.tables.precision import make_bfloat16_table
+from scripts.tables.schedules import make_schedules_table
+from scripts.tables.speed import make_rivals_table, make_speed_table
+from scripts.tables.throughput import make_throughput_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

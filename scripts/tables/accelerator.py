@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_accelerator_table(result: dict[str, Any]) -> str:
     """Writes clips per second and the shares of the device's rates, case by case."""
@@ -23,11 +25,9 @@ def make_accelerator_table(result: dict[str, Any]) -> str:
             gain = f"{row['clips_per_second'] / dense['clips_per_second']:.2f}" if "failed" not in dense else ""
             peak = f"{row['of_peak']:.0%}" if "of_peak" in row else ""
             lines.append(f"{head}| {row['clips_per_second']:.1f} | {gain} | {row['of_product']:.0%} | {peak} |")
-    machine = result["machine"]
     lines += [
         "",
         f"{result['device']}, 12 x 224 x 224, random weights, medians of {result['repeats']} alternating runs; merged "
-        f"as published for MSR-VTT. jax {machine['jax']}, commit {result['commit']}, {result['date']}; "
-        "`python benchmarks/accelerator.py`.",
+        f"as published for MSR-VTT. {name_origin(result, 'benchmarks/accelerator.py')}",
     ]
     return "\n".join(lines)

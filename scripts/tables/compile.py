@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_compile_table(result: dict[str, Any]) -> str:
     """Writes the seconds of each step, and of a first and a second start."""
@@ -21,12 +23,10 @@ def make_compile_table(result: dict[str, Any]) -> str:
             f"| {starts['second']['first_result']:.1f} | {starts['second']['compile']:.2f} "
             f"| {starts['cache_bytes'] / 1e6:.1f} |"
         )
-    machine = result["machine"]
     lines += [
         "",
         f"{result['dtype']}; steps: medians of {result['repeats']} alternating runs without caches; starts: from the "
         "start of a process to its first result, imports and making random weights included, medians of "
-        f"{result['num_starts']}; {machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, commit "
-        f"{result['commit']}, {result['date']}; `python benchmarks/compile.py`.",
+        f"{result['num_starts']}; {name_origin(result, 'benchmarks/compile.py')}",
     ]
     return "\n".join(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_parity_table(result: dict[str, Any]) -> str:
     """Writes how far every converted model is from its original."""
@@ -37,11 +39,9 @@ def make_conversion_memory_table(result: dict[str, Any]) -> str:
         f"| {row['memory_bytes'] / 1e9:.2f} GB | {row['memory_per_source']:.2f} |"
         for row in result["rows"]
     ]
-    machine = result["machine"]
     lines += [
         "",
         "Peak memory is the largest resident set of a process that converts and nothing else; the libraries alone take "
-        f"about 0.2 GB, pages of a mapped file count. {machine['processor']}, {machine['cores']} cores, commit "
-        f"{result['commit']}, {result['date']}; `python benchmarks/convert_memory.py`.",
+        f"about 0.2 GB, pages of a mapped file count. {name_origin(result, 'benchmarks/convert_memory.py')}",
     ]
     return "\n".join(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_gpu_compile_table(result: dict[str, Any]) -> str:
     """Writes registers and memory of each kernel on each compute capability."""
@@ -21,8 +23,7 @@ def make_gpu_compile_table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"2352 tokens, tiles of {result['tile']} x {result['tile']}, compiled by Triton {result['triton']} from what "
-        f"JAX {result['machine']['jax']} lowers, commit {result['commit']}, {result['date']}; "
-        "`python benchmarks/gpu_compile.py`.",
+        f"JAX lowers on {name_origin(result, 'benchmarks/gpu_compile.py')}",
     ]
     return "\n".join(lines)
 
@@ -35,12 +36,10 @@ def make_tpu_compile_table(result: dict[str, Any]) -> str:
         f"| {row['temporary_bytes'] / 2**20:.1f} MiB |"
         for row in result["rows"]
     ]
-    machine = result["machine"]
     lines += [
         "",
         "*kernel* and *blocked*: one layer of UMT-B/16 with saliency, 2352 tokens; models: merged as published for "
-        f"MSR-VTT, batch 1. Compiled once each by libtpu {result['libtpu']} on {machine['processor']}, "
-        f"{machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, {result['date']}; "
-        "`python benchmarks/tpu_compile.py`.",
+        f"MSR-VTT, batch 1. Compiled once each by libtpu {result['libtpu']} on "
+        f"{name_origin(result, 'benchmarks/tpu_compile.py')}",
     ]
     return "\n".join(lines)

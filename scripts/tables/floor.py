@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 _NAMES = {
     "patches": "patch embedding",
     "projections": "projections (query, key, value, output)",
@@ -34,13 +36,11 @@ def make_floor_table(result: dict[str, Any]) -> str:
                 f"| {part['cpu_seconds'] * 1000:.1f} | {part['floor_cpu_seconds'] * 1000:.1f} "
                 f"| {part['cpu_seconds_above'] * 1000:.1f} | {part['share_of_time_above']:.0%} |"
             )
-    machine = result["machine"]
     lines += [
         "",
         f"{result['preset']}, {' x '.join(map(str, result['shape']))}, {result['dtype']}, medians of "
         f"{result['repeats']} rounds in which every part and both models run once; matrix product "
-        f"{result['matmul']['gmacs_per_cpu_second']:.0f} GMAC per CPU-second; {machine['processor']}, "
-        f"{machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, {result['date']}; "
-        "`python benchmarks/floor.py`.",
+        f"{result['matmul']['gmacs_per_cpu_second']:.0f} GMAC per CPU-second; "
+        f"{name_origin(result, 'benchmarks/floor.py')}",
     ]
     return "\n".join(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_memory_table(result: dict[str, Any]) -> str:
     """Writes how much memory one run needs, ours beside rivals and over the tokens of a clip."""
@@ -21,16 +23,13 @@ def make_memory_table(result: dict[str, Any]) -> str:
         f"| {row['median_peak_bytes'] / 2**20:.0f} |"
         for row in rows
     ]
-    machine = result["machine"]
     processes = "one process" if result["repeats"] == 1 else f"medians of {result['repeats']} processes"
     share = ours["median_activation_bytes"] / official["median_activation_bytes"]
     lines += [
         "",
         f"Ours merged needs {share:.0%} of the official algorithm's activations. {result['preset']}, batch 1, "
         f"{result['image_size']} x {result['image_size']}, {result['dtype']}, random weights; {processes} "
-        "each, with the weights and libraries in the last column; "
-        f"{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, "
-        f"{result['date']}; `python benchmarks/memory.py`.",
+        f"each, with the weights and libraries in the last column; {name_origin(result, 'benchmarks/memory.py')}",
     ]
     return "\n".join(lines)
 
@@ -58,12 +57,10 @@ def make_scaling_table(result: dict[str, Any]) -> str:
         f"| {fit['median_cpu_seconds']:.2f} | {fit['gmacs']:.2f} |"
         for fit in result["exponents"]
     ]
-    machine = result["machine"]
     lines += [
         "",
         f"{result['preset']}, {result['image_size']} x {result['image_size']}, {result['dtype']}, random weights, "
-        f"medians; {machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, "
-        f"{result['date']}; `python benchmarks/scaling.py`.",
+        f"medians; {name_origin(result, 'benchmarks/scaling.py')}",
     ]
     return "\n".join(lines)
 

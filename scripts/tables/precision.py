@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from scripts.tables.origin import name_origin
+
 _ANSWERS: Final = ("same_answer", "accuracy_float32", "accuracy_bfloat16")
 
 
@@ -22,12 +24,10 @@ def make_bfloat16_table(result: dict[str, Any]) -> str:
                 f"| {row['max_apart']:.3f} | {row['min_cosine']:.5f} | {' | '.join(answers)} "
                 f"| {row['same_company']:.1%} |"
             )
-    machine = result["machine"]
     lines += [
         "",
         f"The shipped model on {result['num_clips']} held-out clips; UMT-B/16 with random weights on clips of noise, "
         "whose tokens are nearly alike, so that rounding decides more pairs than on a trained model. *Company*: the "
-        f"original tokens that end in one token, or are dropped. {machine['processor']}, jax {machine['jax']}, commit "
-        f"{result['commit']}, {result['date']}; `python benchmarks/bfloat16.py`.",
+        f"original tokens that end in one token, or are dropped. {name_origin(result, 'benchmarks/bfloat16.py')}",
     ]
     return "\n".join(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_schedules_table(*results: dict[str, Any]) -> str:
     """Writes what every published schedule of a model saves and brings, one part per model."""
@@ -26,14 +28,13 @@ def make_schedules_table(*results: dict[str, Any]) -> str:
         ]
     lines.append("")
     for result in results:
+        command = f"benchmarks/schedules.py --preset {result['preset']}"
         shares = [row["realised_share"] for row in result["rows"]]
-        machine = result["machine"]
         lines.append(
             f"{result['preset']}: the speed-up is {min(shares):.2f} to {max(shares):.2f} of what the "
             f"multiply-accumulates promise. {' x '.join(map(str, result['shape']))}, {result['dtype']}, medians of "
-            f"{result['repeats']} alternating runs, {machine['processor']}, {machine['cores']} cores, jax "
-            f"{machine['jax']}, commit {result['commit']}, {result['date']}; "
-            f"`python benchmarks/schedules.py --preset {result['preset']}`.\n"
+            f"{result['repeats']} alternating runs, "
+            f"{name_origin(result, command)}\n"
         )
     return "\n".join(lines).rstrip()
 

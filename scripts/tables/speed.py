@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_speed_table(result: dict[str, Any]) -> str:
     """Writes the UMT-B/16 table: time, floor and memory of every variant."""
-    machine, variants = result["machine"], result["variants"]
+    variants = result["variants"]
     plain, merged = variants["plain"], variants["merged"]
     names = {
         "plain": "plain, attention head by head",
@@ -36,9 +38,8 @@ def make_speed_table(result: dict[str, Any]) -> str:
         f"Merging is {speedup:.2f} times as fast as plain for {reduction:.2f} times fewer multiply-accumulates; "
         f"attention head by head needs {share:.0%} of the dense form's memory. The floor is the counted "
         f"multiply-accumulates at this machine's own matrix product rate ({rate:.0f} GMAC per CPU-second). "
-        f"Random weights, batch 1, {result['repeats']} alternating runs on {machine['processor']}, "
-        f"{machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, {result['date']}; "
-        "`python benchmarks/umt_b16.py`.",
+        f"Random weights, batch 1, {result['repeats']} alternating runs on "
+        f"{name_origin(result, 'benchmarks/umt_b16.py')}",
     ]
     return "\n".join(lines)
 
@@ -60,14 +61,14 @@ def make_rivals_table(*results: dict[str, Any]) -> str:
             )
     lines.append("")
     for result in results:
-        rows, machine = result["rows"], result["machine"]
+        command = f"benchmarks/vs_official.py --threads {result['threads']}"
+        rows = result["rows"]
         speedup = rows["ours plain"]["median_seconds"] / rows["ours merged"]["median_seconds"]
         reduction = rows["ours plain"]["gmacs"] / rows["ours merged"]["gmacs"]
         lines.append(
             f"Threads: {result['threads']}. Merging {result['schedule']} makes ours {speedup:.2f} times as fast for "
             f"{reduction:.2f} times fewer multiply-accumulates. {result['preset']}, 12 x 224 x 224, {result['dtype']}, "
-            f"medians of {result['repeats']} alternating runs, {machine['processor']}, jax {machine['jax']}, torch "
-            f"{result['torch']}, commit {result['commit']}, {result['date']}; "
-            f"`python benchmarks/vs_official.py --threads {result['threads']}`.\n"
+            f"medians of {result['repeats']} alternating runs, torch {result['torch']}, "
+            f"{name_origin(result, command)}\n"
         )
     return "\n".join(lines).rstrip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scripts.tables.origin import name_origin
+
 
 def make_throughput_table(result: dict[str, Any]) -> str:
     """Writes videos per second of decoding, computing and both, for every model."""
@@ -20,13 +22,12 @@ def make_throughput_table(result: dict[str, Any]) -> str:
             f"| {row['schedule']} | {row['variant']} | {row['videos_per_second']:.2f} ({slowest:.2f} to {fastest:.2f}) "
             f"| {row['cpu_seconds_per_video']:.3f} | {'' if first is None else f'{first:.2f}'} |"
         )
-    machine, videos = result["machine"], result["videos"]
+    videos = result["videos"]
     lines += [
         "",
         f"{videos['count']} H.264 videos of {videos['frames']} frames, {videos['width']} x {videos['height']}, "
         f"{videos['bytes'] / videos['count'] / 1e3:.0f} kB each; batch {result['batch_size']}, {result['dtype']}, the "
         f"preset with random weights; medians of {result['repeats']} rounds in turn. Workers and their start count. "
-        f"{machine['processor']}, {machine['cores']} cores, jax {machine['jax']}, commit {result['commit']}, "
-        f"{result['date']}; `python benchmarks/throughput.py`.",
+        f"{name_origin(result, 'benchmarks/throughput.py')}",
     ]
     return "\n".join(lines)
