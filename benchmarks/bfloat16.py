@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.models import MSRVTT, choose_config, scale_schedule
+from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.measure import make_random_model, make_random_video
 from vidtldr_jax.inference.model import VideoModel, load_model
 
@@ -29,12 +30,11 @@ _SCRIPTS = Path(__file__).resolve().parent.parent / "scripts" / "moving_objects"
 
 def draw_clips(num_clips: int, preprocessing: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns held-out clips, normalised, and their labels."""
-    sys.path.insert(0, str(_SCRIPTS))
+    sys.path.insert(0, str(_SCRIPTS))  # scripts import each other as Python sees them when they run
     from evaluate import load_test_clips
 
     clips, labels = load_test_clips(num_clips, 0)
-    mean, std = (np.asarray(part, np.float32) for part in (preprocessing.mean, preprocessing.std))
-    return (clips.astype(np.float32) / 255 - mean) / std, labels
+    return normalize_frames(clips, mean=preprocessing.mean, std=preprocessing.std), labels
 
 
 def run(model: VideoModel, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

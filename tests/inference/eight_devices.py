@@ -1,22 +1,19 @@
 """Runs a small model on eight pretended devices and prints what came out as JSON; a process of its own, since the
-number of devices is fixed when JAX starts."""
+number of devices is fixed when JAX starts: XLA_FLAGS=--xla_force_host_platform_device_count=8 says it."""
 
 import json
 import tempfile
 from pathlib import Path
 
 import jax
+import numpy as np
+from click.testing import CliRunner
 
-jax.config.update("jax_num_cpu_devices", 8)
-
-import numpy as np  # noqa: E402
-from click.testing import CliRunner  # noqa: E402
-
-from tests.cli.conftest import save_model  # noqa: E402
-from tests.data.making import write_video  # noqa: E402
-from tests.inference.test_model import CONFIG, make_model, make_video  # noqa: E402
-from vidtldr_jax.cli.main import cli  # noqa: E402
-from vidtldr_jax.inference.sharding import make_mesh  # noqa: E402
+from tests.cli.conftest import save_model
+from tests.data.making import write_video
+from tests.inference.test_model import CONFIG, make_model, make_video
+from vidtldr_jax.cli.main import cli
+from vidtldr_jax.inference.sharding import make_mesh
 
 WORDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
@@ -24,33 +21,16 @@ WORDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce
 def main() -> None:
     video = make_video(batch=8)
     plain, merged = make_model(), make_model("8,4")
-    one_by_one = np.concatenate([merged.classify(clip[None]) for clip in video])
-    result = {"devices": jax.device_count(), "cases": {}}
-    for model_parallel in (1, 2):
-        for scan_layers in (False, True):
-            mesh = make_mesh(model_parallel=model_parallel)
-            model = make_model("8,4", mesh=mesh, scan_layers=scan_layers)
-            out = model.encode_video(video, trace=True)
-            program = model.get_encode_function(video.shape).lower(model.weights, model.place_video(video)).compile()
-            text = program.as_text()
-            kernel = model.weights["encoder"]["blocks" if scan_layers else "block_0"]["mlp"]["fc1"]["kernel"]
-            result["cases"][f"{model_parallel} {scan_layers}"] = {
-                "apart": float(np.abs(np.asarray(out.logits) - one_by_one).max()),
-                "same_sources": bool(
-                    np.array_equal(out.trace.source, merged.encode_video(video, trace=True).trace.source)
-                ),
-                "devices_of_logits": len(out.logits.sharding.device_set),
-                "clips_per_device": out.logits.addressable_shards[0].data.shape[0],
-                "mlp_dim_per_device": kernel.addressable_shards[0].data.shape[-1],
-                "talk": {word: text.count(f"{word}(") + text.count(f"{word}-start(") for word in WORDS},
-                "plain_apart": float(
-                    np.abs(np.asarray(model.with_schedule(None).classify(video)) - plain.classify(video)).max()
-                ),
-                "same_params": all(
-                    bool(np.array_equal(a, b))
-                    for a, b in zip(jax.tree.leaves(model.params), jax.tree.leaves(plain.params), strict=True)
-                ),
-            }
+    expected = {
+        "merged": np.concatenate([merged.classify(clip[None]) for clip in video]),
+        "plain": plain.classify(video),
+        "source": merged.encode_video(video, trace=True).trace.source,
+    }
+    cases = [(model_parallel, scan_layers) for model_parallel in (1, 2) for scan_layers in (False, True)]
+    result = {
+        "devices": jax.device_count(),
+        "cases": {f"{case[0]} {case[1]}": compare(*case, video, expected, plain) for case in cases},
+    }
     errors = {
         "batch": lambda: make_model(mesh=make_mesh()).classify(video[:3]),
         "heads": lambda: make_model(mesh=make_mesh(model_parallel=8)),
@@ -66,6 +46,29 @@ def main() -> None:
     result["commands"] = {f"{words}": call(words) for words in ("classify", "benchmark")}
     assert CONFIG.num_heads == 2
     print(json.dumps(result))
+
+
+def compare(model_parallel: int, scan_layers: bool, video, expected, plain) -> dict:
+    """Runs one way to spread the model; returns how far it is from one device, and how things are split."""
+    model = make_model("8,4", mesh=make_mesh(model_parallel=model_parallel), scan_layers=scan_layers)
+    placed = model.place_video(video)
+    program = model.get_encode_function(video.shape, trace=True).lower(model.weights, placed).compile()
+    out, text = program(model.weights, placed), program.as_text()
+    kernel = model.weights["encoder"]["blocks" if scan_layers else "block_0"]["mlp"]["fc1"]["kernel"]
+    without = model.with_schedule(None).classify(video)
+    return {
+        "apart": float(np.abs(np.asarray(out.logits) - expected["merged"]).max()),
+        "plain_apart": float(np.abs(np.asarray(without) - expected["plain"]).max()),
+        "same_sources": bool(np.array_equal(out.trace.source, expected["source"])),
+        "devices_of_logits": len(out.logits.sharding.device_set),
+        "clips_per_device": out.logits.addressable_shards[0].data.shape[0],
+        "mlp_dim_per_device": kernel.addressable_shards[0].data.shape[-1],
+        "talk": {word: text.count(f"{word}(") + text.count(f"{word}-start(") for word in WORDS},
+        "same_params": all(
+            bool(np.array_equal(a, b))
+            for a, b in zip(jax.tree.leaves(model.params), jax.tree.leaves(plain.params), strict=True)
+        ),
+    }
 
 
 def call(command: str) -> dict[str, dict]:

@@ -7,7 +7,6 @@ import pytest
 
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference import VideoModel, load_model, save_checkpoint
-from vidtldr_jax.inference import model as model_module
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.measure import measure_models
 from vidtldr_jax.models import VideoViT, VideoViTConfig
@@ -63,22 +62,12 @@ def test_a_trace_changes_no_output():
     assert [step.saliency.shape for step in traced.trace.steps] == [(3, 32), (3, 24)]
 
 
-def test_each_shape_is_compiled_once(monkeypatch):
-    traced = []
-    apply = VideoViT.apply
-
-    def count(module, variables, video, **kwargs):
-        traced.append(video.shape)
-        return apply(module, variables, video, **kwargs)
-
-    monkeypatch.setattr(VideoViT, "apply", count)
-    model_module._compiled_encoder.cache_clear()
+def test_each_shape_is_compiled_once(traced_shapes):
     model = make_model("8,4")
     for _ in range(3):
         model.classify(make_video(batch=1))
         model.with_schedule("8,4").classify(make_video(batch=2))
-    assert [shape[0] for shape in traced] == [1, 2]
-    model_module._compiled_encoder.cache_clear()
+    assert [shape[0] for shape in traced_shapes] == [1, 2]
 
 
 def test_a_longer_clip_gets_the_schedule_resolved_anew():

@@ -15,6 +15,9 @@ from tests.inference.test_model import CONFIG
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.sharding import find_spec
 
+# One process runs them all, so that the eight devices are started once.
+pytestmark = pytest.mark.xdist_group("eight devices")
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CASES = [f"{model_parallel} {scan}" for model_parallel in (1, 2) for scan in (False, True)]
 
@@ -22,7 +25,8 @@ CASES = [f"{model_parallel} {scan}" for model_parallel in (1, 2) for scan in (Fa
 @functools.cache
 def run_on_eight_devices():
     command = [sys.executable, "-m", "tests.inference.eight_devices"]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    flags = "--xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-2000:]
     return json.loads(finished.stdout.splitlines()[-1])

@@ -11,9 +11,8 @@ import pytest
 from tests.data.making import write_video
 from vidtldr_jax.data import Preprocessing, VideoReadError, WorkerError, loading, read_clips, read_frames
 from vidtldr_jax.inference import VideoModel, encode_videos
-from vidtldr_jax.inference import model as model_module
 from vidtldr_jax.inference.checkpoint import find_param_shapes
-from vidtldr_jax.models import VideoViT, VideoViTConfig
+from vidtldr_jax.models import VideoViTConfig
 
 CONFIG = VideoViTConfig(
     num_frames=4, image_size=16, patch_size=4, tubelet_size=2, dim=8, depth=3, num_heads=2, mlp_dim=16, num_classes=3,
@@ -114,20 +113,10 @@ def test_batches_reach_over_borders_and_the_last_one_is_filled_with_its_last_vie
     np.testing.assert_array_equal(np.concatenate(recorder.batches), np.concatenate([views, views[[-1, -1]]]))
 
 
-def test_there_is_one_compilation(good, monkeypatch):
-    traced = []
-    apply = VideoViT.apply
-
-    def count(module, variables, video, **kwargs):
-        traced.append(video.shape)
-        return apply(module, variables, video, **kwargs)
-
-    monkeypatch.setattr(VideoViT, "apply", count)
-    model_module._compiled_encoder.cache_clear()
+def test_there_is_one_compilation(good, traced_shapes):
     run(make_model(), good, batch_size=2)
     run(make_model(), good[:3], batch_size=2)
-    assert traced == [(2, 4, 16, 16, 3)]
-    model_module._compiled_encoder.cache_clear()
+    assert traced_shapes == [(2, 4, 16, 16, 3)]
 
 
 def test_a_few_videos_make_a_small_batch(good, monkeypatch):

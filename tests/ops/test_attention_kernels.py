@@ -154,7 +154,8 @@ def choose_on(backend, monkeypatch, form="auto", usable=("kernel", "fused"), **c
 def test_each_platform_has_its_form(monkeypatch):
     choose = functools.partial(choose_on, monkeypatch=monkeypatch)
     assert choose("cpu") == choose("cpu", with_saliency=True) == "by_head"
-    assert choose("cpu", num_tokens=63) == "blocked"
+    assert choose("cpu", num_tokens=16, num_sequences=196) == "blocked"
+    assert choose("cpu", num_tokens=16, num_sequences=63) == choose("cpu", num_sequences=196) == "by_head"
     assert choose("tpu") == choose("tpu", with_saliency=True) == "blocked"
     assert choose("gpu") == "fused"
     assert choose("gpu", with_saliency=True) == "kernel"

@@ -34,6 +34,7 @@ from vidtldr_jax.cli.search import (
     measure_size,
 )
 from vidtldr_jax.inference.measure import make_random_model, make_random_video
+from vidtldr_jax.inference.sharding import round_up_batch
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import get_preset
 
@@ -92,7 +93,7 @@ def benchmark(
             if preset
             else open_model(name, schedule=written, dtype=dtype, devices=devices)
         )
-        batch_size = -(-batch_size // devices) * devices
+        batch_size = round_up_batch(batch_size, loaded.mesh)
         shape = _find_shape(loaded.config, batch_size, frames)
         resolved = loaded.schedule_for(shape)
     except ValueError as error:

@@ -76,9 +76,10 @@ def count_model_devices(mesh: Mesh) -> int:
     return mesh.shape.get(MODEL_AXIS, 1)
 
 
-def count_data_devices(mesh: Mesh | None) -> int:
-    """Returns over how many devices a batch is split; without a mesh it is one."""
-    return 1 if mesh is None else mesh.shape[DATA_AXIS]
+def round_up_batch(batch_size: int, mesh: Mesh | None) -> int:
+    """Returns the smallest multiple of the devices along "data" that holds a batch; without a mesh the batch's size."""
+    count = 1 if mesh is None else mesh.shape[DATA_AXIS]
+    return -(-batch_size // count) * count
 
 
 def place_params(params: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
@@ -131,7 +132,7 @@ def place_batch(batch: Any, mesh: Mesh) -> jax.Array:
     Raises:
       ValueError: the batch is no multiple of the devices.
     """
-    count = count_data_devices(mesh)
+    count = mesh.shape[DATA_AXIS]
     if batch.shape[0] % count:
         raise ValueError(
             f'VideoModel: a batch is a multiple of the {count} devices along "{DATA_AXIS}"; {batch.shape[0]} clips '

@@ -22,7 +22,7 @@ from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.loading import LoadedVideo, read_videos
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.sharding import count_data_devices
+from vidtldr_jax.inference.sharding import round_up_batch
 
 Output = Literal["logits", "embedding", "pooled"]
 OUTPUTS: Final = get_args(Output)
@@ -78,9 +78,7 @@ def encode_videos(
     _check(model, output, batch_size)
     videos = read_videos(paths, model.preprocessing, num_workers=num_workers)
     size = min(batch_size, max(1, len(paths) * model.preprocessing.num_views))
-    count = count_data_devices(model.mesh)
-    size = -(-size // count) * count
-    return _encode(model, videos, output, size)
+    return _encode(model, videos, output, round_up_batch(size, model.mesh))
 
 
 def _check(model: VideoModel, output: str, batch_size: int) -> None:

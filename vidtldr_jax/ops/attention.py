@@ -55,9 +55,9 @@ def attend(
       form: "by_head" holds a block of query rows of one head's map at a time, and of their mean where the saliency is
         asked for; "blocked" holds a block of rows of all heads; "kernel" holds tiles in on-chip memory (Pallas);
         "fused" is `jax.nn.dot_product_attention` where no saliency is asked for; "dense" holds all of `[B, H, N, N]`
-        and is the reference. "auto" is "by_head" for 64 tokens and more where JAX's default backend is a CPU,
-        "fused" or "kernel" for more than 128 on a GPU that can run them, else "blocked". All are equal to within
-        rounding. Static.
+        and is the reference. "auto" is "by_head" where JAX's default backend is a CPU, but for many short
+        sequences; "fused" or "kernel" for more than 128 tokens on a GPU that can run them; else "blocked". All are
+        equal to within rounding. Static.
       block_size: query rows in a block, which are balanced over the blocks, or a tile's side; None chooses. Static.
 
     Returns:
@@ -88,9 +88,9 @@ def attend(
         )
     if form == "dense":
         return _attend_dense(query, key, value, size, with_saliency, num_protected)
-    _, num_tokens, _, channels = query.shape
-    form = choose_form(form, num_tokens=num_tokens, channels=channels, dtype=query.dtype, with_saliency=with_saliency)
-    run = get_form(form)
+    num_sequences, num_tokens, _, channels = query.shape
+    shape = {"num_tokens": num_tokens, "channels": channels, "num_sequences": num_sequences}
+    run = get_form(choose_form(form, **shape, dtype=query.dtype, with_saliency=with_saliency))
     update, sharpness = run(query, key, value, size, with_sharpness=with_saliency, block_size=block_size)
     return Attended(update, None if sharpness is None else normalise_sharpness(sharpness, num_protected=num_protected))
 
