@@ -9,14 +9,16 @@ plain XLA and with what this package takes by itself ("auto"), and the merged mo
 blocks, with the Pallas kernel and with "auto". Beside clips per second stand the planned memory, the share of the
 device's matrix product rate, measured in the same run (8192 x 8192 x 8192), and that of its published peak where it is
 known: model FLOPs utilisation. What does not fit the device, or does not compile there, is recorded as such.
+The file is written anew after every batch size: 24 of them, with six programs to compile for each.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import jax
@@ -26,7 +28,6 @@ from benchmarks import record
 from benchmarks.models import choose_config, read_published, scale_schedule
 from vidtldr_jax.inference.measure import make_random_model, make_random_video, time_in_turn
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.ops.attention_forms import AttentionForm, choose_form
 from vidtldr_jax.reduction.cost import count_macs
 
@@ -71,12 +72,13 @@ def prepare(model: VideoModel, video: jax.Array) -> tuple[Callable[[], Any], int
     return lambda: compiled(model.weights, video), None if plan is None else plan.temp_size_in_bytes
 
 
-def measure(config: VideoViTConfig, schedule: str, dtype: str, batch_size: int, repeats: int) -> list[dict[str, Any]]:
-    """Measures every variant on one batch."""
+def measure(shared: VideoModel, schedule: str, batch_size: int, repeats: int) -> list[dict[str, Any]]:
+    """Measures every variant of a model on one batch."""
+    config, dtype = shared.config, shared.dtype
     video = jnp.asarray(make_random_video(config, batch_size=batch_size), dtype)
+    shape = {"num_tokens": config.num_tokens, "channels": config.dim // config.num_heads, "dtype": dtype}
     rows: dict[str, dict[str, Any]] = {}
     runs = {}
-    shared = make_random_model(config, dtype=dtype)
     for name, (is_merged, form) in VARIANTS.items():
         model = VideoModel(
             shared.weights,
@@ -86,8 +88,6 @@ def measure(config: VideoViTConfig, schedule: str, dtype: str, batch_size: int, 
             dtype=dtype,
             attention=form,
         )
-        channels = config.dim // config.num_heads
-        shape = {"num_tokens": config.num_tokens, "channels": channels, "dtype": jnp.dtype(dtype)}
         rows[name] = {
             "variant": name,
             "form": choose_form(form, **shape),
@@ -111,34 +111,30 @@ def measure(config: VideoViTConfig, schedule: str, dtype: str, batch_size: int, 
     return list(rows.values())
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measures all presets, dtypes and batch sizes and returns plain data."""
+def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measures presets, dtypes and batch sizes; yields all that is known after each, so that nothing is lost."""
     device = jax.devices()[0]
     side = _SMOKE_SIDE if arguments.smoke else _SIDE
     products = {dtype: measure_product(dtype, side, arguments.repeats) for dtype in arguments.dtypes}
-    cases = []
-    for preset in arguments.presets:
-        config = choose_config(preset, is_smoke=arguments.smoke)
+    cases: list[dict[str, Any]] = []
+    for preset, dtype in itertools.product(arguments.presets, arguments.dtypes):
+        shared = make_random_model(choose_config(preset, is_smoke=arguments.smoke), dtype=dtype)
         r = next(entry.r for entry in read_published(preset) if "msrvtt" in entry.names)
-        schedule = scale_schedule(r, config.num_tokens)
-        for dtype in arguments.dtypes:
-            for batch_size in arguments.batch_sizes:
-                rows = measure(config, schedule, dtype, batch_size, arguments.repeats)
-                for row in rows:
-                    if "flops_per_second" in row:
-                        row["of_product"] = round(row["flops_per_second"] / products[dtype], 4)
-                        if device.device_kind in PEAKS and dtype == "bfloat16":
-                            row["of_peak"] = round(row["flops_per_second"] / PEAKS[device.device_kind], 4)
-                cases.append(
-                    {"preset": preset, "schedule": schedule, "dtype": dtype, "batch_size": batch_size, "rows": rows}
-                )
-    return {
-        "device": device.device_kind,
-        "platform": device.platform,
-        "repeats": arguments.repeats,
-        "product_flops_per_second": products,
-        "cases": cases,
-    }
+        case = {"preset": preset, "schedule": scale_schedule(r, shared.config.num_tokens), "dtype": dtype}
+        for batch_size in arguments.batch_sizes:
+            rows = measure(shared, case["schedule"], batch_size, arguments.repeats)
+            for row in (row for row in rows if "flops_per_second" in row):
+                row["of_product"] = round(row["flops_per_second"] / products[dtype], 4)
+                if device.device_kind in PEAKS and dtype == "bfloat16":
+                    row["of_peak"] = round(row["flops_per_second"] / PEAKS[device.device_kind], 4)
+            cases.append({**case, "batch_size": batch_size, "rows": rows})
+            yield {
+                "device": device.device_kind,
+                "platform": device.platform,
+                "repeats": arguments.repeats,
+                "product_flops_per_second": products,
+                "cases": cases,
+            }
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -152,7 +148,8 @@ def main(words: Sequence[str] | None = None) -> None:
         arguments.presets, arguments.dtypes, arguments.batch_sizes = ["umt-b16"], ["float32"], [1]
         arguments.repeats = 1
     name = jax.devices()[0].device_kind.replace(" ", "-").lower()
-    record.finish(f"accelerator_{name}", run(arguments), is_smoke=arguments.smoke)
+    for result in run(arguments):
+        record.finish(f"accelerator_{name}", result, is_smoke=arguments.smoke)
 
 
 if __name__ == "__main__":
