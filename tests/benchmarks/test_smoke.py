@@ -9,6 +9,7 @@ import pytest
 from benchmarks import peak_memory, record
 from benchmarks.models import read_published, scale_schedule
 from scripts.tables.accelerator import make_accelerator_table
+from scripts.tables.choices import make_attention_table, make_merging_table, make_scan_table
 from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
@@ -20,11 +21,14 @@ from tests.reference.files import require_torch
 # Script -> its table's maker, or None where a tiny model's rounded numbers would divide by zero.
 TABLES = {
     "accelerator": make_accelerator_table,
+    "attention": make_attention_table,
     "bfloat16": make_bfloat16_table,
     "compile": make_compile_table,
     "floor": make_floor_table,
     "memory": make_memory_table,
+    "merging": make_merging_table,
     "scaling": make_scaling_table,
+    "scan": make_scan_table,
     "schedules": make_schedules_table,
     "throughput": make_throughput_table,
     "umt_b16": None,
