@@ -29,7 +29,10 @@ def build_vivit(facts: Mapping[str, Any]) -> ViViTConfig:
       ValueError: fields don't fit each other or the position tables.
     """
     fields = {field.name for field in dataclasses.fields(ViViTConfig)}
-    config = ViViTConfig(**{name: value for name, value in facts.items() if name in fields})
+    known = {name: value for name, value in facts.items() if name in fields}
+    if facts.get("attention") == "factorized_encoder":
+        known.setdefault("temporal_depth", 0)  # no block over time in the weights
+    config = ViViTConfig(**known)
     moments = config.grid[0] + config.num_cls_tokens
     wanted = {
         "num_positions": config.num_tokens,

@@ -20,7 +20,9 @@ from vidtldr_jax.inference.model import SHIPPED_MODELS, find_checkpoint
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.models.umt_config import UMTConfig
+from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.cost import EncoderCost, count_macs
+from vidtldr_jax.reduction.elementwise import count_xla_gmacs
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, resolve_schedule
 
 _EPILOG = """\b
@@ -80,6 +82,8 @@ def info(
         return
     _print_facts(config, facts, resolved)
     _print_cost(cost, resolved)
+    gmacs = count_xla_gmacs(config, resolved)
+    click.echo(f"{gmacs:.4g} as XLA and ViViT's paper count: with half of what is done to single elements")
 
 
 def _read_facts(name: str) -> tuple[Config, dict[str, Any]]:
@@ -109,6 +113,7 @@ def _describe(config: Config, facts: dict[str, Any], schedule: ResolvedSchedule,
         "num_parameters": _count_parameters(config),
         "schedule": describe_schedule(schedule),
         "gmacs": cost.gmacs,
+        "xla_gmacs": count_xla_gmacs(config, schedule),
         "macs_by_part": cost.by_part(),
         "macs_by_layer": [layer.total for layer in cost.layers],
     }
@@ -159,8 +164,10 @@ def _list_encoders(config: Config) -> list[tuple[str, str]]:
     rows = [
         ("encoder", f"{config.depth} layers, {config.dim} channels, {config.num_heads} heads, MLP {config.mlp_dim}")
     ]
-    if config.temporal_depth is not None:
-        rows.append(("over time", f"{config.temporal_depth} layers of the same kind, one token for each time"))
+    if isinstance(config, ViViTConfig) and config.temporal is not None:
+        over = config.temporal
+        heads = f"{over.depth} layers, {over.dim} channels, {over.num_heads} heads, MLP {over.mlp_dim}"
+        rows.append(("over time", f"{heads}, one token for each time"))
     if isinstance(config, UMTConfig):
         for name, part in (("text encoder", config.text), ("decoder", config.decoder)):
             if part is not None:

@@ -54,7 +54,7 @@ class CLIPConfig:
     num_protected: ClassVar[int] = 1
     num_cls_tokens: ClassVar[int] = 1
     num_classes: ClassVar[None] = None
-    temporal_depth: ClassVar[None] = None
+    temporal: ClassVar[None] = None
     qkv_bias: ClassVar[str] = "all"
     final_norm: ClassVar[bool] = False
     is_mergeable: ClassVar[bool] = True

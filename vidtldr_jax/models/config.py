@@ -174,8 +174,8 @@ class VideoViTConfig:
         return 1, tokens * tokens
 
     @property
-    def temporal_depth(self) -> None:
-        """Blocks of an encoder over frames; there is none."""
+    def temporal(self) -> None:
+        """The encoder over frames; there is none."""
         return None
 
     @property

@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+# LeCun's variance of one output channel counts all t * p * p * C inputs.
+_LECUN: Final = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=(0, 1, 2, 3), out_axis=4)
+
+
+def init_normal(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
+    """Draws a tubelet kernel from LeCun's truncated normal."""
+    return _LECUN(key, shape, dtype)
+
+
+def init_central_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
+    """Draws a tubelet kernel that sees only the frame t // 2, so that a model starts as one of images.
+
+    Reference:
+      ViViT, arXiv 2103.15691, equation 9.
+    """
+    times = jnp.arange(shape[0])[:, None, None, None, None]
+    return jnp.where(times == shape[0] // 2, init_normal(key, shape, dtype), 0)
+
+
+def init_average_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
+    """Draws a tubelet kernel that weighs all of its frames alike.
+
+    Reference:
+      ViViT, arXiv 2103.15691, equation 8.
+
+    Deviation:
+      The variance is that of a kernel over all t frames, as Scenic has it, which does not divide by t again.
+    """
+    return jnp.broadcast_to(init_normal(key, shape, dtype)[:1], shape)
+
+
+PATCH_INITS: Final = {
+    "normal": init_normal,
+    "central_frame": init_central_frame,
+    "average_frame": init_average_frame,
+}
 
 
 class PatchEmbed(nn.Module):
@@ -17,6 +56,7 @@ class PatchEmbed(nn.Module):
       patch_size: rows and columns of a patch, pixels.
       tubelet_size: frames of a patch.
       use_bias: whether the projection has a bias.
+      kernel_init: a name in `PATCH_INITS`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
     """
@@ -25,6 +65,7 @@ class PatchEmbed(nn.Module):
     patch_size: int
     tubelet_size: int
     use_bias: bool = True
+    kernel_init: str = "normal"
     dtype: jnp.dtype = jnp.float32
     param_dtype: jnp.dtype = jnp.float32
 
@@ -34,9 +75,7 @@ class PatchEmbed(nn.Module):
         batch, frames, rows, columns, colours = video.shape
         t, p = self.tubelet_size, self.patch_size
         kernel_shape = (t, p, p, colours, self.dim)
-        # LeCun's variance of one output channel counts all t * p * p * C inputs.
-        init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=(0, 1, 2, 3), out_axis=4)
-        kernel = self.param("kernel", init, kernel_shape, self.param_dtype)
+        kernel = self.param("kernel", PATCH_INITS[self.kernel_init], kernel_shape, self.param_dtype)
 
         patches = video.astype(self.dtype).reshape(batch, frames // t, t, rows // p, p, columns // p, p, colours)
         patches = patches.transpose(0, 1, 3, 5, 2, 4, 6, 7)  # [B, T/t, Y/p, X/p, t, p, p, C]

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 
 from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.vivit_config import ViViTConfig
 
 # UMT as vid-TLDR was evaluated on it: 12 frames, retrieval projections of 512 and 768.
 _UMT_B16 = VideoViTConfig(
@@ -33,18 +34,45 @@ _VIDEOMAE_B16 = VideoViTConfig(
     mlp_dim=3072,
     num_classes=400,
 )
+# ViViT on Kinetics-400, arXiv 2103.15691: 32 frames, tubelets of 2, a class token.
+_VIVIT_B16X2 = ViViTConfig(
+    num_frames=32,
+    image_size=224,
+    patch_size=16,
+    tubelet_size=2,
+    dim=768,
+    depth=12,
+    num_heads=12,
+    mlp_dim=3072,
+    patch_init="central_frame",
+    num_classes=400,
+)
+_VIVIT_L16X2 = dataclasses.replace(_VIVIT_B16X2, dim=1024, depth=24, num_heads=16, mlp_dim=4096)
+_VIVIT_H14X2 = dataclasses.replace(_VIVIT_B16X2, patch_size=14, dim=1280, depth=32, num_heads=16, mlp_dim=5120)
 
-PRESETS: dict[str, VideoViTConfig] = {
+
+def _factorize_encoder(config: ViViTConfig) -> ViViTConfig:
+    """Frame by frame, then four blocks over the frames: the paper's "FE"."""
+    return dataclasses.replace(config, attention="factorized_encoder", temporal_depth=4)
+
+
+PRESETS: dict[str, VideoViTConfig | ViViTConfig] = {
     "umt-b16": _UMT_B16,
     "umt-l16": dataclasses.replace(_UMT_B16, dim=1024, depth=24, num_heads=16, mlp_dim=4096, embed_dim=768),
     "videomae-s16": dataclasses.replace(_VIDEOMAE_B16, dim=384, num_heads=6, mlp_dim=1536),
     "videomae-b16": _VIDEOMAE_B16,
     "videomae-l16": dataclasses.replace(_VIDEOMAE_B16, dim=1024, depth=24, num_heads=16, mlp_dim=4096),
     "videomae-h16": dataclasses.replace(_VIDEOMAE_B16, dim=1280, depth=32, num_heads=16, mlp_dim=5120),
+    "vivit-b16x2": _VIVIT_B16X2,
+    "vivit-b16x2-fe": _factorize_encoder(_VIVIT_B16X2),
+    "vivit-l16x2": _VIVIT_L16X2,
+    "vivit-l16x2-fe": _factorize_encoder(_VIVIT_L16X2),
+    "vivit-h14x2": _VIVIT_H14X2,
+    "vivit-h14x2-fe": _factorize_encoder(_VIVIT_H14X2),
 }
 
 
-def get_preset(name: str) -> VideoViTConfig:
+def get_preset(name: str) -> VideoViTConfig | ViViTConfig:
     """Looks a published model up.
 
     Args:

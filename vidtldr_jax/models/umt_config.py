@@ -105,6 +105,16 @@ class UMTConfig:
         return self.vision.mlp_dim
 
     @property
+    def qkv_bias(self) -> str:
+        """Which of query, key and value have a bias in the video encoder."""
+        return self.vision.qkv_bias
+
+    @property
+    def gelu(self) -> str:
+        """Which form of GELU the video encoder has."""
+        return self.vision.gelu
+
+    @property
     def embed_dim(self) -> int | None:
         """Channels of the embeddings of videos and texts."""
         return self.vision.embed_dim
@@ -142,9 +152,9 @@ class UMTConfig:
         return 1, tokens * tokens
 
     @property
-    def temporal_depth(self) -> None:
-        """Blocks of an encoder over frames; there is none."""
-        return self.vision.temporal_depth
+    def temporal(self) -> None:
+        """The encoder over frames; there is none."""
+        return self.vision.temporal
 
     @property
     def final_norm(self) -> bool:

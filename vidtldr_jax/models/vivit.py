@@ -10,7 +10,6 @@ tokens; the tokens over time are never merged. The factorised attentions need th
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -20,7 +19,7 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.models.encoder import Encoder, Trace, join_sequences
 from vidtldr_jax.models.factorized import FactorizedEncoder
-from vidtldr_jax.models.heads import pool_tokens
+from vidtldr_jax.models.heads import pool_surviving, pool_tokens
 from vidtldr_jax.models.patches import PatchEmbed
 from vidtldr_jax.models.positions import interpolate_positions
 from vidtldr_jax.models.video_vit import VideoOutput
@@ -70,23 +69,27 @@ class ViViT(nn.Module):
         made_for = config.position_grid or config.grid
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         blocks = {"form": self.form, "is_stacked": self.is_stacked, **dtypes}
-        embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
+        sizes = (config.dim, config.patch_size, config.tubelet_size)
+        embed = PatchEmbed(*sizes, kernel_init=config.patch_init, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, t y x, D]
         path: Trace | None = None
 
         if config.attention == "spacetime":
             tokens = self._add_positions(tokens, "", made_for, grid)
             state, path = Encoder(config, self.r, name="encoder", **blocks)(tokens, trace=trace)
-            pooled = self._pool(state.tokens)  # [B, D]
+            pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]
         elif config.attention == "factorized_encoder":
             frames = tokens.reshape(batch * grid[0], grid[1] * grid[2], config.dim)  # [B t, y x, D]
             frames = self._add_positions(frames, "", (1, *made_for[1:]), (1, *grid[1:]))
             state, path = Encoder(config, self.r, name="encoder", **blocks)(frames, trace=trace)
-            moments = self._pool(state.tokens).reshape(batch, grid[0], config.dim)  # [B, t, D]
-            moments = self._add_positions(moments, "temporal_", (made_for[0], 1, 1), (grid[0], 1, 1))
-            over_time = dataclasses.replace(config, depth=config.temporal_depth or 0)
-            encoder = Encoder(over_time, name="temporal_encoder", **blocks)
-            pooled = self._pool(encoder(moments)[0].tokens)  # [B, D]
+            moments = pool_surviving(state, config.pooling, num_tokens=frames.shape[1])  # [B t, D]
+            moments = moments.reshape(batch, grid[0], config.dim)  # [B, t, D]
+            if config.temporal is not None:
+                moments = self._add_positions(moments, "temporal_", (made_for[0], 1, 1), (grid[0], 1, 1))
+                over_time, _ = Encoder(config.temporal, name="temporal_encoder", **blocks)(moments)
+                pooled = pool_surviving(over_time, config.pooling, num_tokens=moments.shape[1])  # [B, D]
+            else:
+                pooled = pool_tokens(moments)  # [B, D]
             state, path = join_sequences(state, path, batch)
         else:
             tokens = self._add_positions(tokens, "", made_for, grid)
@@ -94,7 +97,9 @@ class ViViT(nn.Module):
             state = ops.init_merge_state(encoder(tokens, num_times=grid[0]), trace=trace)
             if state.source is not None and state.source_weight is not None:
                 path = Trace(state.source, state.source_weight, ())
-            pooled = self._pool(state.tokens)  # [B, D]
+            pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]
+        if config.representation_dim is not None:
+            pooled = jnp.tanh(nn.Dense(config.representation_dim, name="pre_logits", **dtypes)(pooled))
         logits = None
         if config.num_classes is not None:
             logits = nn.Dense(config.num_classes, name="head", **dtypes)(pooled).astype(jnp.float32)
@@ -112,9 +117,6 @@ class ViViT(nn.Module):
             cls = jnp.broadcast_to(cls.astype(self.dtype), (tokens.shape[0], 1, config.dim))
             tokens = jnp.concatenate([cls, tokens], axis=1)  # [B, 1 + N, D]
         return tokens + jnp.concatenate([table[:extra], patches]).astype(self.dtype)
-
-    def _pool(self, tokens: Float[Array, "B M D"]) -> Float[Array, "B D"]:
-        return tokens[:, 0] if self.config.pooling == "cls" else pool_tokens(tokens)
 
     def _find_grid(self, shape: tuple[int, ...]) -> Grid:
         config = self.config

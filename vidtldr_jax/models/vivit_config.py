@@ -11,7 +11,8 @@ from vidtldr_jax.models.config import read_fields
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "attention": ("spacetime", "factorized_encoder", "factorized_self_attention", "factorized_dot_product"),
     "attention_order": ("time_space", "space_time"),
-    "pooling": ("cls", "mean"),
+    "pooling": ("cls", "first", "mean", "max", "sum", "mean_by_size", "sum_by_size"),
+    "patch_init": ("normal", "central_frame", "average_frame"),
     "qkv_bias": ("all", "none"),
     "gelu": ("exact", "tanh"),
 }
@@ -19,6 +20,8 @@ _POSITIVE: Final = (
     *("num_frames", "image_size", "patch_size", "tubelet_size", "dim", "depth", "num_heads", "mlp_dim"),
     "num_channels",
 )
+_COUNTS_OR_NONE: Final = ("num_classes", "representation_dim", "temporal_num_heads", "temporal_mlp_dim")
+_TEMPORAL: Final = ("temporal_depth", "temporal_num_heads", "temporal_mlp_dim")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,13 +39,23 @@ class ViViTConfig:
       tubelet_size: frames of a patch.
       dim: channels of a token.
       depth: number of blocks; of the spatial encoder where attention is factorised.
-      temporal_depth: number of blocks of the temporal encoder; None for "spacetime".
+      temporal_depth: number of blocks of the factorised encoder's temporal encoder, None for other forms; 0 has none: the
+        frames' vectors are averaged.
       num_heads: attention heads; divides dim.
       mlp_dim: hidden channels of the MLP.
+      temporal_num_heads: attention heads of the temporal encoder; None for num_heads.
+      temporal_mlp_dim: hidden channels of its MLP; None for mlp_dim.
       num_channels: colours of a pixel.
       position_grid: (t, y, x) of the grid that the position tables were made for; None means that of num_frames and
         image_size. Where a clip's grid is another one, the tables are interpolated.
-      pooling: "cls", the class token, or "mean" of the surviving tokens (Scenic's `gap`).
+      pooling: "cls", the class token; "first", the first patch; "mean", "max" or "sum" of the surviving tokens (Scenic's
+        `token`, `0`, `gap`, `gmp`, `gsp`). Where tokens were merged, "mean_by_size" weighs each by how many it stands for,
+        and "sum_by_size" is that mean times the number of tokens before merging, so that a classifier gets the scale it
+        was trained on. The factorised encoder pools frames, and then their vectors, by the same rule.
+      representation_dim: channels of a dense layer with tanh between pooling and classifier (Scenic's
+        `representation_size`); None for no such layer.
+      patch_init: first values of the tubelets' projection: "normal", LeCun's; "central_frame", zero but for the frame in
+        the middle; "average_frame", the same for all frames.
       qkv_bias: whether query, key and value have a bias: "all" or "none".
       gelu: "exact" (erf) or "tanh".
       norm_eps: epsilon of every LayerNorm.
@@ -62,9 +75,13 @@ class ViViTConfig:
     temporal_depth: int | None = None
     num_heads: int
     mlp_dim: int
+    temporal_num_heads: int | None = None
+    temporal_mlp_dim: int | None = None
     num_channels: int = 3
     position_grid: tuple[int, int, int] | None = None
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Literal["cls", "first", "mean", "max", "sum", "mean_by_size", "sum_by_size"] = "cls"
+    representation_dim: int | None = None
+    patch_init: Literal["normal", "central_frame", "average_frame"] = "normal"
     qkv_bias: Literal["all", "none"] = "all"
     gelu: Literal["exact", "tanh"] = "tanh"
     norm_eps: float = 1e-6
@@ -86,28 +103,38 @@ class ViViTConfig:
         ]
         if not self.norm_eps > 0:
             faults.append(f"norm_eps = {self.norm_eps!r} is not a positive number")
-        if self.num_classes is not None and not _is_count(self, "num_classes"):
-            faults.append(f"num_classes = {self.num_classes!r} is not a positive int")
+        faults += [
+            f"{name} = {getattr(self, name)!r} is not a positive int"
+            for name in _COUNTS_OR_NONE
+            if getattr(self, name) is not None and not _is_count(self, name)
+        ]
         if not faults:
             faults += self._find_misfits()
         if faults:
             raise ValueError(f"ViViTConfig: {'; '.join(faults)}; change these fields.")
 
     def _find_misfits(self) -> list[str]:
-        pairs = (("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads"))
+        pairs = [("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads")]
+        pairs += [("dim", "temporal_num_heads")] if self.temporal_num_heads else []
         faults = [
             f"{whole} = {getattr(self, whole)} is not a multiple of {part} = {getattr(self, part)}"
             for whole, part in pairs
             if getattr(self, whole) % getattr(self, part)
         ]
-        if self.attention == "factorized_encoder" and not _is_count(self, "temporal_depth"):
-            faults.append(f"temporal_depth = {self.temporal_depth!r} is not a positive int")
+        is_factorized = self.attention == "factorized_encoder"
+        if is_factorized and self.temporal_depth != 0 and not _is_count(self, "temporal_depth"):
+            faults.append(f"temporal_depth = {self.temporal_depth!r} is neither 0 nor a positive int")
         if not self.is_mergeable and self.pooling == "cls":
             faults.append(f"pooling = 'cls' has no class token to take with attention = {self.attention!r}")
+        if not self.is_mergeable and self.pooling == "first":
+            faults.append(f"pooling = 'first' has no token that sees all others with attention = {self.attention!r}")
         if self.attention == "factorized_dot_product" and self.num_heads % 2:
             faults.append(f"num_heads = {self.num_heads} can't be halved between time and space")
-        if self.attention != "factorized_encoder" and self.temporal_depth is not None:
-            faults.append(f"temporal_depth = {self.temporal_depth!r} needs attention = 'factorized_encoder'")
+        faults += [
+            f"{name} = {getattr(self, name)!r} needs attention = 'factorized_encoder'"
+            for name in _TEMPORAL
+            if not is_factorized and getattr(self, name) is not None
+        ]
         if self.position_grid is not None and len(tuple(self.position_grid)) != 3:
             faults.append(f"position_grid = {self.position_grid} is not (t, y, x)")
         return faults
@@ -120,8 +147,8 @@ class ViViTConfig:
 
     @property
     def num_protected(self) -> int:
-        """Leading tokens that take no part in merging: the class token, if there is one."""
-        return self.num_cls_tokens
+        """Leading tokens that take no part in merging: what the classifier reads by its place."""
+        return 1 if self.pooling in ("cls", "first") else 0
 
     @property
     def num_cls_tokens(self) -> int:
@@ -141,6 +168,18 @@ class ViViTConfig:
     def count_sequences(self, frames: int) -> int:
         """Returns how many sequences of tokens are reduced one by one: one, or one for each patch over time."""
         return frames // self.tubelet_size if self.attention == "factorized_encoder" else 1
+
+    @property
+    def temporal(self) -> ViViTConfig | None:
+        """The encoder over frames, described as the blocks ask for it; None where there is none."""
+        if not self.temporal_depth:
+            return None
+        return dataclasses.replace(
+            self,
+            depth=self.temporal_depth,
+            num_heads=self.temporal_num_heads or self.num_heads,
+            mlp_dim=self.temporal_mlp_dim or self.mlp_dim,
+        )
 
     @property
     def is_mergeable(self) -> bool:

@@ -1,6 +1,7 @@
 """Policy: how many tokens go in which layer, and what that costs."""
 
 from vidtldr_jax.reduction.cost import EncoderCost, LayerCost, count_macs
+from vidtldr_jax.reduction.elementwise import count_xla_gmacs
 from vidtldr_jax.reduction.methods import reduce_tokens
 from vidtldr_jax.reduction.schedule import (
     ResolvedSchedule,
@@ -17,6 +18,7 @@ __all__ = [
     "ResolvedSchedule",
     "Schedule",
     "count_macs",
+    "count_xla_gmacs",
     "format_schedule",
     "parse_schedule",
     "reduce_tokens",

@@ -1,7 +1,7 @@
 """What a schedule costs: multiply-accumulates by layer and part.
 
 Counted: matrix products (projections, attention, matching, MLP, patches, heads) and LayerNorm at 5 per element.
-Not counted: softmax, entropy, sorting, gathering and scattering.
+Not counted: softmax, entropy, sorting, gathering and scattering. `elementwise` counts operations on single elements too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ class Architecture(Protocol):
     @property
     def mlp_dim(self) -> int: ...  # noqa: D102
     @property
+    def num_heads(self) -> int: ...  # noqa: D102
+    @property
+    def qkv_bias(self) -> str: ...  # noqa: D102
+    @property
+    def gelu(self) -> str: ...  # noqa: D102
+    @property
     def patch_size(self) -> int: ...  # noqa: D102
     @property
     def tubelet_size(self) -> int: ...  # noqa: D102
@@ -35,7 +41,9 @@ class Architecture(Protocol):
     @property
     def num_cls_tokens(self) -> int: ...  # noqa: D102
     @property
-    def temporal_depth(self) -> int | None: ...  # noqa: D102
+    def depth(self) -> int: ...  # noqa: D102
+    @property
+    def temporal(self) -> Architecture | None: ...  # noqa: D102
     def count_sequences(self, frames: int) -> int: ...  # noqa: D102
     def count_attention(self, frames: int, tokens: int) -> tuple[int, int]: ...  # noqa: D102
     @property
@@ -121,10 +129,11 @@ def count_macs(config: Architecture, schedule: ResolvedSchedule, *, num_frames: 
     sequences = config.count_sequences(frames)
     tubelet = config.tubelet_size * config.patch_size**2 * config.num_channels
     temporal = 0
-    if config.temporal_depth is not None:
+    over_time = config.temporal
+    if over_time is not None:
         moments = sequences + config.num_cls_tokens
-        block = _count_layer(config, moments, moments, frames=frames, sequences=1).total
-        temporal = config.temporal_depth * block + _count_final_norm(config, moments)
+        block = _count_layer(over_time, moments, moments, frames=frames, sequences=1).total
+        temporal = over_time.depth * block + _count_final_norm(over_time, moments)
     return EncoderCost(
         patches=sequences * (schedule.tokens[0] - config.num_cls_tokens) * tubelet * config.dim,
         layers=tuple(
