@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidtldr_jax.models import PRESETS, VideoViT, VideoViTConfig, get_preset
+from vidtldr_jax.models import PRESETS, VideoViTConfig, get_preset
+from vidtldr_jax.models.architectures import make_module
+from vidtldr_jax.models.vivit_config import ViViTConfig
 
 FIELDS = {
     "num_frames": 4, "image_size": 16, "patch_size": 8, "tubelet_size": 2,
@@ -17,6 +19,8 @@ FIELDS = {
 
 
 def count_by_hand(c):
+    if isinstance(c, ViViTConfig):
+        return count_vivit_by_hand(c)
     # From the architecture: patches, blocks without a bias on the keys, norms, heads.
     patches = c.tubelet_size * c.patch_size**2 * 3 * c.dim + c.dim
     attention = 4 * c.dim * c.dim + 3 * c.dim
@@ -28,15 +32,27 @@ def count_by_hand(c):
     return total
 
 
+def count_vivit_by_hand(c):
+    # Patches, positions and a class token for each encoder, blocks, their last norms, the head.
+    encoders = [(c.depth, c.num_tokens)]
+    if c.attention == "factorized_encoder":
+        encoders.append((c.temporal_depth, c.num_frames // c.tubelet_size + 1))
+    block = 4 * (c.dim * c.dim + c.dim) + 2 * c.dim * c.mlp_dim + c.mlp_dim + c.dim + 4 * c.dim
+    total = (c.tubelet_size * c.patch_size**2 * 3 + 1) * c.dim + (c.dim + 1) * c.num_classes
+    return total + sum(depth * block + (length + 1 + 2) * c.dim for depth, length in encoders)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_has_the_parameters_of_its_architecture(name):
     config = get_preset(name)
     video = jax.ShapeDtypeStruct((1, config.num_frames, 224, 224, 3), jnp.float32)
-    model = VideoViT(config, r=(100,) + (0,) * (config.depth - 1))
+    r = (50,) + (0,) * (config.depth - 1)
+    model = make_module(config, r=r)
     output, variables = jax.eval_shape(lambda v: model.init_with_output(jax.random.key(0), v), video)
     count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(variables["params"]))
     assert count == count_by_hand(config)
-    assert output.tokens.shape == (1, config.num_tokens - 100, config.dim)
+    sequences = config.count_sequences(config.num_frames)
+    assert output.tokens.shape == (1, sequences * (config.num_tokens - 50), config.dim)
     for outputs, width in ((output.embedding, config.embed_dim), (output.logits, config.num_classes)):
         assert outputs is None if width is None else outputs.shape == (1, width)
 
@@ -50,6 +66,12 @@ def test_published_sizes():
         "videomae-b16": (768, 12, 12, 3072, 1568),
         "videomae-l16": (1024, 24, 16, 4096, 1568),
         "videomae-h16": (1280, 32, 16, 5120, 1568),
+        "vivit-b16x2": (768, 12, 12, 3072, 3137),
+        "vivit-b16x2-fe": (768, 12, 12, 3072, 197),
+        "vivit-l16x2": (1024, 24, 16, 4096, 3137),
+        "vivit-l16x2-fe": (1024, 24, 16, 4096, 197),
+        "vivit-h14x2": (1280, 32, 16, 5120, 4097),
+        "vivit-h14x2-fe": (1280, 32, 16, 5120, 257),
     }
 
 

@@ -8,8 +8,9 @@ import pytest
 from tests.reference import oracle
 from tests.reference.files import require_torch
 from tests.reference.inputs import make_size, make_tokens
-from vidtldr_jax.models.heads import pool_tokens
-from vidtldr_jax.models.patches import PatchEmbed
+from vidtldr_jax import ops
+from vidtldr_jax.models.heads import pool_surviving, pool_tokens
+from vidtldr_jax.models.patches import PATCH_INITS, PatchEmbed
 
 
 def make_case():
@@ -52,3 +53,30 @@ def test_pooling_of_bfloat16_is_summed_in_float32():
     pooled = pool_tokens(tokens)
     assert pooled.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.asarray(pooled, np.float32), [[2.0]])
+
+
+def test_every_rule_of_pooling_by_its_definition():
+    tokens, size = make_tokens((2, 7, 3)), make_size((2, 7))
+    state = ops.MergeState(jnp.asarray(tokens), jnp.asarray(size), None, None)
+    mean_by_size = (tokens * size[..., None]).sum(1) / size.sum(1, keepdims=True)
+    expected = {
+        "cls": tokens[:, 0], "first": tokens[:, 0], "mean": tokens.mean(1), "max": tokens.max(1), "sum": tokens.sum(1),
+        "mean_by_size": mean_by_size, "sum_by_size": 20 * mean_by_size,
+    }  # fmt: skip
+    for pooling, values in expected.items():
+        np.testing.assert_allclose(pool_surviving(state, pooling, num_tokens=20), values, atol=1e-5, err_msg=pooling)
+    with pytest.raises(ValueError, match="'best' came"):
+        pool_surviving(state, "best", num_tokens=20)
+
+
+def test_first_tubelet_kernels_see_the_frame_in_the_middle_or_all_alike():
+    shape = (4, 2, 2, 3, 64)
+    normal, central, average = (
+        PATCH_INITS[name](jax.random.key(0), shape) for name in ("normal", "central_frame", "average_frame")
+    )
+    np.testing.assert_array_equal(central[2], normal[2])
+    assert np.count_nonzero(central[jnp.array([0, 1, 3])]) == 0
+    np.testing.assert_array_equal(average, np.broadcast_to(normal[:1], shape))
+    module = PatchEmbed(dim=64, patch_size=2, tubelet_size=4, kernel_init="central_frame")
+    params = module.init(jax.random.key(1), jnp.zeros((1, 4, 2, 2, 3)))["params"]
+    assert np.count_nonzero(params["kernel"][:2]) == 0 < np.count_nonzero(params["kernel"][2])

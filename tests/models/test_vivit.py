@@ -123,12 +123,18 @@ def test_clips_of_another_size_get_interpolated_positions():
 
 
 def test_what_does_not_fit_is_refused_by_name():
-    with pytest.raises(ValueError, match="temporal_depth = None is not a positive int"):
+    with pytest.raises(ValueError, match="temporal_depth = None is neither 0 nor a positive int"):
         ViViTConfig(**FIELDS, attention="factorized_encoder")
     with pytest.raises(ValueError, match="temporal_depth = 2 needs attention = 'factorized_encoder'"):
         ViViTConfig(**FIELDS, temporal_depth=2)
-    with pytest.raises(ValueError, match="pooling = 'max' is none of cls, mean"):
-        ViViTConfig(**FIELDS, pooling="max")
+    with pytest.raises(ValueError, match="temporal_num_heads = 2 needs attention = 'factorized_encoder'"):
+        ViViTConfig(**FIELDS, temporal_num_heads=2)
+    with pytest.raises(ValueError, match="dim = 16 is not a multiple of temporal_num_heads = 3"):
+        ViViTConfig(**FIELDS, attention="factorized_encoder", temporal_depth=1, temporal_num_heads=3)
+    with pytest.raises(ValueError, match="pooling = 'best' is none of cls, first, mean, max, sum"):
+        ViViTConfig(**FIELDS, pooling="best")
+    with pytest.raises(ValueError, match="representation_dim = 0 is not a positive int"):
+        ViViTConfig(**FIELDS, representation_dim=0)
     config = CONFIGS["spacetime cls"]
     params, video = make(config)
     with pytest.raises(ValueError, match="r has one number for each of 3 blocks; 2 came"):
@@ -140,6 +146,8 @@ def test_what_does_not_fit_is_refused_by_name():
             run(ViViT(config, r=(1, 0, 0)), *make(config))
         with pytest.raises(ValueError, match="pooling = 'cls' has no class token to take"):
             ViViTConfig(**FIELDS, attention=config.attention)
+        with pytest.raises(ValueError, match="pooling = 'first' has no token that sees all others"):
+            ViViTConfig(**FIELDS, attention=config.attention, pooling="first")
     with pytest.raises(ValueError, match="num_heads = 1 can't be halved"):
         ViViTConfig(**{**FIELDS, "num_heads": 1}, attention="factorized_dot_product", pooling="mean")
 

@@ -7,7 +7,7 @@ import pytest
 from tests.reference.files import find_golden
 from vidtldr_jax.models import VideoViTConfig, get_preset
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.reduction import count_macs, resolve_schedule
+from vidtldr_jax.reduction import count_macs, count_xla_gmacs, resolve_schedule
 
 FACTS = json.loads(find_golden("schedules.json").read_text())
 PUBLISHED = [
@@ -111,3 +111,33 @@ def test_factorised_attentions_see_one_axis_at_a_time():
     assert first.norms == 5 * (2 * 8 + 8) * 6
     assert second.attention == 2 * 8 * 3 * 6
     assert second.projections == 4 * 8 * 6 * 6
+
+
+def test_temporal_blocks_have_their_own_mlp_and_may_be_missing():
+    same = make_vivit(attention="factorized_encoder", temporal_depth=1, pooling="mean")
+    wide = make_vivit(attention="factorized_encoder", temporal_depth=1, temporal_mlp_dim=13, pooling="mean")
+    none = make_vivit(attention="factorized_encoder", temporal_depth=0, pooling="mean")
+    costs = [count_macs(config, resolve(config, None)).temporal for config in (same, wide, none)]
+    assert costs[1] - costs[0] == 2 * 2 * 6 * (13 - 10)
+    assert costs[2] == 0
+
+
+# ViViT, arXiv 2103.15691, table 2.
+@pytest.mark.parametrize(("preset", "published"), [("vivit-b16x2", 455.2), ("vivit-b16x2-fe", 284.4)])
+def test_vivit_s_gmacs_equal_the_published_ones_to_the_decimal(preset, published):
+    config = get_preset(preset)
+    assert round(count_xla_gmacs(config, resolve(config, None)), 1) == published
+
+
+def test_operations_on_single_elements_are_counted_by_hand():
+    config = VideoViTConfig(
+        num_frames=2, image_size=8, patch_size=4, tubelet_size=1, dim=6, depth=2, num_heads=2, mlp_dim=10, gelu="tanh"
+    )
+    schedule = resolve(config, "3")  # 8 tokens, then 5; query and value have a bias, keys don't, as UMT has it
+    products = sum(layer.total - layer.norms for layer in count_macs(config, schedule).layers)
+    products += count_macs(config, schedule).patches
+    first = (7 + 3 + 1 + 1) * 8 * 6 + 4 * 2 * 64 + (7 + 2) * 5 * 6 + (1 + 8) * 5 * 10
+    first += (2 + 2) * 64 + 3 * (8 + 3) * 6  # mean of two maps, its entropy; lengths of 8 features, sums of 3
+    second = (7 + 3 + 1 + 1) * 5 * 6 + (4 + 1) * 2 * 25 + (7 + 2) * 5 * 6 + (1 + 8) * 5 * 10  # sizes bias the maps
+    single = first + second + 2 * 8 * 6
+    assert count_xla_gmacs(config, schedule) == pytest.approx((products + single / 2) / 1e9, rel=1e-12)

@@ -12,22 +12,22 @@ from jaxtyping import Array, Float
 _LECUN: Final = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=(0, 1, 2, 3), out_axis=4)
 
 
-def init_normal(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
+def _init_normal(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
     """Draws a tubelet kernel from LeCun's truncated normal."""
     return _LECUN(key, shape, dtype)
 
 
-def init_central_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
+def _init_central_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
     """Draws a tubelet kernel that sees only the frame t // 2, so that a model starts as one of images.
 
     Reference:
       ViViT, arXiv 2103.15691, equation 9.
     """
     times = jnp.arange(shape[0])[:, None, None, None, None]
-    return jnp.where(times == shape[0] // 2, init_normal(key, shape, dtype), 0)
+    return jnp.where(times == shape[0] // 2, _init_normal(key, shape, dtype), 0)
 
 
-def init_average_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
+def _init_average_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Float[Array, "t p p C D"]:
     """Draws a tubelet kernel that weighs all of its frames alike.
 
     Reference:
@@ -36,13 +36,13 @@ def init_average_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float3
     Deviation:
       The variance is that of a kernel over all t frames, as Scenic has it, which does not divide by t again.
     """
-    return jnp.broadcast_to(init_normal(key, shape, dtype)[:1], shape)
+    return jnp.broadcast_to(_init_normal(key, shape, dtype)[:1], shape)
 
 
 PATCH_INITS: Final = {
-    "normal": init_normal,
-    "central_frame": init_central_frame,
-    "average_frame": init_average_frame,
+    "normal": _init_normal,
+    "central_frame": _init_central_frame,
+    "average_frame": _init_average_frame,
 }
 
 

@@ -39,8 +39,8 @@ class ViViTConfig:
       tubelet_size: frames of a patch.
       dim: channels of a token.
       depth: number of blocks; of the spatial encoder where attention is factorised.
-      temporal_depth: number of blocks of the factorised encoder's temporal encoder, None for other forms; 0 has none: the
-        frames' vectors are averaged.
+      temporal_depth: number of blocks of the factorised encoder's temporal encoder, None for other forms; 0 stands for
+        an average of the frames' vectors instead.
       num_heads: attention heads; divides dim.
       mlp_dim: hidden channels of the MLP.
       temporal_num_heads: attention heads of the temporal encoder; None for num_heads.
@@ -48,14 +48,14 @@ class ViViTConfig:
       num_channels: colours of a pixel.
       position_grid: (t, y, x) of the grid that the position tables were made for; None means that of num_frames and
         image_size. Where a clip's grid is another one, the tables are interpolated.
-      pooling: "cls", the class token; "first", the first patch; "mean", "max" or "sum" of the surviving tokens (Scenic's
-        `token`, `0`, `gap`, `gmp`, `gsp`). Where tokens were merged, "mean_by_size" weighs each by how many it stands for,
-        and "sum_by_size" is that mean times the number of tokens before merging, so that a classifier gets the scale it
-        was trained on. The factorised encoder pools frames, and then their vectors, by the same rule.
+      pooling: "cls", the class token; "first", the first patch; "mean", "max" or "sum" of the surviving tokens
+        (Scenic's `token`, `0`, `gap`, `gmp`, `gsp`). Where tokens were merged, "mean_by_size" weighs each by how many
+        it stands for, and "sum_by_size" is that mean times the number of tokens before merging, so that a classifier
+        gets the scale it was trained on. The factorised encoder pools frames, and then their vectors, by the same rule.
       representation_dim: channels of a dense layer with tanh between pooling and classifier (Scenic's
         `representation_size`); None for no such layer.
-      patch_init: first values of the tubelets' projection: "normal", LeCun's; "central_frame", zero but for the frame in
-        the middle; "average_frame", the same for all frames.
+      patch_init: first values of the tubelets' projection: "normal", LeCun's; "central_frame", zero but for the frame
+        in the middle; "average_frame", the same for all frames.
       qkv_bias: whether query, key and value have a bias: "all" or "none".
       gelu: "exact" (erf) or "tanh".
       norm_eps: epsilon of every LayerNorm.

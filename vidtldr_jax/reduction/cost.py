@@ -1,7 +1,7 @@
 """What a schedule costs: multiply-accumulates by layer and part.
 
 Counted: matrix products (projections, attention, matching, MLP, patches, heads) and LayerNorm at 5 per element.
-Not counted: softmax, entropy, sorting, gathering and scattering. `elementwise` counts operations on single elements too.
+Not counted: softmax, entropy, sorting, gathering and scattering; `elementwise` counts what is done to single elements.
 """
 
 from __future__ import annotations

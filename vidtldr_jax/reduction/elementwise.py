@@ -1,7 +1,7 @@
 """The other way to count: matrix products, and every operation on a single element as half a multiply-accumulate.
 
-XLA's cost analysis counts so, and with it Scenic's log and ViViT's paper. `count_macs` counts as fvcore does, and with it
-the tables of vid-TLDR. For UMT-B and ViViT-B the two are 0.6 % and 0.7 % apart.
+XLA's cost analysis counts so, and with it Scenic's log and ViViT's paper. `count_macs` counts as fvcore does, and with
+it the tables of vid-TLDR. For UMT-B and ViViT-B the two are 0.6 % and 0.7 % apart.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     logits = module.apply({"params": params}, video, train=False, debug=False)
 
 Joint attention and the factorised encoder; the other two forms need the whole grid of patches in every block. Names of
-modules and parameters, first values, dropout and computation dtypes are Scenic's, so that its checkpoints fit both ways. All
-shapes are static and nothing is random but dropout.
+modules and parameters, first values, dropout and computation dtypes are Scenic's, so that its checkpoints fit both
+ways. All shapes are static and nothing is random but dropout.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class MergingSelfAttention(nn.Module):
             nn.DenseGeneral(shape, kernel_init=_XAVIER, dtype=self.dtype, name=name)(tokens)
             for name in ("query", "key", "value")
         )  # [B, N, H, K]
-        kwargs = {"with_saliency": with_saliency, "num_protected": self.num_protected, "form": self.form}
-        update, saliency = ops.attend(query, key, value, size, **kwargs)
+        update, saliency = ops.attend(
+            query, key, value, size, with_saliency=with_saliency, num_protected=self.num_protected, form=self.form
+        )
         if train and self.dropout_rate:
             bias = None if size is None else jnp.log(size)[:, None, None, :]
             update = nn.dot_product_attention(
@@ -297,12 +298,12 @@ class MergingViViT(nn.Module):
     def _embed(self, x: Float[Array, "B T Y X C"]) -> Float[Array, "B t y x D"]:
         config, side = self.config, self.config.patch_size
         if self.num_sampled_frames is None:
-            unit = (config.tubelet_size, side, side)
+            tubelet = (config.tubelet_size, side, side)
             init = PATCH_INITS[config.patch_init]
-            return nn.Conv(config.dim, unit, strides=unit, padding="VALID", kernel_init=init, name="embedding")(x)
+            return nn.Conv(config.dim, tubelet, strides=tubelet, padding="VALID", kernel_init=init, name="embedding")(x)
         frames = x[:, sample_evenly(x.shape[1], self.num_sampled_frames)]  # [B, t, Y, X, C]
-        unit = (side, side)
-        return nn.Conv(config.dim, unit, strides=unit, padding="VALID", name="embedding")(frames)
+        patch = (side, side)
+        return nn.Conv(config.dim, patch, strides=patch, padding="VALID", name="embedding")(frames)
 
     def _encode(
         self,
@@ -314,7 +315,7 @@ class MergingViViT(nn.Module):
         *,
         merge: bool = True,
     ) -> tuple[ops.MergeState, int]:
-        """Puts the class token in front, where there is one, and runs an encoder; returns how many tokens went in, too."""
+        """Puts the class token in front, where there is one, and encodes; returns how many tokens went in, too."""
         if config.num_cls_tokens:
             cls = self.param(cls_name, nn.initializers.zeros, (1, 1, config.dim), tokens.dtype)
             tokens = jnp.concatenate([jnp.tile(cls, [tokens.shape[0], 1, 1]), tokens], axis=1)
@@ -332,7 +333,7 @@ class MergingViViT(nn.Module):
 
 
 def sample_evenly(num_frames: int, num_wanted: int) -> np.ndarray:
-    """Returns which frames are taken: at equal steps, the first one a step from the beginning; all where there are no more.
+    """Returns which frames are taken: at equal steps, the first a step from the beginning; all where there are no more.
 
     Args:
       num_frames: of the video.

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.ops.attention_forms import FORM_NAMES
 from vidtldr_jax.reduction.schedule import ScheduleEntry, parse_schedule
 
 _SUBTREE: Final = "config.model.token_merging"
@@ -39,10 +40,10 @@ class TokenMerging:
     Attributes:
       schedule: the entries as written, one per layer named; empty merges nothing.
       method: "vidtldr".
-      pooling: "plain", as the model was trained, or "by_size": a classifier that pools (`gap`, `gsp`) weighs each token by
-        how many it stands for; others are not changed by it.
-      attention: a form of `ops.attend`. "dense" holds whole maps, as Scenic's own attention does, and is counted in full
-        by the trainers' GFLOPs; the others need less memory, and that count then misses rounds of their loops.
+      pooling: "plain", as the model was trained, or "by_size": a classifier that pools (`gap`, `gsp`) weighs each token
+        by how many it stands for; others are not changed by it.
+      attention: a form of `ops.attend`. "dense" holds whole maps, as Scenic's own attention does, and is counted in
+        full by the trainers' GFLOPs; the others need less memory, and that count then misses rounds of their loops.
     """
 
     schedule: tuple[ScheduleEntry, ...]
@@ -76,7 +77,7 @@ def read_token_merging(model: Mapping[str, Any] | Any) -> TokenMerging | None:
             f"read_token_merging: {_SUBTREE} has fields, schedule first; {subtree!r} came; write "
             f"{_SUBTREE}.schedule = {subtree!r}."
         )
-    choices = {"method": METHODS, "pooling": POOLINGS, "attention": ops.FORM_NAMES}
+    choices = {"method": METHODS, "pooling": POOLINGS, "attention": FORM_NAMES}
     names = ("schedule", *choices)
     faults = []
     for name in subtree:
