@@ -109,7 +109,7 @@ def read_frames(path: str | os.PathLike[str], preprocessing: Preprocessing) -> C
     Raises:
       VideoReadError: the video can't be read.
     """
-    source = _open_source(Path(path))
+    source = open_source(Path(path))
     try:
         return _fill_clip(source, preprocessing)
     except FrameCountError:
@@ -118,7 +118,18 @@ def read_frames(path: str | os.PathLike[str], preprocessing: Preprocessing) -> C
         return _fill_clip(source, preprocessing)
 
 
-def _open_source(path: Path) -> FrameSource:
+def open_source(path: Path) -> FrameSource:
+    """Opens a video, a GIF, an image or a folder of images.
+
+    Args:
+      path: of it.
+
+    Returns:
+      Its numbered frames.
+
+    Raises:
+      VideoReadError: it does not exist or can't be read.
+    """
     if not path.exists():
         raise VideoReadError(f"read_frames: the video must exist; there is no {str(path)!r}; check the path.")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:

@@ -5,7 +5,7 @@
     clips/ski.mp4,3
 
 Paths are relative to the manifest's folder unless a root is given. A label is the name of a class or its number. Data
-sets with several labels per video have a column for each, `noun` and `verb` for instance. Other columns are passed over.
+sets with several labels per video have a column for each, `noun` and `verb` for instance. Other columns don't matter.
 """
 
 from __future__ import annotations

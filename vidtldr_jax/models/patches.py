@@ -24,7 +24,8 @@ def _init_central_frame(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float
       ViViT, arXiv 2103.15691, equation 9.
 
     Deviation:
-      Scenic's `central_frame_initializer` keeps column t // 2 of every frame instead, since its kernels have time first.
+      Scenic's `central_frame_initializer` keeps column t // 2 of every frame instead, since its kernels have time
+      first.
     """
     times = jnp.arange(shape[0])[:, None, None, None, None]
     return jnp.where(times == shape[0] // 2, _init_normal(key, shape, dtype), 0)

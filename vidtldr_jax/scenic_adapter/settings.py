@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from vidtldr_jax import ops
+from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.ops.attention_forms import FORM_NAMES
 from vidtldr_jax.reduction.schedule import ScheduleEntry, parse_schedule
@@ -163,6 +164,43 @@ def read_architecture(config: Any, *, num_classes: int | None = None) -> ViViTCo
         patch_init=_INITS.get(_get(model, "temporal_encoding_config.kernel_init_method"), "normal"),  # type: ignore[arg-type]
         num_classes=num_classes or (sum(splits) if splits else _get(data, "num_classes")),
     )
+
+
+def read_preprocessing(config: Any, **changes: Any) -> Preprocessing:
+    """Says how Scenic's video data sets make clips, and the views of a test.
+
+    Args:
+      config: with `dataset_configs`: `num_frames`, `stride`, `min_resize`, `crop_size`, `zero_centering`,
+        `num_test_clips`, `do_three_spatial_crops`; what is missing is as in Scenic.
+      **changes: fields of the result that differ.
+
+    Returns:
+      The recipe: frames a stride apart, the shorter side resized, squares cut, values of -1 to 1 or of 0 to 1.
+
+    Raises:
+      ValueError: values don't fit each other.
+    """
+    data = _get(config, "dataset_configs") or {}
+
+    def get(name: str, default: Any) -> Any:
+        value = _get(data, name)
+        return default if value is None else value
+
+    centre = 0.5 if get("zero_centering", True) else 0.0
+    fields = {
+        "num_frames": get("num_frames", 32),
+        "image_size": get("crop_size", 224),
+        "sampling": "dense",
+        "stride": get("stride", 2),
+        "num_clips": get("num_test_clips", 1),
+        "resize": "shortest_edge",
+        "shortest_edge": get("min_resize", 256),
+        "kernel": "bilinear",
+        "crop": "three" if get("do_three_spatial_crops", False) else "center",
+        "mean": (centre,) * 3,
+        "std": (centre or 1.0,) * 3,
+    }
+    return Preprocessing(**(fields | changes))
 
 
 def _choose_pooling(pooling: str, merging: TokenMerging | None) -> str:
