@@ -72,6 +72,14 @@ def test_a_dense_clip_that_does_not_fit_names_its_stride(tmp_path):
     assert read_frames(path, dataclasses.replace(dense, stride=10)).notices == ()
 
 
+def test_windows_of_a_short_video_begin_it_anew(tmp_path):
+    windows = dataclasses.replace(SMALL, sampling="windows", stride=2)
+    clip = read_frames(write_folder(tmp_path / "a", 5), windows)
+    assert clip.indices.tolist() == [[0, 2, 4, 1]]
+    assert [read_number(frame) for frame in clip.frames[0]] == [0, 2, 4, 1]
+    assert clip.notices == ("there are 5 frames, the model looks at 4 2 apart: the video begins anew",)
+
+
 def test_views_are_clips_and_the_crops_of_each(tmp_path):
     path = write_video(tmp_path / "a.mp4", height=48, width=96)
     views = Preprocessing(

@@ -33,6 +33,7 @@ def test_json_brings_it_back_equal(preprocessing):
 def test_views_are_clips_times_crops():
     assert FULL.num_views == 15
     assert dataclasses.replace(FULL, crop="center").num_views == 5
+    assert dataclasses.replace(FULL, crop="three_up").num_views == 15
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_views_are_clips_times_crops():
         ({"num_frames": 0}, "num_frames = 0 is not a positive int"),
         ({"image_size": 22.5}, "image_size = 22.5 is not a positive int"),
         ({"stride": True}, "stride = True is not a positive int"),
-        ({"sampling": "random"}, "sampling = 'random' is none of middle, uniform, dense"),
+        ({"sampling": "random"}, "sampling = 'random' is none of middle, uniform, dense, windows"),
         (
             {"kernel": "nearest"},
             "kernel = 'nearest' is none of bicubic, bicubic_antialias, bilinear, bil",
@@ -50,6 +51,7 @@ def test_views_are_clips_times_crops():
         ({"std": (0.5, 0.0, 0.5)}, r"std = \(0.5, 0.0, 0.5\) is not above 0"),
         ({"first_seconds": 0}, "first_seconds = 0 is not a finite number above 0"),
         ({"crop": "three"}, 'crop = "three" needs resize = "shortest_edge"'),
+        ({"crop": "three_up"}, 'crop = "three_up" needs resize = "shortest_edge"'),
         ({"shortest_edge": 256}, 'shortest_edge = 256 needs resize = "shortest_edge"'),
         ({"resize": "shortest_edge", "shortest_edge": 200}, "shortest_edge = 200 is below image_size = 224"),
         ({"resize": "shortest_edge", "shortest_edge": -1}, "shortest_edge = -1 is not a positive int"),
@@ -61,7 +63,9 @@ def test_what_does_not_fit_is_refused_with_its_value(fields, text):
 
 
 def test_several_faults_are_named_together():
-    with pytest.raises(ValueError, match=r"num_frames = 0 .*; crop = 'five' is none of center, three; change"):
+    with pytest.raises(
+        ValueError, match=r"num_frames = 0 .*; crop = 'five' is none of center, three, three_up; change"
+    ):
         Preprocessing(num_frames=0, image_size=224, crop="five")
 
 

@@ -1,5 +1,9 @@
 """Resizing against torch's interpolate, and its edges."""
 
+import itertools
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -80,6 +84,34 @@ def test_cubic_weights_sum_to_one_and_stay_inside(num_out):
 
 def test_cubic_weights_half_way_are_those_of_sharpness_three_quarters():
     np.testing.assert_allclose(cubic_taps(8, 4).weights, [[-0.09375, 0.59375, 0.59375, -0.09375]] * 4, atol=1e-7)
+
+
+def interpolate_pixel(frame, row, column, height, width):
+    """One pixel of TensorFlow's bilinear resize in exact arithmetic: a mean of four weighted by the opposite areas."""
+    y = min(max(Fraction(2 * row + 1, 2) * frame.shape[0] / height - Fraction(1, 2), 0), frame.shape[0] - 1)
+    x = min(max(Fraction(2 * column + 1, 2) * frame.shape[1] / width - Fraction(1, 2), 0), frame.shape[1] - 1)
+    total = [Fraction(0)] * 3
+    for near_y, near_x in itertools.product((math.floor(y), math.ceil(y)), (math.floor(x), math.ceil(x))):
+        weight = (1 - abs(y - near_y)) * (1 - abs(x - near_x))
+        weight /= (2 if y == near_y else 1) * (2 if x == near_x else 1)  # floor and ceil are one pixel there
+        total = [t + weight * int(v) for t, v in zip(total, frame[near_y, near_x])]
+    return total
+
+
+@pytest.mark.parametrize(("size", "new_size"), [((24, 32), (17, 23)), ((9, 7), (20, 15)), ((12, 16), (16, 16))])
+def test_bilinear_cuts_the_exact_value_off_to_within_rounding(size, new_size):
+    frame = draw_noise(size, seed=5)
+    ours = resize_frame(frame, height=new_size[0], width=new_size[1], kernel="bilinear")
+    for row, column in np.ndindex(*new_size):
+        for value, exact in zip(ours[row, column], interpolate_pixel(frame, row, column, *new_size), strict=True):
+            assert exact - 1 - 1e-3 < value < exact + 1e-3
+
+
+@pytest.mark.parametrize("value", [1, 100, 137, 255])
+def test_bilinear_leaves_flat_areas_as_they_are(value):
+    frame = np.full((36, 64, 3), value, np.uint8)
+    resized = resize_frame(frame, height=25, width=45, kernel="bilinear")
+    np.testing.assert_array_equal(resized, np.full((25, 45, 3), value))
 
 
 def test_overshoot_is_clamped_and_does_not_wrap_around():

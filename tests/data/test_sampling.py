@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidtldr_jax.data.sampling import SAMPLINGS, sample_dense, sample_frames, sample_middle, sample_uniform
+from vidtldr_jax.data.sampling import (
+    SAMPLINGS,
+    sample_dense,
+    sample_frames,
+    sample_middle,
+    sample_uniform,
+    sample_windows,
+)
 
 
 @pytest.mark.parametrize(("num_available", "num_frames"), [(300, 12), (31, 4), (13, 12), (12, 12), (5, 8), (1, 4)])
@@ -52,6 +59,28 @@ def test_a_single_dense_clip_is_in_the_middle():
     np.testing.assert_array_equal(sample_dense(9, num_frames=4, stride=4), [[0, 4, 8, 8]])
 
 
+def scenic_windows(num_available, num_frames, stride, num_clips):
+    """Scenic's test-time sampling, said step by step: the frames one after the other, again and again."""
+    spare = max(num_available - num_frames * stride, 0)
+    begins = [int(spare * v / (num_clips - 1)) for v in range(num_clips)] if num_clips > 1 else [spare // 2]
+    endless = list(range(num_available)) * (1 + (spare + num_frames * stride) // num_available)
+    return [endless[begin : begin + num_frames * stride : stride] for begin in begins]
+
+
+@pytest.mark.parametrize("num_available", [300, 250, 65, 64, 63, 30, 5, 1])
+@pytest.mark.parametrize(("num_frames", "stride", "num_clips"), [(32, 2, 4), (32, 1, 1), (16, 4, 3), (8, 4, 1)])
+def test_windows_are_those_of_scenic(num_available, num_frames, stride, num_clips):
+    ours = sample_windows(num_available, num_frames=num_frames, stride=stride, num_clips=num_clips)
+    np.testing.assert_array_equal(ours, scenic_windows(num_available, num_frames, stride, num_clips))
+
+
+def test_windows_in_numbers():
+    np.testing.assert_array_equal(sample_windows(11, num_frames=2, stride=4, num_clips=3), [[0, 4], [1, 5], [3, 7]])
+    np.testing.assert_array_equal(sample_windows(5, num_frames=4, stride=2), [[0, 2, 4, 1]])
+    # In float32 a fourteenth of 62, times 7, is a little below 31; TensorFlow says the same.
+    assert sample_windows(62 + 64, num_frames=32, stride=2, num_clips=15)[7, 0] == 30
+
+
 @given(
     num_available=st.integers(1, 400),
     num_frames=st.integers(1, 20),
@@ -65,7 +94,7 @@ def test_indices_are_ascending_and_inside_the_video(num_available, num_frames, s
     assert indices.dtype == np.int64
     assert indices.min() >= 0
     assert indices.max() < num_available
-    assert np.all(np.diff(indices, axis=1) >= 0)
+    assert np.all(np.diff(indices, axis=1) >= 0) or (sampling == "windows" and num_available < num_frames * stride)
 
 
 def test_all_impossible_counts_are_named_together():

@@ -37,6 +37,15 @@ def test_three_crops_go_along_the_longer_side():
     )
 
 
+def test_three_up_is_nearer_to_the_bottom_right_where_a_middle_is_between_pixels():
+    wide = number_pixels(5, 11)
+    np.testing.assert_array_equal(
+        crop_frame(wide, size=4, crop="three_up"), [wide[1:5, 0:4], wide[1:5, 4:8], wide[1:5, 7:11]]
+    )
+    even = number_pixels(6, 12)
+    np.testing.assert_array_equal(crop_frame(even, size=4, crop="three_up"), crop_frame(even, size=4, crop="three"))
+
+
 def test_a_frame_below_the_crop_is_refused():
     with pytest.raises(ValueError, match="at least 8 x 8; got 7 x 9"):
         crop_frame(number_pixels(7, 9), size=8, crop="center")

@@ -141,7 +141,7 @@ def open_source(path: Path) -> FrameSource:
 
 def _fill_clip(source: FrameSource, preprocessing: Preprocessing) -> Clip:
     num_available, clock_notices = _count_within(source, preprocessing.first_seconds)
-    stride = preprocessing.stride if preprocessing.sampling == "dense" else 1
+    stride = preprocessing.stride if preprocessing.sampling in ("dense", "windows") else 1
     per_clip = sample_frames(
         num_available,
         num_frames=preprocessing.num_frames,
@@ -149,7 +149,7 @@ def _fill_clip(source: FrameSource, preprocessing: Preprocessing) -> Clip:
         stride=stride,
         num_clips=preprocessing.num_clips,
     )  # [clips, T]
-    num_crops = preprocessing.num_views // preprocessing.num_clips
+    num_crops = preprocessing.num_crops
     size = preprocessing.image_size
     frames = np.empty((preprocessing.num_clips, num_crops, preprocessing.num_frames, size, size, 3), np.uint8)
     missing = set(np.unique(per_clip).tolist())
@@ -166,7 +166,7 @@ def _fill_clip(source: FrameSource, preprocessing: Preprocessing) -> Clip:
         frames=frames.reshape(preprocessing.num_views, *frames.shape[2:]),
         indices=np.repeat(per_clip, num_crops, axis=0),
         fps=source.fps,
-        notices=(*source.notices, *clock_notices, *_describe_padding(num_available, preprocessing.num_frames, stride)),
+        notices=(*source.notices, *clock_notices, *_describe_padding(num_available, preprocessing, stride)),
     )
 
 
@@ -179,10 +179,12 @@ def _count_within(source: FrameSource, seconds: float | None) -> tuple[int, tupl
     return source.num_frames if num_within == len(source.times) else num_within, ()
 
 
-def _describe_padding(num_available: int, num_frames: int, stride: int) -> tuple[str, ...]:
+def _describe_padding(num_available: int, preprocessing: Preprocessing, stride: int) -> tuple[str, ...]:
+    num_frames, begins_anew = preprocessing.num_frames, preprocessing.sampling == "windows"
     num_distinct = -(-num_available // stride)
     if num_distinct >= num_frames:
         return ()
     apart = f" {stride} apart" if stride > 1 else ""
     there_are = "there is 1 frame" if num_available == 1 else f"there are {num_available} frames"
-    return (f"{there_are}, the model looks at {num_frames}{apart}: the last one is repeated",)
+    what = "the video begins anew" if begins_anew else "the last one is repeated"
+    return (f"{there_are}, the model looks at {num_frames}{apart}: {what}",)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "sampling": ("middle", "uniform", "dense"),
+    "sampling": ("middle", "uniform", "dense", "windows"),
     "resize": ("squash", "shortest_edge"),
     "kernel": ("bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"),
-    "crop": ("center", "three"),
+    "crop": ("center", "three", "three_up"),
 }
 _COUNTS: Final = ("num_frames", "image_size", "stride", "num_clips")
 
@@ -24,14 +24,15 @@ class Preprocessing:
     Attributes:
       num_frames: frames of a clip.
       image_size: rows and columns of a frame in the end, pixels.
-      sampling: "middle" of equal segments (UMT), "uniform" from first to last, or "dense": a window of frames `stride`
-        apart (VideoMAE, Kinetics).
-      stride: distance of a clip's frames; only "dense" uses it.
+      sampling: "middle" of equal segments (UMT), "uniform" from first to last, "dense": a window of frames `stride`
+        apart (VideoMAE, Kinetics), or "windows": the same as Scenic places it.
+      stride: distance of a clip's frames; only "dense" and "windows" use it.
       num_clips: clips taken from a video.
       resize: "squash" to the square whatever the aspect ratio, or "shortest_edge": the aspect ratio stays, then a crop.
       shortest_edge: what the shorter side becomes, pixels; None for image_size. Only for resize "shortest_edge".
       kernel: how pixels are interpolated, see `vidtldr_jax.data.resize`.
-      crop: "center", or "three" crops along the longer side. "three" only for resize "shortest_edge".
+      crop: "center", or "three" crops along the longer side; "three_up" rounds the place of the middle one up (Scenic,
+        SlowFast). Three only for resize "shortest_edge".
       mean: per colour, subtracted from values in [0, 1].
       std: per colour, divided by after that.
       first_seconds: only what is shown before this time is sampled from; None for all.
@@ -39,13 +40,13 @@ class Preprocessing:
 
     num_frames: int
     image_size: int
-    sampling: Literal["middle", "uniform", "dense"] = "middle"
+    sampling: Literal["middle", "uniform", "dense", "windows"] = "middle"
     stride: int = 1
     num_clips: int = 1
     resize: Literal["squash", "shortest_edge"] = "squash"
     shortest_edge: int | None = None
     kernel: Literal["bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"] = "bicubic"
-    crop: Literal["center", "three"] = "center"
+    crop: Literal["center", "three", "three_up"] = "center"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     first_seconds: float | None = None
@@ -78,7 +79,7 @@ class Preprocessing:
     def _find_misfits(self) -> list[str]:
         if self.resize == "squash":
             faults = [] if self.shortest_edge is None else [f"shortest_edge = {self.shortest_edge!r}"]
-            faults += ['crop = "three"'] if self.crop == "three" else []
+            faults += [f'crop = "{self.crop}"'] if self.num_crops > 1 else []
             return [f'{fault} needs resize = "shortest_edge"' for fault in faults]
         if self.shortest_edge is not None and not _is_count(self.shortest_edge):
             return [f"shortest_edge = {self.shortest_edge!r} is not a positive int"]
@@ -87,9 +88,14 @@ class Preprocessing:
         return []
 
     @property
+    def num_crops(self) -> int:
+        """Squares that are cut out of a frame."""
+        return 1 if self.crop == "center" else 3
+
+    @property
     def num_views(self) -> int:
         """Clips times crops."""
-        return self.num_clips * (3 if self.crop == "three" else 1)
+        return self.num_clips * self.num_crops
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""

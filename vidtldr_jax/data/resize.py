@@ -7,7 +7,6 @@ fractions off.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -20,15 +19,15 @@ _SHARPNESS: Final = -0.75  # the cubic kernel's free parameter; Pillow and JAX h
 
 
 class Taps(NamedTuple):
-    """Which inputs make an output along one axis, and how much of each: four of them for cubic, two for linear.
+    """Which four inputs make an output along one axis, and how much of each.
 
     Attributes:
-      positions: [O, W] int64, clamped to the input.
-      weights: [O, W] float32, each row sums to 1.
+      positions: [O, 4] int64, clamped to the input.
+      weights: [O, 4] float32, each row sums to 1.
     """
 
-    positions: Int[np.ndarray, "O W"]
-    weights: Float32[np.ndarray, "O W"]
+    positions: Int[np.ndarray, "O 4"]
+    weights: Float32[np.ndarray, "O 4"]
 
 
 def resize_frame(
@@ -62,29 +61,41 @@ def resize_frame(
         mixed = _mix(frame, cubic_taps(frame.shape[0], height), cubic_taps(frame.shape[1], width))
         return np.rint(mixed).clip(0, 255).astype(np.uint8)
     if kernel == "bilinear":
-        return _mix(frame, linear_taps(frame.shape[0], height), linear_taps(frame.shape[1], width)).astype(np.uint8)
+        return _interpolate(frame, height, width).astype(np.uint8)
     return _resize_with_pillow(frame, height, width, kernel)
 
 
 @functools.lru_cache(maxsize=64)
 def cubic_taps(num_in: int, num_out: int) -> Taps:
     """Returns the taps of cubic interpolation (a = -0.75) along one axis, pixel centres at half integers."""
-    return _make_taps(num_in, num_out, first=-1, count=4, kernel=_cubic_kernel)
+    centre = (np.arange(num_out) + 0.5) * (num_in / num_out) - 0.5  # [O]
+    positions = np.floor(centre).astype(np.int64)[:, None] + np.arange(-1, 3)  # [O, 4]
+    weights = _cubic_kernel(np.abs(centre[:, None] - positions)).astype(np.float32)
+    return Taps(positions.clip(0, num_in - 1), weights)
+
+
+class Gaps(NamedTuple):
+    """Between which two inputs an output lies along one axis, and how far along.
+
+    Attributes:
+      lower: [O] int64, in the input.
+      upper: [O] int64, in the input; the same as lower at the borders.
+      part: [O] float32 in [0, 1), of the way from lower to upper.
+    """
+
+    lower: Int[np.ndarray, " O"]
+    upper: Int[np.ndarray, " O"]
+    part: Float32[np.ndarray, " O"]
 
 
 @functools.lru_cache(maxsize=64)
-def linear_taps(num_in: int, num_out: int) -> Taps:
-    """Returns the taps of linear interpolation along one axis, pixel centres at half integers."""
-    return _make_taps(num_in, num_out, first=0, count=2, kernel=lambda distance: 1 - distance)
-
-
-def _make_taps(
-    num_in: int, num_out: int, *, first: int, count: int, kernel: Callable[[np.ndarray], np.ndarray]
-) -> Taps:
-    centre = (np.arange(num_out) + 0.5) * (num_in / num_out) - 0.5  # [O]
-    positions = np.floor(centre).astype(np.int64)[:, None] + first + np.arange(count)  # [O, count]
-    weights = kernel(np.abs(centre[:, None] - positions)).astype(np.float32)
-    return Taps(positions.clip(0, num_in - 1), weights)
+def find_gaps(num_in: int, num_out: int) -> Gaps:
+    """Returns where outputs lie along one axis, pixel centres at half integers; float32, as TensorFlow computes."""
+    half = np.float32(0.5)
+    centre = (np.arange(num_out, dtype=np.float32) + half) * (np.float32(num_in) / np.float32(num_out)) - half
+    below = np.floor(centre)
+    lower, upper = (edge.astype(np.int64).clip(0, num_in - 1) for edge in (below, np.ceil(centre)))
+    return Gaps(lower, upper, centre - below)
 
 
 def _cubic_kernel(distance: np.ndarray) -> np.ndarray:
@@ -102,6 +113,15 @@ def _mix(frame: np.ndarray, rows: Taps, columns: Taps) -> np.ndarray:
     for positions, weights in zip(columns.positions.T, columns.weights.T):
         out += weights[:, None] * tall[:, positions]  # [height, width, 3]
     return out
+
+
+def _interpolate(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Goes from one pixel towards the next, columns first: where both are alike, rounding can't change them."""
+    rows, columns = find_gaps(frame.shape[0], height), find_gaps(frame.shape[1], width)
+    left = frame[:, columns.lower].astype(np.float32)  # [Y, width, 3]
+    wide = left + (frame[:, columns.upper] - left) * columns.part[:, None]
+    top = wide[rows.lower]  # [height, width, 3]
+    return top + (wide[rows.upper] - top) * rows.part[:, None, None]
 
 
 def _resize_with_pillow(frame: np.ndarray, height: int, width: int, kernel: Kernel) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 All samplers count frames, not seconds, as the originals do: in a video of variable frame rate equal steps are equal
 numbers of frames. A result is `[V, T]`: V clips of T frame indices, ascending in a clip. A video with too few frames
-has its last one repeated.
+has its last one repeated; only "windows" begins it anew.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Int64
 
-Sampling = Literal["middle", "uniform", "dense"]
-SAMPLINGS: Final = ("middle", "uniform", "dense")
+Sampling = Literal["middle", "uniform", "dense", "windows"]
+SAMPLINGS: Final = ("middle", "uniform", "dense", "windows")
 
 
 def sample_frames(
@@ -24,8 +24,8 @@ def sample_frames(
     Args:
       num_available: frames of the video, at least 1.
       num_frames: T, frames of a clip.
-      sampling: "middle", "uniform" or "dense"; see the functions of these names.
-      stride: distance of a clip's frames; "dense" only.
+      sampling: "middle", "uniform", "dense" or "windows"; see the functions of these names.
+      stride: distance of a clip's frames; "dense" and "windows" only.
       num_clips: V.
 
     Returns:
@@ -47,7 +47,9 @@ def sample_frames(
         return sample_middle(num_available, num_frames=num_frames, num_clips=num_clips)
     if sampling == "uniform":
         return sample_uniform(num_available, num_frames=num_frames, num_clips=num_clips)
-    return sample_dense(num_available, num_frames=num_frames, stride=stride, num_clips=num_clips)
+    if sampling == "dense":
+        return sample_dense(num_available, num_frames=num_frames, stride=stride, num_clips=num_clips)
+    return sample_windows(num_available, num_frames=num_frames, stride=stride, num_clips=num_clips)
 
 
 def sample_middle(num_available: int, *, num_frames: int, num_clips: int = 1) -> Int64[np.ndarray, "V T"]:
@@ -113,6 +115,32 @@ def sample_dense(num_available: int, *, num_frames: int, stride: int, num_clips:
         begin = np.arange(num_clips) * spare // (num_clips - 1)
     window = np.arange(num_frames).clip(max=len(strided) - 1)
     return strided[begin[:, None] + window]
+
+
+def sample_windows(num_available: int, *, num_frames: int, stride: int, num_clips: int = 1) -> Int64[np.ndarray, "V T"]:
+    """Takes frames a stride apart, from anywhere in the video and not only from every stride-th frame.
+
+    Args:
+      num_available: frames of the video.
+      num_frames: frames of a clip.
+      stride: distance of two frames. A window is num_frames * stride frames long, so that stride - 1 frames follow its
+        last one.
+      num_clips: windows, spread evenly from the video's beginning to its end; a single one is in the middle.
+
+    Returns:
+      Frame indices. A video shorter than a window begins anew after its end, so that indices may fall.
+
+    Reference:
+      Scenic's video pipeline (DMVR): windows begin at linspace(0, spare, V), in float32, with fractions cut off.
+    """
+    spare = max(num_available - num_frames * stride, 0)
+    if num_clips == 1:
+        begin = np.array([spare // 2])
+    else:
+        step = np.float32(spare) / np.float32(num_clips - 1)
+        begin = (np.arange(num_clips, dtype=np.float32) * step).astype(np.int64)
+        begin[-1] = spare
+    return (begin[:, None] + stride * np.arange(num_frames)) % num_available
 
 
 def _pad(indices: np.ndarray, num_frames: int) -> np.ndarray:

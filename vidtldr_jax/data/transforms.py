@@ -39,7 +39,7 @@ def fit_shortest_edge(height: int, width: int, *, edge: int) -> tuple[int, int]:
 
 
 def crop_frame(
-    frame: UInt8[np.ndarray, "Y X 3"], *, size: int, crop: Literal["center", "three"]
+    frame: UInt8[np.ndarray, "Y X 3"], *, size: int, crop: Literal["center", "three", "three_up"]
 ) -> UInt8[np.ndarray, "P size size 3"]:
     """Cuts squares out of a frame.
 
@@ -47,10 +47,11 @@ def crop_frame(
       frame: at least `size` x `size`.
       size: rows and columns of a square.
       crop: "center", or "three": at the beginning, the middle and the end of the longer side, in the middle of the
-        shorter one.
+        shorter one. "three_up" differs where a middle falls between pixels.
 
     Returns:
-      The squares; where a middle falls between pixels it is nearer to the top left.
+      The squares; where a middle falls between pixels it is nearer to the top left, with "three_up" to the bottom
+      right.
 
     Raises:
       ValueError: the frame is smaller than a square.
@@ -60,7 +61,7 @@ def crop_frame(
         raise ValueError(
             f"crop_frame: a frame is at least {size} x {size}; got {frame.shape[0]} x {frame.shape[1]}; resize first."
         )
-    y, x = spare_y // 2, spare_x // 2
+    y, x = (-(-spare // 2) if crop == "three_up" else spare // 2 for spare in (spare_y, spare_x))
     if crop == "center":
         corners = [(y, x)]
     elif spare_x >= spare_y:
