@@ -51,7 +51,7 @@ def read_checkpoint(place: str | Path) -> ScenicCheckpoint:
         state = serialization.msgpack_restore(path.read_bytes())
     except Exception as error:  # msgpack and Flax raise many kinds for damaged bytes
         raise ValueError(
-            f"read_checkpoint: Scenic's checkpoints are Flax's msgpack; {path} is none ({type(error).__name__}); check it."
+            f"read_checkpoint: a checkpoint is Flax's msgpack; {path} is not ({type(error).__name__}); check it."
         ) from error
     found: Any = state if isinstance(state, Mapping) else {}
     if isinstance(found.get("optimizer"), Mapping):

@@ -1,0 +1,175 @@
+"""The mains as a user starts them, where Scenic is on the path: training, going on, evaluation in several views."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import flax
+import numpy as np
+import pytest
+
+from checkpoints_convert import convert_checkpoint
+from tests.data.making import write_video
+from tests.reference.files import find_golden
+from tests.scenic_adapter.tiny import get_config
+from vidtldr_jax.data.clip import read_clips
+from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.scenic_adapter.availability import find_scenic_fault
+from vidtldr_jax.scenic_adapter.settings import read_preprocessing
+
+FAULT = find_scenic_fault()
+pytestmark = [
+    pytest.mark.skipif(FAULT is not None, reason=f"nothing runs through Scenic: {FAULT}"),
+    pytest.mark.xdist_group("scenic"),
+]
+CONFIG = Path(__file__).with_name("tiny.py")
+LABELS = (0, 3, 1, 7, 3, 5)
+# TensorFlow's own warnings and Scenic's come to stderr; only what the main itself makes is looked at.
+WRITE_RECORDS = """
+import sys, numpy as np, tensorflow as tf
+from tests.data.making import draw_frame
+folder, labels = sys.argv[1], [int(n) for n in sys.argv[2].split(",")]
+with tf.io.TFRecordWriter(f"{folder}/clips.tfrecord") as writer:
+    for number, label in enumerate(labels):
+        frames = [tf.io.encode_jpeg(draw_frame(5 * number + n, height=40, width=56)).numpy() for n in range(30)]
+        example = tf.train.SequenceExample()
+        example.context.feature["clip/label/index"].int64_list.value.append(label)
+        for frame in frames:
+            example.feature_lists.feature_list["image/encoded"].feature.add().bytes_list.value.append(frame)
+        writer.write(example.SerializeToString())
+"""
+
+
+def run(module, *args, path=()):
+    """Runs a module or a script in a process of its own."""
+    root = str(CONFIG.parents[2])
+    folders = [root, *map(str, path), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    command = [sys.executable, *(["-c", module] if "\n" in module else ["-m", module]), *map(str, args)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+def train(kind, folder, workdir, *changes, path=()):
+    config = f"{CONFIG}:{'::'.join((kind, str(folder), *changes))}"
+    log = run("vidtldr_jax.scenic_adapter.main", f"--config={config}", f"--workdir={workdir}", path=path).stderr
+    values = {name: float(value) for name, value in re.findall(r"(\w+)=([-\d.e]+)", log)}
+    return log, values
+
+
+def evaluate(kind, folder, checkpoint, workdir, *changes, flags=(), path=()):
+    config = f"{CONFIG}:{'::'.join((kind, str(folder), *changes))}"
+    flags = (f"--config={config}", f"--checkpoint={checkpoint}", f"--workdir={workdir}", *flags)
+    output = run("vidtldr_jax.scenic_adapter.evaluate", *flags, path=path).stdout
+    return json.loads((workdir / "evaluation.json").read_text()), output
+
+
+def read_params(path):
+    state = flax.serialization.msgpack_restore(path.read_bytes())
+    return flax.traverse_util.flatten_dict(state["params"], sep="/"), int(np.ravel(state["global_step"])[0])
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    rows = ["path,label"]
+    for number, label in enumerate(LABELS):
+        write_video(folder / f"{number}.mp4", num_frames=20 + 4 * number, height=40, width=56)
+        rows.append(f"{number}.mp4,{label}")
+    (folder / "list.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(videos, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    return workdir, *train("manifests", videos, workdir)
+
+
+def test_training_through_the_classification_trainer_learns_writes_and_counts(trained):
+    workdir, log, values = trained
+    assert "token merging (vidtldr, pooling plain): r = 20,8: 65 -> 37 tokens over 3 layers" in log
+    losses = [float(loss) for loss in re.findall(r"train_loss=([\d.]+)", log)]
+    assert losses[0] == pytest.approx(np.log(8), abs=1e-5), "the head starts at zero"
+    assert losses[-1] < losses[0]
+    assert 0 <= values["valid_accuracy"] <= 1
+    assert {path.name for path in workdir.glob("checkpoint_*")} >= {"checkpoint_4"}
+
+
+def test_fewer_gflops_are_logged_than_without_merging(trained, videos, tmp_path):
+    _, values = train("manifests", videos, tmp_path, "model.token_merging=None", "num_training_steps=1")
+    assert trained[2]["gflops"] < 0.85 * values["gflops"]
+    assert trained[2]["num_trainable_params"] == values["num_trainable_params"]
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_end(trained, videos, tmp_path):
+    train("manifests", videos, tmp_path, "num_training_steps=2")
+    assert read_params(tmp_path / "checkpoint_2")[1] == 2
+    log, _ = train("manifests", videos, tmp_path)
+    assert "Starting training loop at step 3" in log
+    resumed, step = read_params(tmp_path / "checkpoint_4")
+    whole, _ = read_params(trained[0] / "checkpoint_4")
+    assert step == 4
+    # Each batch holds all videos; after the stop they come in the first order again, and sums round differently.
+    for path, value in whole.items():
+        np.testing.assert_allclose(resumed[path], value, atol=2e-5, err_msg=path)
+
+
+def test_a_run_s_checkpoint_is_tested_in_several_views(trained, videos, tmp_path):
+    result, output = evaluate("manifests", videos, trained[0], tmp_path)
+    assert result["checkpoint"].endswith("/checkpoint_4")
+    assert (result["step"], result["videos"], result["views"]) == (4, 6, 6)
+    assert "plain and merged agree on" in output
+
+
+def average_by_hand(model, videos, config):
+    """Returns the mean logits of every video over its views, read and run by our own pipeline."""
+    recipe = dataclasses.replace(model.preprocessing, **dataclasses.asdict(read_preprocessing(config)))
+    return [np.mean(model.classify(read_clips(videos / f"{n}.mp4", recipe)), axis=0) for n in range(len(LABELS))]
+
+
+def test_a_file_of_the_model_zoo_is_evaluated_with_and_without_merging(videos, tmp_path):
+    golden = find_golden("scenic/checkpoint_2023_layout")
+    result, _ = evaluate("manifests", videos, golden, tmp_path / "out", flags=["--scenic_module"])
+    ways = result["ways"]
+    assert list(ways) == ["plain", "merged", "scenic"]
+    assert ways["plain"]["metrics"] == ways["scenic"]["metrics"]
+    assert ways["merged"]["gmacs_per_view"] < 0.8 * ways["plain"]["gmacs_per_view"]
+    assert (ways["merged"]["schedule"], result["averaged"]) == ("20,8", "logits")
+    assert all(way["seconds"] > 0 for way in ways.values())
+    convert_checkpoint(golden, tmp_path / "model", settings={"frames": 8})
+    config = get_config(f"manifests::{videos}")
+    for way, schedule in (("plain", None), ("merged", "20,8")):
+        logits = average_by_hand(load_model(tmp_path / "model", schedule=schedule), videos, config)
+        right = np.argmax(logits, axis=-1) == np.array(LABELS)
+        among = [label in np.argsort(-row)[:5] for row, label in zip(logits, LABELS)]
+        assert ways[way]["metrics"] == {"top_1": right.mean(), "top_5": np.mean(among)}
+
+
+def test_a_checkpoint_of_another_model_is_explained(videos, tmp_path):
+    golden = find_golden("scenic/checkpoint_2023_layout")
+    with pytest.raises(AssertionError, match="check_params: checkpoint and config describe one model"):
+        evaluate("manifests", videos, golden, tmp_path, "model.mlp_dim=48")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("dmvr") is None, reason="no TFRecords are read: dmvr is not on the path")
+def test_scenic_s_own_tfrecords_are_trained_on_and_tested(tmp_path):
+    # Imported for augmentations and texts that are not asked for here.
+    for name in ("simclr/tf2/data_util", "clip/simple_tokenizer", "official/vision/image_classification/augment"):
+        file = tmp_path / "modules" / f"{name}.py"
+        if importlib.util.find_spec(name.split("/")[0]) is None:
+            file.parent.mkdir(parents=True)
+            file.write_text("def __getattr__(name):\n    return None\n")
+    path = [tmp_path / "modules"]
+    run(WRITE_RECORDS, tmp_path, ",".join(map(str, LABELS)))
+    log, values = train("records", tmp_path, tmp_path / "run", "num_training_steps=2", path=path)
+    assert "r = 20,8: 65 -> 37 tokens" in log
+    assert np.isfinite(values["valid_loss"])
+    result, _ = evaluate("records", tmp_path, tmp_path / "run", tmp_path / "out", path=path)
+    assert (result["videos"], result["views"], result["dataset"]) == (6, 6, "video_tfrecord_dataset")
