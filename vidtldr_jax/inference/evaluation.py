@@ -1,0 +1,230 @@
+"""A data set through a classifier: every video's views, averaged, against its right classes; can be broken off.
+
+    heads = (Head("label", 400),)
+    with Records(Path("k400.records.jsonl"), description) as records:
+        evaluate_videos(models, entries, heads=heads, average="logits", records=records, batch_size=8)
+        accuracy = summarise(records, entries, tuple(models), heads)
+
+`models` has one model, or two that share parameters and see the same batches, so that videos are read once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidtldr_jax.data.manifest import ManifestEntry
+from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.records import Records
+from vidtldr_jax.inference.scoring import (
+    Answer,
+    Average,
+    ClassEmbeddings,
+    Head,
+    answer,
+    compare_with_classes,
+    count_accuracies,
+)
+from vidtldr_jax.inference.sharding import round_up_batch
+from vidtldr_jax.inference.stream import Output, encode_videos
+from vidtldr_jax.models.video_vit import VideoOutput
+
+_NOT_FINITE: Final = "the model's scores are not finite"
+
+
+class Paces(NamedTuple):
+    """Where the time of an evaluation went, over all of its starts.
+
+    Attributes:
+      total: seconds from the first video's reading to the last one's answer; compiling is left out.
+      computing: seconds on the device by way; empty where only one model ran, whose time is hidden behind reading.
+    """
+
+    total: float
+    computing: dict[str, float]
+
+
+def find_missing(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
+    """Lists the videos of a manifest that don't exist."""
+    return [entry for entry in entries if not entry.path.exists()]
+
+
+def evaluate_videos(
+    models: Mapping[str, VideoModel],
+    entries: Sequence[ManifestEntry],
+    *,
+    heads: Sequence[Head],
+    average: Average,
+    records: Records,
+    classes: ClassEmbeddings | None = None,
+    batch_size: int,
+    num_workers: int = 0,
+    progress: Callable[[ManifestEntry], None] = lambda entry: None,
+) -> float:
+    """Runs the videos that have no record yet, or one of an error, and records each as soon as it is answered.
+
+    Args:
+      models: way -> model; one, or several that differ in their schedule alone.
+      entries: videos and their right classes.
+      heads: groups of classes; the model's logits are theirs one after the other.
+      average: how the views of a video become one, see `answer`.
+      records: what is known, and where the new goes. A record is `{"ways": {way: [answer of each head]}, "notices",
+        "seconds"}` or has `error` instead of `ways`.
+      classes: embeddings of the classes, for a model without a classifier.
+      batch_size: views per run.
+      num_workers: processes that read videos, 0 for a thread.
+      progress: called after each video.
+
+    Returns:
+      Seconds that compiling took; 0 where nothing was left to do.
+
+    Raises:
+      ValueError: the models don't give as many scores as the heads have classes, or what `encode_videos` refuses.
+      WorkerError: see `read_videos`.
+    """
+    first = next(iter(models.values()))
+    _check_heads(first, heads, classes)
+    rest = [entry for entry in entries if "ways" not in records.found.get(entry.name, {})]
+    if not rest:
+        return 0.0
+    output: Output = "logits" if classes is None else "embedding"
+    together = _Together(models, output)
+    videos = encode_videos(
+        together, [entry.path for entry in rest], output=output, batch_size=batch_size, num_workers=num_workers
+    )
+    with contextlib.closing(videos):
+        size = round_up_batch(min(batch_size, len(rest) * first.preprocessing.num_views), first.mesh)
+        compile_seconds = together.warm_up(size)
+        before = time.perf_counter()
+        for entry, video in zip(rest, videos, strict=True):
+            answers: dict[str, tuple[Answer, ...] | None] = {}
+            if video.outputs is not None:  # [V, W, classes] or [V, W, E]
+                for place, way in enumerate(models):
+                    scores = video.outputs[:, place]
+                    logits = scores if classes is None else compare_with_classes(scores, classes)
+                    answers[way] = answer(logits, heads, entry.labels, average=average)
+            now = time.perf_counter()
+            seconds = {"total": now - before, "computing": together.take_seconds()}
+            before = now
+            error = None if video.error is None else " ".join(str(video.error).split())
+            if error is None and None in answers.values():
+                error = _NOT_FINITE
+            if error is None:
+                ways = {way: [one._asdict() for one in given or ()] for way, given in answers.items()}
+                records.append(entry.name, {"ways": ways, "notices": list(video.notices), "seconds": seconds})
+            else:
+                records.append(entry.name, {"error": error, "seconds": seconds})
+            progress(entry)
+    return compile_seconds
+
+
+def _check_heads(model: VideoModel, heads: Sequence[Head], classes: ClassEmbeddings | None) -> None:
+    wanted = sum(head.num_classes for head in heads)
+    there = model.config.num_classes if classes is None else len(classes.vectors)
+    if wanted != there:
+        sizes = " + ".join(f"{head.num_classes} ({head.name})" for head in heads)
+        raise ValueError(
+            f"evaluate_videos: heads have as many classes as the model; {sizes} came, the model has {there}; mend the "
+            "heads or take another model."
+        )
+
+
+class _Together(VideoModel):
+    """Several models on the same batches: outputs are `[B, W, ...]`, one row for each."""
+
+    def __init__(self, models: Mapping[str, VideoModel], output: Output) -> None:
+        self.__dict__.update(next(iter(models.values())).__dict__)  # config, preprocessing and mesh are those of all
+        self._models, self._output = dict(models), output
+        self._seconds: dict[str, float] = {}
+
+    def encode_video(self, video: Any, *, trace: bool = False) -> VideoOutput:
+        """Encodes a batch with each model. Where there are several, each is waited for and timed, in turn."""
+        if len(self._models) == 1:
+            (model,) = self._models.values()
+            found = model.encode_video(video, trace=trace)
+            return self._put(found, getattr(found, self._output)[:, None])
+        rows = []
+        batch = jax.block_until_ready(self.place_video(video))
+        for way, model in self._models.items():
+            start = time.perf_counter()
+            found = jax.block_until_ready(model.encode_video(batch, trace=trace))
+            self._seconds[way] = self._seconds.get(way, 0.0) + time.perf_counter() - start
+            rows.append(getattr(found, self._output))
+        return self._put(found, jnp.stack(rows, axis=1))
+
+    def _put(self, found: VideoOutput, rows: jax.Array) -> VideoOutput:
+        return found._replace(logits=rows) if self._output == "logits" else found._replace(embedding=rows)
+
+    def warm_up(self, size: int) -> float:
+        """Compiles for a batch of so many views; returns the seconds that it took."""
+        config = self.config
+        shape = (size, self.preprocessing.num_frames, config.image_size, config.image_size, config.num_channels)
+        start = time.perf_counter()
+        jax.block_until_ready(getattr(self.encode_video(np.zeros(shape, np.float32)), self._output))
+        self._seconds = {}
+        return time.perf_counter() - start
+
+    def take_seconds(self) -> dict[str, float]:
+        """Returns the seconds of each way since the last call."""
+        taken, self._seconds = self._seconds, {}
+        return taken
+
+
+def summarise(
+    records: Records, entries: Sequence[ManifestEntry], ways: Sequence[str], heads: Sequence[Head]
+) -> dict[str, Any]:
+    """Counts what the records say.
+
+    Args:
+      records: with one of every entry.
+      entries: the videos that count; one that could not be read counts as wrong.
+      ways: names of the models.
+      heads: groups of classes.
+
+    Returns:
+      Plain data: `accuracy` by way, head and `top_1` or `top_5`, `errors` by video, `notices` by video, and of two ways
+      `agreement`: on how many videos both name the same classes, and how many only one has right.
+    """
+    found = {entry.name: records.found[entry.name] for entry in entries}
+    answers = {
+        way: [_read_answers(record["ways"][way]) if "ways" in record else None for record in found.values()]
+        for way in ways
+    }
+    return {
+        "accuracy": {way: count_accuracies(answers[way], heads) for way in ways},
+        "errors": {name: record["error"] for name, record in found.items() if "error" in record},
+        "notices": {name: record["notices"] for name, record in found.items() if record.get("notices")},
+        "agreement": _compare(*(answers[way] for way in ways), names=ways) if len(ways) == 2 else None,
+    }
+
+
+def sum_seconds(records: Records, entries: Sequence[ManifestEntry]) -> Paces:
+    """Adds up the time that the records of some videos took."""
+    parts = [records.found[entry.name]["seconds"] for entry in entries]
+    ways = {way: sum(part["computing"].get(way, 0.0) for part in parts) for part in parts for way in part["computing"]}
+    return Paces(sum(part["total"] for part in parts), ways)
+
+
+def _read_answers(heads: Sequence[Mapping[str, Any]]) -> tuple[Answer, ...]:
+    return tuple(Answer(head["rank"], tuple(head["top"]), tuple(head["scores"])) for head in heads)
+
+
+def _compare(
+    first: Sequence[tuple[Answer, ...] | None], second: Sequence[tuple[Answer, ...] | None], *, names: Sequence[str]
+) -> dict[str, Any]:
+    both = [(one, other) for one, other in zip(first, second, strict=True) if one is not None and other is not None]
+    same = sum(all(a.top[0] == b.top[0] for a, b in zip(one, other, strict=True)) for one, other in both)
+    right = [tuple(all(head.rank == 0 for head in given) for given in pair) for pair in both]
+    return {
+        "same": same,
+        "of": len(both),
+        "value": same / len(both) if both else None,
+        f"right_only_{names[0]}": sum(pair == (True, False) for pair in right),
+        f"right_only_{names[1]}": sum(pair == (False, True) for pair in right),
+    }
