@@ -59,7 +59,7 @@ def run(module, *args, path=()):
 def train(kind, folder, workdir, *changes, path=()):
     config = f"{CONFIG}:{'::'.join((kind, str(folder), *changes))}"
     log = run("vidtldr_jax.scenic_adapter.main", f"--config={config}", f"--workdir={workdir}", path=path).stderr
-    values = {name: float(value) for name, value in re.findall(r"(\w+)=([-\d.e]+)", log)}
+    values = {name: float(value) for name, value in re.findall(r"([\w/]+)=([-\d.e]+)", log)}
     return log, values
 
 
@@ -68,6 +68,17 @@ def evaluate(kind, folder, checkpoint, workdir, *changes, flags=(), path=()):
     flags = (f"--config={config}", f"--checkpoint={checkpoint}", f"--workdir={workdir}", *flags)
     output = run("vidtldr_jax.scenic_adapter.evaluate", *flags, path=path).stdout
     return json.loads((workdir / "evaluation.json").read_text()), output
+
+
+def write_stand_ins(folder, *names):
+    """Writes empty modules for what Scenic imports, from git only, and never calls here; what is installed stays."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        file = folder / f"{name}.py"
+        if importlib.util.find_spec(name.split("/")[0]) is None:
+            file.parent.mkdir(parents=True)
+            file.write_text("def __getattr__(name):\n    return None\n")
+    return folder
 
 
 def read_params(path):
@@ -158,15 +169,46 @@ def test_a_checkpoint_of_another_model_is_explained(videos, tmp_path):
         evaluate("manifests", videos, golden, tmp_path, "model.mlp_dim=48")
 
 
+# Their metrics' names have a slash or not.
+@pytest.mark.parametrize(("trainer", "between"), [("vivit_trainer", "/"), ("objectvivit_trainer", "_")])
+def test_scenic_s_other_trainers_learn_the_same_and_test_in_several_views(trained, videos, tmp_path, trainer, between):
+    path = [write_stand_ins(tmp_path / "modules", "big_vision/utils")]
+    changes = [
+        f"trainer_name={trainer!r}",
+        "dataset_configs.do_multicrop_test=True",
+        "dataset_configs.log_test_epochs=4",
+    ]
+    log, values = train("manifests", videos, tmp_path / "run", *changes, path=path)
+    assert "Completed multicrop test" in log
+    # The same data, first values and steps as with classification_trainer.
+    assert values[f"valid{between}loss"] == pytest.approx(trained[2]["valid_loss"], abs=1e-5)
+    result, _ = evaluate("manifests", videos, tmp_path / "run", tmp_path / "out")
+    assert result["step"] == 4
+    assert result["ways"]["merged"]["metrics"]["top_1"] == pytest.approx(values[f"test{between}accuracy"], abs=1e-6)
+
+
+def test_vivit_s_own_trainer_goes_on_where_it_stopped_and_starts_from_a_file_of_the_zoo(trained, videos, tmp_path):
+    trainer = "trainer_name='vivit_trainer'"
+    train("manifests", videos, tmp_path, trainer, "num_training_steps=2")
+    log, values = train("manifests", videos, tmp_path, trainer)
+    assert "Starting training loop at step 3" in log
+    assert values["valid/loss"] == pytest.approx(trained[2]["valid_loss"], abs=1e-5)
+    golden = find_golden("scenic/checkpoint_2023_layout")
+    zoo = {
+        "checkpoint_path": str(golden),
+        "checkpoint_format": "scenic",
+        "model_config": {"model": {"classifier": "token"}},
+    }
+    log, _ = train("manifests", videos, tmp_path / "zoo", trainer, f"init_from={zoo}", "num_training_steps=1")
+    losses = [float(loss) for loss in re.findall(r"train/loss=([\d.]+)", log)]
+    assert losses[0] == pytest.approx(np.log(8), abs=1e-5), "init_from leaves the head at zero"
+
+
 @pytest.mark.skipif(importlib.util.find_spec("dmvr") is None, reason="no TFRecords are read: dmvr is not on the path")
 def test_scenic_s_own_tfrecords_are_trained_on_and_tested(tmp_path):
     # Imported for augmentations and texts that are not asked for here.
-    for name in ("simclr/tf2/data_util", "clip/simple_tokenizer", "official/vision/image_classification/augment"):
-        file = tmp_path / "modules" / f"{name}.py"
-        if importlib.util.find_spec(name.split("/")[0]) is None:
-            file.parent.mkdir(parents=True)
-            file.write_text("def __getattr__(name):\n    return None\n")
-    path = [tmp_path / "modules"]
+    names = ("simclr/tf2/data_util", "clip/simple_tokenizer", "official/vision/image_classification/augment")
+    path = [write_stand_ins(tmp_path / "modules", *names)]
     run(WRITE_RECORDS, tmp_path, ",".join(map(str, LABELS)))
     log, values = train("records", tmp_path, tmp_path / "run", "num_training_steps=2", path=path)
     assert "r = 20,8: 65 -> 37 tokens" in log

@@ -22,6 +22,7 @@ def get_config(arg):
         {
             "experiment_name": "tiny",
             "model_name": "vivit_classification_token_merging",
+            "trainer_name": "classification_trainer",
             "dataset_name": name,
             "data_dtype_str": "float32",
             "dataset_configs": data | size | views,

@@ -6,7 +6,15 @@ import importlib.util
 from pathlib import Path
 from typing import Final
 
-_COMPANIONS: Final = ("absl", "clu", "immutabledict", "ml_collections", "tensorboard", "tensorflow", "tensorflow_datasets")
+_COMPANIONS: Final = (
+    "absl",
+    "clu",
+    "immutabledict",
+    "ml_collections",
+    "tensorboard",
+    "tensorflow",
+    "tensorflow_datasets",
+)
 _HOW: Final = (
     "clone https://github.com/google-research/scenic and put the clone on PYTHONPATH; docs/scenic.md has the commands"
 )

@@ -3,7 +3,8 @@
     python -m vidtldr_jax.scenic_adapter.main --config=configs/mine.py --workdir=runs/mine
 
 The flags are Scenic's. Trainers by `config.trainer_name`: `classification_trainer` (the default) of `scenic.train_lib`,
-`objectvivit_trainer`, and `vivit_trainer` where Scenic still has what it needs.
+`objectvivit_trainer`, and `vivit_trainer`, for which `deprecated` stands in for what Scenic has deleted. The latter two
+also test in several views while they train.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scenic import app  # noqa: E402
 from scenic.train_lib import train_utils  # noqa: E402
 
 from vidtldr_jax.scenic_adapter import datasets as _registered  # noqa: E402, F401
+from vidtldr_jax.scenic_adapter.deprecated import install_stand_in  # noqa: E402
 from vidtldr_jax.scenic_adapter.models import SUFFIX, get_model_cls  # noqa: E402
 
 DEFAULT_TRAINER: Final = "classification_trainer"
@@ -49,6 +51,8 @@ def get_trainer(trainer_name: str) -> Callable[..., Any]:
         raise ValueError(
             f"get_trainer: trainers are {', '.join(_TRAINERS)}; {trainer_name!r} came; set config.trainer_name."
         )
+    if trainer_name == "vivit_trainer":
+        install_stand_in()
     try:
         train: Callable[..., Any] = importlib.import_module(_TRAINERS[trainer_name]).train
     except ImportError as error:
