@@ -6,13 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import vidtldr_jax
 from vidtldr_jax.cli.group import format_error
 from vidtldr_jax.cli.main import cli
 
-COMMANDS = sorted(cli.commands)
+
+def list_commands(group, words=()):
+    """Returns command -> what click knows of it; those of a group below have two words."""
+    found = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= list_commands(command, (*words, name))
+        else:
+            found[" ".join((*words, name))] = command
+    return found
+
+
+COMMANDS = list_commands(cli)
 ROOT = str(Path(vidtldr_jax.__file__).parents[1])
 
 
@@ -36,23 +49,24 @@ def assert_one_error(result, message, *, exit_code=1):
 
 
 def test_the_commands_are_those_of_the_readme():
-    assert COMMANDS == ["benchmark", "classify", "convert", "demo", "info"]
+    assert sorted(COMMANDS) == ["benchmark", "classify", "convert", "demo", "evaluate classification", "info"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_has_an_example_that_names_only_options_that_there_are(call, command):
-    result = call(command, "--help")
+    result = call(*command.split(), "--help")
     assert result.exit_code == 0
     examples = [line.split() for line in result.stdout.splitlines() if line.startswith(f"    vidtldr {command}")]
     assert examples
-    known = {option for parameter in cli.commands[command].params for option in parameter.opts}
+    known = {option for parameter in COMMANDS[command].params for option in parameter.opts}
     assert {word for words in examples for word in words if word.startswith("--")} <= known
     assert "--json" in result.stdout
 
 
 def test_an_unknown_command_is_answered_with_the_nearest(call):
     assert_one_error(call("clasify"), "there is no command 'clasify'; did you mean 'classify'?", exit_code=2)
-    assert_one_error(call("xyz"), "commands are benchmark, classify, convert, demo, info", exit_code=2)
+    assert_one_error(call("evaluate", "clasification"), "did you mean 'classification'?", exit_code=2)
+    assert_one_error(call("xyz"), "commands are benchmark, classify, convert, demo, evaluate, info", exit_code=2)
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(call):

@@ -9,6 +9,7 @@ from vidtldr_jax.cli.benchmark import benchmark
 from vidtldr_jax.cli.classify import classify
 from vidtldr_jax.cli.convert import convert
 from vidtldr_jax.cli.demo import demo
+from vidtldr_jax.cli.evaluate import evaluate
 from vidtldr_jax.cli.group import CommandGroup
 from vidtldr_jax.cli.info import info
 from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
@@ -17,6 +18,7 @@ _EPILOG = """\b
 Examples:
   vidtldr demo
   vidtldr classify clip.mp4 --schedule 100,40
+  vidtldr evaluate classification --manifest val.csv
   vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400
   vidtldr info umt-b16 --schedule 600,200,100
 
@@ -32,7 +34,7 @@ def cli(verbose: bool) -> None:
     set_verbosity(verbose)
 
 
-for _command in (demo, classify, convert, info, benchmark):
+for _command in (demo, classify, convert, info, benchmark, evaluate):
     cli.add_command(_command)
 
 

@@ -1,0 +1,177 @@
+"""A config in Scenic's format, `FILE.py` or `FILE.py:argument`, as an evaluation without Scenic understands it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference.scoring import Average, Head
+from vidtldr_jax.models.architectures import Config
+from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.reduction.schedule import ScheduleEntry
+from vidtldr_jax.scenic_adapter.settings import read_architecture, read_preprocessing, read_token_merging
+
+_INSTALL: Final = "pip install 'vidtldr-jax[configs]'"
+# What does not change a trained model's answer.
+_OF_NO_MATTER: Final = ("patch_init",)
+
+
+class Experiment(NamedTuple):
+    """What a config says about an evaluation.
+
+    Attributes:
+      architecture: of the model; its pooling is by size where `token_merging.pooling` says so.
+      preprocessing: the clips and crops of a test.
+      heads: groups of classes; None where the config has one and does not say of how many classes.
+      schedule: entries to merge by; empty for none.
+      average: how views become one answer.
+      checkpoint: `config.evaluation.checkpoint`, or None.
+      manifest: `config.evaluation.manifest`, else that of the test split of the adapter's data set, or None.
+      root: `config.dataset_configs.root`, or None.
+    """
+
+    architecture: ViViTConfig
+    preprocessing: Preprocessing
+    heads: tuple[Head, ...] | None
+    schedule: tuple[ScheduleEntry, ...]
+    average: Average
+    checkpoint: str | None
+    manifest: str | None
+    root: str | None
+
+
+def load_experiment(place: str) -> Experiment:
+    """Runs a config file and reads what matters here.
+
+    Args:
+      place: path of a Python file with `get_config`, perhaps with `:argument` behind it.
+
+    Returns:
+      An `Experiment`.
+
+    Raises:
+      CommandError: the file can't be run, needs a package that is missing, or asks for what can't be done here.
+    """
+    config = _run_config(place)
+    name = str(config.get("model_name", ""))
+    if "multilabel" in name:
+        raise CommandError(
+            f"a classification has one right class per head; {place} has the model {name}; evaluate it through Scenic."
+        )
+    if config.get("model", {}).get("temporal_encoding_config", {}).get("method") == "temporal_sampling":
+        raise CommandError(
+            f"a model cuts tubelets out of all frames of a clip here; {place} has temporal_sampling; evaluate it "
+            "through Scenic."
+        )
+    try:
+        architecture = read_architecture(config)
+        merging = read_token_merging(config.model)
+        data = config.dataset_configs
+        crop = "three_up" if data.get("do_three_spatial_crops", False) else "center"
+        preprocessing = read_preprocessing(config, sampling="windows", crop=crop)
+    except ValueError as error:
+        raise CommandError(f"{place}: {error}") from error
+    evaluation, manifests = config.get("evaluation") or {}, data.get("manifests") or {}
+    return Experiment(
+        architecture,
+        preprocessing,
+        _read_heads(data, architecture.num_classes),
+        merging.schedule if merging is not None else (),
+        "probabilities" if config.get("multicrop_softmax_logits", False) else "logits",
+        evaluation.get("checkpoint") or None,
+        evaluation.get("manifest") or manifests.get("test") or None,
+        data.get("root") or None,
+    )
+
+
+def match_architecture(found: Config, wanted: ViViTConfig, *, place: str) -> ViViTConfig:
+    """Makes sure that a checkpoint is of the model that a config describes.
+
+    Args:
+      found: the checkpoint's.
+      wanted: the config's.
+      place: of the config, for the message.
+
+    Returns:
+      The checkpoint's, with the pooling that the config wants.
+
+    Raises:
+      CommandError: it is not; all fields that differ are named.
+    """
+    if not isinstance(found, ViViTConfig):
+        raise CommandError(
+            f"{place} describes a ViViT; the checkpoint is a {found.architecture}; take its own checkpoint or leave "
+            "--config out."
+        )
+    there, here = _normalise(found), _normalise(wanted)
+    if wanted.num_classes is None:
+        here["num_classes"] = there["num_classes"]
+    faults = [f"{name} = {there.get(name)!r}, not {here[name]!r}" for name in here if there.get(name) != here[name]]
+    if faults:
+        raise CommandError(
+            f"a checkpoint has the architecture of its config; that of {place} is another one: the checkpoint has "
+            f"{'; '.join(faults)}; take another checkpoint or mend the config."
+        )
+    return dataclasses.replace(found, pooling=wanted.pooling)
+
+
+def _normalise(config: ViViTConfig) -> dict[str, Any]:
+    """Returns the fields, each in the one way that says the same."""
+    fields = dataclasses.asdict(config)
+    fields["position_grid"] = tuple(config.position_grid or config.grid)
+    fields["pooling"] = config.pooling.removesuffix("_by_size")
+    if config.temporal is not None:
+        fields |= {"temporal_num_heads": config.temporal.num_heads, "temporal_mlp_dim": config.temporal.mlp_dim}
+    if config.attention != "factorized_self_attention":
+        del fields["attention_order"]
+    return {name: value for name, value in fields.items() if name not in _OF_NO_MATTER}
+
+
+def _read_heads(data: Any, num_classes: int | None) -> tuple[Head, ...] | None:
+    splits = tuple(data.get("class_splits") or ())
+    if len(splits) > 1:
+        names = tuple(data.get("split_names") or [f"label_{number + 1}" for number in range(len(splits))])
+        if len(names) != len(splits):
+            raise CommandError(f"class_splits and split_names go together; {splits} and {names} came; mend the config.")
+        return tuple(Head(name, count) for name, count in zip(names, splits))
+    return None if num_classes is None else (Head("label", num_classes),)
+
+
+def _run_config(place: str) -> Any:
+    head, mark, argument = place.partition(".py:")
+    path = Path(head + ".py" if mark else place)
+    if not path.is_file():
+        raise CommandError(f"a config is a Python file, perhaps with :argument; there is no {str(path)!r}; check it.")
+    spec = importlib.util.spec_from_file_location("vidtldr_config", path)
+    if spec is None or spec.loader is None:
+        raise CommandError(f"a config is a Python file, perhaps with :argument; {place!r} is none; give another.")
+    module = importlib.util.module_from_spec(spec)
+    keeps_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # no __pycache__ beside a user's file
+    try:
+        spec.loader.exec_module(module)
+        get_config = module.get_config
+        if argument and not inspect.signature(get_config).parameters:
+            raise CommandError(f"get_config of {path} takes no argument; {argument!r} came; leave it out.")
+        config = get_config(argument) if argument else get_config()
+    except CommandError:
+        raise
+    except ModuleNotFoundError as error:
+        hint = _INSTALL if error.name == "ml_collections" else "install it"
+        raise CommandError(f"{path} needs the module {error.name}, which is not installed; {hint}.") from error
+    except Exception as error:  # whatever a user's file may do wrong
+        reason = " ".join(str(error).split())
+        raise CommandError(f"{path} can't be run ({type(error).__name__}: {reason}); mend it.") from error
+    finally:
+        sys.dont_write_bytecode = keeps_bytecode
+    if not hasattr(config, "get") or config.get("model") is None or config.get("dataset_configs") is None:
+        raise CommandError(
+            f"get_config returns a ConfigDict with model and dataset_configs, as Scenic's do; that of {path} does not; "
+            "mend it."
+        )
+    return config
