@@ -64,6 +64,7 @@ def test_the_docstring_s_gmacs_are_those_of_the_count(name):
     plain, merged = re.search(promise, read_docstring(name)).groups()
     assert f"{count_gmacs(experiment.architecture, None):.1f}" == plain
     assert f"{count_gmacs(experiment.architecture, experiment.schedule):.1f}" == merged
+    assert f"| {plain}, {merged} |" in (ROOT / "docs" / "evaluate.md").read_text()
 
 
 @pytest.mark.parametrize("name", FACTS)
