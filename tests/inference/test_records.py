@@ -62,6 +62,17 @@ def test_another_run_is_refused_with_all_that_differs_and_nothing_is_lost(tmp_pa
     assert path.read_bytes() == whole
 
 
+def test_two_at_once_are_refused(tmp_path):
+    pytest.importorskip("fcntl", reason="files are locked where there is fcntl")
+    path = tmp_path / "a.jsonl"
+    with Records(path, RUN) as records:
+        records.append("0.mp4", {"rank": 0})
+        with pytest.raises(RecordsError, match=r"another one has .*a.jsonl open; wait for it"):
+            Records(path, RUN, restart=True)
+    with Records(path, RUN) as records:
+        assert records.num_resumed == 1
+
+
 def test_restart_begins_anew(tmp_path):
     write(tmp_path / "a.jsonl", 2)
     assert len(write(tmp_path / "a.jsonl", 1, restart=True).splitlines()) == 2

@@ -71,10 +71,9 @@ def load_experiment(place: str) -> Experiment:
         )
     try:
         architecture = read_architecture(config)
-        merging = read_token_merging(config.model)
-        data = config.dataset_configs
-        crop = "three_up" if data.get("do_three_spatial_crops", False) else "center"
-        preprocessing = read_preprocessing(config, sampling="windows", crop=crop)
+        merging = read_token_merging(config["model"])
+        data = config["dataset_configs"]
+        preprocessing = read_preprocessing(config)
     except ValueError as error:
         raise CommandError(f"{place}: {error}") from error
     evaluation, manifests = config.get("evaluation") or {}, data.get("manifests") or {}

@@ -39,7 +39,7 @@ class Records:
           restart: forget what is there.
 
         Raises:
-          RecordsError: the file is of a run with another description, and restart is off.
+          RecordsError: the file is of a run with another description, and restart is off; or another process has it.
           OSError: the file can't be read or written.
         """
         self.path = path
@@ -48,10 +48,15 @@ class Records:
         wanted = json.loads(json.dumps(dict(description)))  # as it will be read again
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            kept = 0 if restart or not path.exists() else self._read(path, wanted)
-            self._file = path.open("r+b" if path.exists() else "w+b")
-            self._file.truncate(kept)
-            self._file.seek(kept)
+            self._file = path.open("a+b")
+            try:
+                _lock(self._file, path)
+                self._file.seek(0)
+                kept = 0 if restart else self._read(self._file.read(), path, wanted)
+                self._file.truncate(kept)
+            except BaseException:
+                self._file.close()
+                raise
             if not kept:
                 self._write({"kind": _KIND, "run": wanted})
         self.num_resumed = len(self.found)
@@ -76,9 +81,8 @@ class Records:
         self._file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
         self._file.flush()
 
-    def _read(self, path: Path, wanted: dict[str, Any]) -> int:
+    def _read(self, read: bytes, path: Path, wanted: dict[str, Any]) -> int:
         """Takes the whole lines of a file; returns how many bytes they are."""
-        read = path.read_bytes()
         whole = read[: read.rfind(b"\n") + 1]
         if not whole and _BEGINNING.startswith(read[: len(_BEGINNING)]):
             return 0  # not even the description was written
@@ -103,6 +107,20 @@ class Records:
                 )
             self.found[record.pop("key")] = record
         return len(whole)
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keeps a second process out until this one ends, where the system and the file system can."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RecordsError(
+            f"Records: one process writes a file; another one has {path} open; wait for it, or give another place."
+        ) from error
+    except (ImportError, OSError):
+        pass  # Windows, and network file systems without locks
 
 
 def find_differences(there: Any, here: Any, path: str = "") -> list[str]:
