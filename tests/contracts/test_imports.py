@@ -25,7 +25,7 @@ ALLOWED = {
     ),
     "vidtldr_jax.scenic_adapter": (
         "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data",
-        "vidtldr_jax.inference.metrics",
+        "vidtldr_jax.inference.scoring",
     ),
     "checkpoints_convert": (
         "vidtldr_jax.models.config", "vidtldr_jax.models.bert_config", "vidtldr_jax.models.clip_config",

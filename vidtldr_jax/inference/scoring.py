@@ -203,3 +203,26 @@ def count_accuracies(answers: Sequence[Sequence[Answer] | None], heads: Sequence
         right = sum(given is not None and all(one.rank == 0 for one in given) for given in answers)
         found["joint"] = {"top_1": count_right(right, len(answers))}
     return found
+
+
+def compute_mean_average_precision(
+    scores: Float[np.ndarray, "V classes"], labels: Float[np.ndarray, "V classes"]
+) -> float:
+    """Computes the mean over classes of the average precision; classes without a video are left out.
+
+    Args:
+      scores: of every class.
+      labels: 1 where the class applies, else 0.
+
+    Returns:
+      A number in [0, 1], NaN if no class has a video. Videos of equal score count together.
+    """
+    found = []
+    for score, label in zip(scores.T, labels.T):
+        if label.sum():
+            thresholds = np.unique(score)[::-1]
+            hits = np.array([label[score >= threshold].sum() for threshold in thresholds])
+            counts = np.array([(score >= threshold).sum() for threshold in thresholds])
+            gains = np.diff(hits, prepend=0) / label.sum()
+            found.append(float((gains * hits / counts).sum()))
+    return float(np.mean(found)) if found else float("nan")

@@ -30,7 +30,12 @@ from flax import jax_utils  # noqa: E402
 from scenic import app  # noqa: E402
 from scenic.train_lib import train_utils  # noqa: E402
 
-from vidtldr_jax.inference.metrics import compute_accuracies, compute_mean_average_precision  # noqa: E402
+from vidtldr_jax.inference.scoring import (  # noqa: E402
+    Head,
+    answer,
+    compute_mean_average_precision,
+    count_accuracies,
+)
 from vidtldr_jax.reduction import count_macs, count_xla_gmacs, resolve_schedule  # noqa: E402
 from vidtldr_jax.scenic_adapter import datasets as _registered  # noqa: E402, F401
 from vidtldr_jax.scenic_adapter.checkpoints import check_params, find_shapes, read_checkpoint  # noqa: E402
@@ -233,9 +238,18 @@ def _compute_metrics(config: Any, scores: np.ndarray, labels: np.ndarray) -> dic
     if "multilabel" in config.model_name:
         value = compute_mean_average_precision(scores, labels)
         return {} if math.isnan(value) else {"mean_average_precision": value}
-    splits = tuple(config.dataset_configs.get("class_splits") or ())
+    splits = tuple(config.dataset_configs.get("class_splits") or (labels.shape[-1],))
     names = tuple(config.dataset_configs.get("split_names") or [str(n + 1) for n in range(len(splits))])
-    return compute_accuracies(scores, labels, class_splits=splits, split_names=names)
+    heads = [Head(name, count) for name, count in zip(names, splits)]
+    numbers = np.stack([part.argmax(-1) for part in np.split(labels, np.cumsum(splits)[:-1], axis=-1)], axis=-1)
+    # The views are averaged already.
+    answers = [answer(score[None], heads, right, average="logits") for score, right in zip(scores, numbers)]
+    found = count_accuracies(answers, heads)
+    return {
+        top if len(heads) == 1 else f"{name}_{top}": share["value"]
+        for name, tops in found.items()
+        for top, share in tops.items()
+    }
 
 
 def _find_agreement(scores: dict[str, np.ndarray]) -> float | None:

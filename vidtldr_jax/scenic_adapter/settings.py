@@ -190,13 +190,13 @@ def read_preprocessing(config: Any, **changes: Any) -> Preprocessing:
     fields = {
         "num_frames": get("num_frames", 32),
         "image_size": get("crop_size", 224),
-        "sampling": "dense",
+        "sampling": "windows",
         "stride": get("stride", 2),
         "num_clips": get("num_test_clips", 1),
         "resize": "shortest_edge",
         "shortest_edge": get("min_resize", 256),
         "kernel": "bilinear",
-        "crop": "three" if get("do_three_spatial_crops", False) else "center",
+        "crop": "three_up" if get("do_three_spatial_crops", False) else "center",
         "mean": (centre,) * 3,
         "std": (centre or 1.0,) * 3,
     }
