@@ -54,7 +54,7 @@ def _read_preprocessing(facts: Mapping[str, Any], preprocessor: Mapping[str, Any
     """Returns Scenic's evaluation with one view: every second frame, 256 pixels cut to 224, values of -1 to 1."""
     size = facts.get("image_size")
     fields = {
-        "sampling": "dense",
+        "sampling": "windows",
         "stride": 2,
         "resize": "shortest_edge",
         "shortest_edge": None if size is None else size * 256 // 224,
