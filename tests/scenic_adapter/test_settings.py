@@ -139,6 +139,8 @@ def test_another_project_called_scenic_is_named(only_modules):
     with pytest.raises(ScenicMissingError, match=r"another project of that name .*pip uninstall scenic") as error:
         require_scenic()
     assert str(only_modules / "scenic") in str(error.value)
+    with pytest.raises(SystemExit, match=r"^error: scenic_adapter: google-research/scenic is needed"):
+        require_scenic(exits=True)
 
 
 def test_what_the_right_scenic_needs_is_named(only_modules, monkeypatch):

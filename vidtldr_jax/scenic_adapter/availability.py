@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +25,18 @@ class ScenicMissingError(ImportError):
     """google-research/scenic, or something that it needs, can't be imported."""
 
 
-def require_scenic() -> None:
+def require_scenic(*, exits: bool = False) -> None:
     """Makes sure that google-research/scenic and what its ViViT imports are there.
+
+    Args:
+      exits: end the process with one line and code 1 instead of raising, for modules that are run.
 
     Raises:
       ScenicMissingError: there is no `scenic`, it is another project, or packages that it needs are missing, all named.
     """
     fault = find_scenic_fault()
+    if fault is not None and exits:
+        sys.exit(f"error: {fault}")
     if fault is not None:
         raise ScenicMissingError(fault)
 

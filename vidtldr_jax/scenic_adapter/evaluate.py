@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from vidtldr_jax.scenic_adapter.availability import require_scenic
 
-require_scenic()
+require_scenic(exits=__name__ == "__main__")
 
 import flax  # noqa: E402  # Scenic's flags are defined by the imports below, after the check that explains what is missing
 import jax  # noqa: E402
@@ -58,7 +59,11 @@ def main(rng: jax.Array, config: Any, workdir: str, writer: Any) -> dict[str, An
     Returns:
       What is written to `evaluation.json`.
     """
-    result = evaluate(config, flags.FLAGS.checkpoint, rng=rng, use_scenic_module=flags.FLAGS.scenic_module)
+    try:
+        result = evaluate(config, flags.FLAGS.checkpoint, rng=rng, use_scenic_module=flags.FLAGS.scenic_module)
+    except (ValueError, OSError) as error:
+        logging.debug("where it failed", exc_info=True)
+        sys.exit(f"error: {' '.join(str(error).split())}")
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from vidtldr_jax.scenic_adapter.availability import require_scenic
 
-require_scenic()
+require_scenic(exits=__name__ == "__main__")
 
 import jax  # noqa: E402  # Scenic's flags are defined by the imports below, after the check that explains what is missing
 from absl import flags  # noqa: E402
