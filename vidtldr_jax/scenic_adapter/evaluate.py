@@ -10,14 +10,13 @@ probabilities where `config.multicrop_softmax_logits` says so, as Scenic's own t
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import math
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vidtldr_jax.scenic_adapter.availability import require_scenic
 
@@ -37,7 +36,8 @@ from vidtldr_jax.inference.scoring import (  # noqa: E402
     compute_mean_average_precision,
     count_accuracies,
 )
-from vidtldr_jax.reduction import count_macs, count_xla_gmacs, resolve_schedule  # noqa: E402
+from vidtldr_jax.reduction import ResolvedSchedule, count_macs, count_xla_gmacs, resolve_schedule  # noqa: E402
+from vidtldr_jax.reduction.schedule import ScheduleEntry  # noqa: E402
 from vidtldr_jax.scenic_adapter import datasets as _registered  # noqa: E402, F401
 from vidtldr_jax.scenic_adapter.checkpoints import check_params, find_shapes, read_checkpoint  # noqa: E402
 from vidtldr_jax.scenic_adapter.models import SUFFIX, build_merging_module, get_model_cls  # noqa: E402
@@ -104,38 +104,25 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
     meta = dataset.meta_data
     if dataset.test_iter is None or not meta.get("num_test_examples"):
         raise ValueError("evaluate: the data set must have a test split; it has none; name one in dataset_configs.")
+    ways = _choose_ways(config, meta, merging, use_scenic_module)
+    for way in ways.values():
+        check_params(read.params, find_shapes(way.module, (1, *meta["input_shape"][1:])))
+    runners = {name: _Runner(way.module, read.params, config) for name, way in ways.items()}
     views = _count_views(config.dataset_configs)
+    labels, scores = _run(runners, dataset.test_iter, meta["num_test_examples"] // views, views)
     architecture = read_architecture(config, num_classes=meta["num_classes"])
-    modules: dict[str, tuple[Any, str]] = {}
-    if architecture.is_mergeable:
-        none = TokenMerging(schedule=(), attention="auto")
-        modules["plain"] = _build(config, meta, none), "none"
-        if merging is not None and not merging.is_plain:
-            entries = dataclasses.replace(merging, attention="auto")
-            modules["merged"] = _build(config, meta, entries), _resolve(architecture, merging).text
-    if use_scenic_module or not modules:
-        if merging is not None and not merging.is_plain and not modules:
-            get_model_cls(f"vivit_classification{SUFFIX}")(config, meta)  # says why this form can't merge
-        modules["scenic"] = get_model_cls(config.model_name.removesuffix(SUFFIX))(config, meta).flax_model, "none"
-    for module, _ in modules.values():
-        check_params(read.params, find_shapes(module, (1, *meta["input_shape"][1:])))
-    runners = {name: _Runner(module, read.params, config) for name, (module, _) in modules.items()}
-    num_videos = meta["num_test_examples"] // views
-    labels, scores = _run(runners, dataset.test_iter, num_videos, views)
-    ways = {}
-    for name, (_, schedule) in modules.items():
-        resolved = _resolve(
-            architecture, TokenMerging(schedule=merging.schedule) if name == "merged" and merging else None
-        )
-        ways[name] = {
-            "schedule": schedule,
-            "clamps": list(resolved.clamps),
-            "gmacs_per_view": count_macs(architecture, resolved).gmacs,
-            "xla_gmacs_per_view": count_xla_gmacs(architecture, resolved),
+    found = {
+        name: {
+            "schedule": way.schedule.text,
+            "clamps": list(way.schedule.clamps),
+            "gmacs_per_view": count_macs(architecture, way.schedule).gmacs,
+            "xla_gmacs_per_view": count_xla_gmacs(architecture, way.schedule),
             "seconds": runners[name].seconds,
             "compile_seconds": runners[name].compile_seconds,
             "metrics": _compute_metrics(config, scores[name], labels),
         }
+        for name, way in ways.items()
+    }
     return {
         "checkpoint": str(read.path),
         "step": read.step,
@@ -146,7 +133,7 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
         "averaged": "probabilities" if config.get("multicrop_softmax_logits", False) else "logits",
         "devices": [device.device_kind for device in jax.local_devices()],
         "versions": {"jax": jax.__version__, "flax": flax.__version__, "numpy": np.__version__},
-        "ways": ways,
+        "ways": found,
         "agreement": _find_agreement(scores),
     }
 
@@ -226,17 +213,39 @@ def _count_views(data: Any) -> int:
     return clips * (3 if data.get("do_three_spatial_crops", False) else 1)
 
 
-def _build(config: Any, meta: dict[str, Any], merging: TokenMerging) -> Any:
-    return build_merging_module(config, num_classes=meta["num_classes"], merging=merging)
+class _Way(NamedTuple):
+    """One module of a comparison, and what it merges."""
+
+    module: Any
+    schedule: ResolvedSchedule
 
 
-def _resolve(architecture: Any, merging: TokenMerging | None) -> Any:
-    return resolve_schedule(
-        merging.schedule if merging else (),
-        num_tokens=architecture.num_tokens,
-        num_layers=architecture.depth,
-        num_protected=architecture.num_protected,
-    )
+def _choose_ways(
+    config: Any, meta: dict[str, Any], merging: TokenMerging | None, use_scenic_module: bool
+) -> dict[str, _Way]:
+    """Builds our module plain and, where the config merges, merged; Scenic's where asked for or where ours has none."""
+    num_classes = meta["num_classes"]
+    architecture = read_architecture(config, num_classes=num_classes)
+
+    def resolve(schedule: tuple[ScheduleEntry, ...]) -> ResolvedSchedule:
+        return resolve_schedule(
+            schedule,
+            num_tokens=architecture.num_tokens,
+            num_layers=architecture.depth,
+            num_protected=architecture.num_protected,
+        )
+
+    ways = {}
+    schedules: dict[str, tuple[ScheduleEntry, ...]] = {"plain": ()} if architecture.is_mergeable else {}
+    if merging is not None and not merging.is_plain:
+        schedules["merged"] = merging.schedule  # building it says why where nothing can be merged
+    for name, schedule in schedules.items():
+        asked = TokenMerging(schedule=schedule, attention="auto")
+        ways[name] = _Way(build_merging_module(config, num_classes=num_classes, merging=asked), resolve(schedule))
+    if use_scenic_module or not ways:
+        model_cls = get_model_cls(config.model_name.removesuffix(SUFFIX))
+        ways["scenic"] = _Way(model_cls(config, meta).flax_model, resolve(()))
+    return ways
 
 
 def _compute_metrics(config: Any, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
