@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -21,6 +21,8 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.sampling import sample_frames
 from vidtldr_jax.data.transforms import normalize_frames, transform_frame
 from vidtldr_jax.data.video_file import FrameCountError, VideoFile
+
+Result = TypeVar("Result")
 
 
 class Clip(NamedTuple):
@@ -109,27 +111,32 @@ def read_frames(path: str | os.PathLike[str], preprocessing: Preprocessing) -> C
     Raises:
       VideoReadError: the video can't be read.
     """
-    source = open_source(Path(path))
-    try:
-        return _fill_clip(source, preprocessing)
-    except FrameCountError:
-        if isinstance(source, VideoFile):
-            source.count_by_decoding()
-        return _fill_clip(source, preprocessing)
+    return read_source(path, lambda source: _fill_clip(source, preprocessing))
 
 
-def open_source(path: Path) -> FrameSource:
-    """Opens a video, a GIF, an image or a folder of images.
+def read_source(path: str | os.PathLike[str], read: Callable[[FrameSource], Result]) -> Result:
+    """Opens a video, a GIF, an image or a folder of images, and reads; once more where a file miscounts its frames.
 
     Args:
       path: of it.
+      read: from numbered frames to what is wanted.
 
     Returns:
-      Its numbered frames.
+      What `read` returned.
 
     Raises:
       VideoReadError: it does not exist or can't be read.
     """
+    source = _open_source(Path(path))
+    try:
+        return read(source)
+    except FrameCountError:
+        if isinstance(source, VideoFile):
+            source.count_by_decoding()
+        return read(source)
+
+
+def _open_source(path: Path) -> FrameSource:
     if not path.exists():
         raise VideoReadError(f"read_frames: the video must exist; there is no {str(path)!r}; check the path.")
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from vidtldr_jax.data.clip import FrameSource, open_source
+from vidtldr_jax.data.clip import FrameSource, read_source
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.data.resize import resize_frame
-from vidtldr_jax.data.transforms import fit_shortest_edge
-from vidtldr_jax.data.video_file import FrameCountError, VideoFile
+from vidtldr_jax.data.transforms import fit_frame
 
 
 def read_random_clip(
@@ -34,13 +31,7 @@ def read_random_clip(
       VideoReadError: the video can't be read.
     """
     begin, corner, is_mirrored = rng.random(), rng.random(2), use_mirror and rng.random() < 0.5
-    source = open_source(Path(path))
-    try:
-        frames = _read(source, preprocessing, begin, corner)
-    except FrameCountError:
-        if isinstance(source, VideoFile):
-            source.count_by_decoding()
-        frames = _read(source, preprocessing, begin, corner)
+    frames = read_source(path, lambda source: _read(source, preprocessing, begin, corner))
     return frames[:, :, ::-1] if is_mirrored else frames
 
 
@@ -51,11 +42,8 @@ def _read(source: FrameSource, preprocessing: Preprocessing, begin: float, corne
     frames = np.empty((preprocessing.num_frames, size, size, 3), np.uint8)
     missing = set(wanted.tolist())
     for index, frame in source.read(sorted(missing)):
-        height, width = size, size
-        if preprocessing.resize == "shortest_edge":
-            height, width = fit_shortest_edge(*frame.shape[:2], edge=preprocessing.shortest_edge or size)
-        resized = resize_frame(frame, height=height, width=width, kernel=preprocessing.kernel)
-        top, left = (corner * (np.array([height, width]) - size + 1)).astype(int)
+        resized = fit_frame(frame, preprocessing)
+        top, left = (corner * (np.array(resized.shape[:2]) - size + 1)).astype(int)
         frames[wanted == index] = resized[top : top + size, left : left + size]
         missing.discard(index)
     if missing:

@@ -23,12 +23,23 @@ def transform_frame(
     Returns:
       The crops, one or three.
     """
-    size = preprocessing.image_size
-    height, width = size, size
+    return crop_frame(fit_frame(frame, preprocessing), size=preprocessing.image_size, crop=preprocessing.crop)
+
+
+def fit_frame(frame: UInt8[np.ndarray, "Y X 3"], preprocessing: Preprocessing) -> UInt8[np.ndarray, "y x 3"]:
+    """Resizes a frame to what squares are cut from.
+
+    Args:
+      frame: as decoded.
+      preprocessing: says how.
+
+    Returns:
+      The frame, no side of it shorter than a square's.
+    """
+    height = width = preprocessing.image_size
     if preprocessing.resize == "shortest_edge":
-        height, width = fit_shortest_edge(*frame.shape[:2], edge=preprocessing.shortest_edge or size)
-    resized = resize_frame(frame, height=height, width=width, kernel=preprocessing.kernel)
-    return crop_frame(resized, size=size, crop=preprocessing.crop)
+        height, width = fit_shortest_edge(*frame.shape[:2], edge=preprocessing.shortest_edge or height)
+    return resize_frame(frame, height=height, width=width, kernel=preprocessing.kernel)
 
 
 def fit_shortest_edge(height: int, width: int, *, edge: int) -> tuple[int, int]:

@@ -41,7 +41,12 @@ from vidtldr_jax.reduction.schedule import ScheduleEntry  # noqa: E402
 from vidtldr_jax.scenic_adapter import datasets as _registered  # noqa: E402, F401
 from vidtldr_jax.scenic_adapter.checkpoints import check_params, find_shapes, read_checkpoint  # noqa: E402
 from vidtldr_jax.scenic_adapter.models import SUFFIX, build_merging_module, get_model_cls  # noqa: E402
-from vidtldr_jax.scenic_adapter.settings import TokenMerging, read_architecture, read_token_merging  # noqa: E402
+from vidtldr_jax.scenic_adapter.settings import (  # noqa: E402
+    TokenMerging,
+    read_architecture,
+    read_preprocessing,
+    read_token_merging,
+)
 
 flags.DEFINE_string("checkpoint", None, "File of Scenic's model zoo or of a run, or a folder with them.")
 flags.DEFINE_bool("scenic_module", False, "Also run Scenic's own module, unchanged, as a third way.")
@@ -108,7 +113,7 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
     for way in ways.values():
         check_params(read.params, find_shapes(way.module, (1, *meta["input_shape"][1:])))
     runners = {name: _Runner(way.module, read.params, config) for name, way in ways.items()}
-    views = _count_views(config.dataset_configs)
+    views = read_preprocessing(config).num_views
     labels, scores = _run(runners, dataset.test_iter, meta["num_test_examples"] // views, views)
     architecture = read_architecture(config, num_classes=meta["num_classes"])
     found = {
@@ -206,11 +211,6 @@ def _run(
             scores[name].append(every.reshape(-1, views, every.shape[-1]).mean(1)[mask])
         logging.log_every_n_seconds(logging.INFO, "%d of %d videos", 30, seen, num_videos)
     return np.concatenate(labels), {name: np.concatenate(parts) for name, parts in scores.items()}
-
-
-def _count_views(data: Any) -> int:
-    clips: int = data.get("num_test_clips", 1)
-    return clips * (3 if data.get("do_three_spatial_crops", False) else 1)
 
 
 class _Way(NamedTuple):
