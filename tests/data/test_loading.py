@@ -224,8 +224,11 @@ def test_a_worker_that_dies_is_one_error_that_says_what_to_do(paths):
     assert list_readers() == ([], [])
 
 
+# Where tests run in the background of a shell, interrupts are ignored; children inherit that, and Python then has no
+# KeyboardInterrupt.
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from vidtldr_jax.data import Preprocessing, read_videos
 if __name__ == "__main__":
     videos = read_videos(sys.argv[1:] * 20, Preprocessing(num_frames=4, image_size=16), num_workers=2)
