@@ -9,7 +9,7 @@ residual sums, as in the paper, and cross-attention stands between self-attentio
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,8 +18,21 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from vidtldr_jax.models.bert_config import BertConfig
 from vidtldr_jax.models.block import make_gelu, make_layer_norm
+from vidtldr_jax.ops.attention_blocks import attend_by_head
 
 _TABLE_INIT = nn.initializers.normal(0.02)
+
+
+class ProjectedContext(NamedTuple):
+    """Keys and values of a context for one layer, so that many texts can look at it for one projection.
+
+    Attributes:
+      key: `[G, M, H, K]`.
+      value: `[G, M, H, K]`.
+    """
+
+    key: Float[Array, "G M H K"]
+    value: Float[Array, "G M H K"]
 
 
 class TextAttention(nn.Module):
@@ -35,30 +48,39 @@ class TextAttention(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        """Declares the four projections."""
+        dim, dtypes = self.config.dim, {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        self.query, self.key = nn.Dense(dim, **dtypes), nn.Dense(dim, **dtypes)
+        self.value, self.proj = nn.Dense(dim, **dtypes), nn.Dense(dim, **dtypes)
+
     def __call__(
         self,
         tokens: Float[Array, "P N D"],
-        context: Float[Array, "G M C"],
+        context: ProjectedContext,
         mask: Shaped[Array, "G M"] | None,
         *,
-        is_causal: bool,
+        is_causal: bool = False,
     ) -> Float[Array, "P N D"]:
         """Returns the update of the tokens. P is a multiple of G: so many texts in a row look at the same context."""
-        heads = self.config.num_heads
-        num_texts, num_tokens, dim = tokens.shape
-        groups = context.shape[0]
-
-        def project(name: str, values: Array) -> Array:
-            dense = nn.Dense(dim, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
-            return dense(values).reshape(groups, -1, heads, dim // heads)
-
         # Tokens of texts with the same context are one long row of queries.
-        query, key, value = project("query", tokens), project("key", context), project("value", context)
+        query = self._split(self.query(tokens), context.key.shape[0])  # [G, P/G N, H, K]
         seen = None if mask is None else mask.astype(bool)[:, None, None, :]  # [G, 1, 1, M]
-        update = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=is_causal)  # [G, P/G N, H, K]
-        proj = nn.Dense(dim, dtype=self.dtype, param_dtype=self.param_dtype, name="proj")
-        return proj(update.reshape(num_texts, num_tokens, dim))
+        if seen is None and not is_causal and jax.default_backend() == "cpu":
+            # Head by head, a map is small enough to stay in the caches.
+            update, _ = attend_by_head(query, context.key, context.value, None, with_sharpness=False)
+        else:
+            update = jax.nn.dot_product_attention(query, *context, mask=seen, is_causal=is_causal)
+        return self.proj(update.reshape(tokens.shape))
+
+    def project(self, context: Float[Array, "G M C"]) -> ProjectedContext:
+        """Returns keys and values of a context."""
+        groups = context.shape[0]
+        return ProjectedContext(self._split(self.key(context), groups), self._split(self.value(context), groups))
+
+    def _split(self, values: Float[Array, "P N D"], groups: int) -> Float[Array, "G M H K"]:
+        heads = self.config.num_heads
+        return values.reshape(groups, -1, heads, self.config.dim // heads)
 
 
 class TextMLP(nn.Module):
@@ -97,26 +119,39 @@ class TextLayer(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        """Declares attention, MLP and norms."""
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+        def make_norm() -> nn.LayerNorm:
+            return nn.LayerNorm(epsilon=self.config.norm_eps, use_fast_variance=False, **dtypes)
+
+        self.attn, self.attn_norm = TextAttention(self.config, **dtypes), make_norm()
+        if self.is_fusion:
+            self.cross_attn, self.cross_norm = TextAttention(self.config, **dtypes), make_norm()
+        self.mlp, self.mlp_norm = TextMLP(self.config, **dtypes), make_norm()
+
     def __call__(
         self,
         tokens: Float[Array, "P N D"],
         mask: Shaped[Array, "P N"],
-        context: Float[Array, "G M C"] | None = None,
+        context: ProjectedContext | None = None,
         context_mask: Shaped[Array, "G M"] | None = None,
+        *,
+        first_only: bool = False,
     ) -> Float[Array, "P N D"]:
-        """Returns the tokens after the layer."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        """Returns the tokens after the layer, or the first of each text alone; all are seen in either case."""
+        there = self.attn.project(tokens)
+        tokens = tokens[:, :1] if first_only else tokens
+        is_causal = self.config.is_causal
+        tokens = self.attn_norm(tokens + self.attn(tokens, there, mask, is_causal=is_causal))
+        if context is not None:
+            tokens = self.cross_norm(tokens + self.cross_attn(tokens, context, context_mask))
+        return self.mlp_norm(tokens + self.mlp(tokens))
 
-        def add_norm(update: Array, name: str) -> Array:
-            return make_layer_norm(self.config.norm_eps, name=name, **dtypes)(tokens + update)
-
-        attend = TextAttention(self.config, name="attn", **dtypes)
-        tokens = add_norm(attend(tokens, tokens, mask, is_causal=self.config.is_causal), "attn_norm")
-        if self.is_fusion:
-            attend = TextAttention(self.config, name="cross_attn", **dtypes)
-            tokens = add_norm(attend(tokens, context, context_mask, is_causal=False), "cross_norm")
-        return add_norm(TextMLP(self.config, name="mlp", **dtypes)(tokens), "mlp_norm")
+    def project_context(self, context: Float[Array, "G M C"]) -> ProjectedContext:
+        """Returns the keys and values by which the cross-attention sees a context."""
+        return self.cross_attn.project(context)
 
 
 class Bert(nn.Module):
@@ -216,18 +251,59 @@ class Bert(nn.Module):
         Raises:
           ValueError: there is no context, or it does not fit the model or the number of texts.
         """
+        context = self._check_context(context, tokens.shape[0])
+        for layer in self.layer[self.config.num_text_layers :]:
+            tokens = layer(tokens, attention_mask, layer.project_context(context), context_mask)
+        return tokens
+
+    def project_context(self, context: Float[Array, "G M C"]) -> tuple[ProjectedContext, ...]:
+        """Computes once what every text needs of a context.
+
+        Args:
+          context: what the fusion layers look at.
+
+        Returns:
+          Keys and values of each fusion layer.
+
+        Raises:
+          ValueError: the context does not fit the model.
+        """
+        context = self._check_context(context, context.shape[0])
+        return tuple(layer.project_context(context) for layer in self.layer[self.config.num_text_layers :])
+
+    def fuse_first(
+        self,
+        tokens: Float[Array, "P N D"],
+        attention_mask: Shaped[Array, "P N"],
+        projected: tuple[ProjectedContext, ...],
+    ) -> Float[Array, "P D"]:
+        """Continues texts as `fuse` does, as far as the first token of each needs it.
+
+        Args:
+          tokens: what `encode_text` returned.
+          attention_mask: 1 for a token, 0 for padding.
+          projected: what `project_context` returned of G contexts; P is a multiple of G, and P/G texts in a row share
+            one.
+
+        Returns:
+          The first tokens after the last layer.
+        """
+        for number, layer in enumerate(self.layer[self.config.num_text_layers :]):
+            is_last = number == len(projected) - 1
+            tokens = layer(tokens, attention_mask, projected[number], first_only=is_last)
+        return tokens[:, 0]
+
+    def _check_context(self, context: Float[Array, "G M C"] | None, num_texts: int) -> Float[Array, "G M C"]:
         config = self.config
         width = config.dim if config.context_dim is None else config.context_dim
-        is_fitting = context is not None and context.shape[-1] == width and tokens.shape[0] % context.shape[0] == 0
-        if config.fusion_from_layer is None or not is_fitting:
+        is_fitting = context is not None and context.shape[-1] == width and num_texts % context.shape[0] == 0
+        if context is None or config.fusion_from_layer is None or not is_fitting:
             came = "none" if context is None else context.shape
             raise ValueError(
                 f"Bert: layers from {config.fusion_from_layer} on look at a context [G, M, {width}] with G a divisor "
-                f"of the {tokens.shape[0]} texts; {came} came; give such a one."
+                f"of the {num_texts} texts; {came} came; give such a one."
             )
-        for layer in self.layer[config.num_text_layers :]:
-            tokens = layer(tokens, attention_mask, context, context_mask)
-        return tokens
+        return context
 
     def _make_table(self, name: str, rows: int) -> Float[Array, "rows D"]:
         return self.param(name, _TABLE_INIT, (rows, self.config.dim), self.param_dtype)

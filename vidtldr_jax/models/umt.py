@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from vidtldr_jax import ops
-from vidtldr_jax.models.bert import Bert, LanguageModelHead
+from vidtldr_jax.models.bert import Bert, LanguageModelHead, ProjectedContext
 from vidtldr_jax.models.question_answering import RankedAnswers, find_candidates, rank_candidates
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.video_vit import VideoOutput, VideoViT
@@ -160,6 +160,43 @@ class UMT(nn.Module):
         self._require("retrieval", "match")
         tokens = self.text.fuse(text_tokens, attention_mask, video_tokens)
         return self.match_head(tokens[:, 0]).astype(jnp.float32)[:, 1]
+
+    def project_video(self, video_tokens: Float[Array, "V M C"]) -> tuple[ProjectedContext, ...]:
+        """Computes once what every text needs of a video to look at it.
+
+        Args:
+          video_tokens: the surviving tokens of videos.
+
+        Returns:
+          Keys and values of each fusion layer.
+
+        Raises:
+          ValueError: the tokens don't fit the model.
+        """
+        return self.text.project_context(video_tokens)
+
+    def match_projected(
+        self,
+        projected: tuple[ProjectedContext, ...],
+        text_tokens: Float[Array, "P N D"],
+        attention_mask: Shaped[Array, "P N"],
+    ) -> Float[Array, " P"]:
+        """Lets texts look at one video each (ITM), as `match_pairs` does, for less.
+
+        Args:
+          projected: what `project_video` returned of V videos; P is a multiple of V, and P/V texts in a row share one.
+          text_tokens: of texts, as `encode_text` returned them.
+          attention_mask: 1 for a token, 0 for padding.
+
+        Returns:
+          The logit of "they match", float32.
+
+        Raises:
+          ValueError: the model is not for retrieval.
+        """
+        self._require("retrieval", "match_projected")
+        first = self.text.fuse_first(text_tokens, attention_mask, projected)
+        return self.match_head(first).astype(jnp.float32)[:, 1]
 
     def encode_question(
         self,

@@ -73,14 +73,14 @@ def attend_all_heads(
 
 
 def attend_by_head(
-    query: Float[Array, "B N H K"],
+    query: Float[Array, "B Q H K"],
     key: Float[Array, "B N H K"],
     value: Float[Array, "B N H K"],
     size: Float[Array, "B N"] | None,
     *,
     with_sharpness: bool,
     block_size: int | None = None,
-) -> tuple[Float[Array, "B N H K"], Float[Array, "B N"] | None]:
+) -> tuple[Float[Array, "B Q H K"], Float[Array, "B Q"] | None]:
     """Attends to a block of rows with one head at a time: plain matrix products, which a CPU is fastest at.
 
     Heads come outermost where no sharpness is asked for; else they come inside a block, since the entropy is that of
@@ -88,8 +88,8 @@ def attend_by_head(
 
     Args:
       query: not yet scaled.
-      key: the same shape.
-      value: the same shape.
+      key: as many as there are values, which need not be as many as queries.
+      value: the same shape as the keys.
       size: of each key, or None.
       with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
       block_size: rows of a block; None chooses. Static.

@@ -1,0 +1,100 @@
+"""Annotations become videos, texts and what belongs together; whatever is wrong in one is said on one line."""
+
+import json
+
+import pytest
+
+from vidtldr_jax.data.annotations import Question, RetrievalSet, read_answers, read_questions, read_retrieval_set
+from vidtldr_jax.data.text import TextError
+
+QUESTION = {"video": "a.mp4", "question": "What is he doing?", "answer": "sing", "question_id": 7}
+
+
+def write(folder, content, name="a.json"):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_one_caption_each(tmp_path):
+    entries = [{"video": "b.mp4", "caption": "A dog."}, {"video": "a.mp4", "caption": "a dog", "extra": 1}]
+    assert read_retrieval_set(write(tmp_path, entries)) == RetrievalSet(
+        ("b.mp4", "a.mp4"), ("a dog", "a dog"), ((0, 0), (1, 1))
+    )
+
+
+def test_several_captions_and_paragraphs(tmp_path):
+    entries = [{"video": "a.mp4", "caption": ["One.", "Two,"]}, {"image": "b.mp4", "caption": "Three"}]
+    path = write(tmp_path, entries)
+    assert read_retrieval_set(path) == RetrievalSet(
+        ("a.mp4", "b.mp4"), ("one", "two", "three"), ((0, 0), (0, 1), (1, 2))
+    )
+    assert read_retrieval_set(path, is_paragraph=True) == RetrievalSet(
+        ("a.mp4", "b.mp4"), ("one two", "three"), ((0, 0), (1, 1))
+    )
+
+
+def test_several_videos_of_a_caption_and_entries_of_a_video(tmp_path):
+    entries = [
+        {"video": ["a.mp4", "b.mp4"], "caption": "one"},
+        {"video": "a.mp4", "caption": "two"},
+        {"video": ["c.mp4", "c.mp4"], "caption": ["three", "four"]},
+    ]
+    found = read_retrieval_set(write(tmp_path, entries))
+    assert found.videos == ("a.mp4", "b.mp4", "c.mp4")
+    assert found.pairs == ((0, 0), (1, 0), (0, 1), (2, 2), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{not json", r"an annotation is JSON; .*a.json is not"),
+        ("{}", "it is dict, not a list"),
+        ("[]", "it lists no video"),
+        ([{"video": "a.mp4"}, 3], "entry 0: no caption; entry 1: no object"),
+        ([{"caption": "x"}], "entry 0: no video"),
+        ([{"video": "a.mp4", "caption": " ?!"}], r"entry 0: the caption ' \?!' has no words"),
+        ([{"video": "a.mp4", "caption": ["x", ""]}], "entry 0: the caption '' has no words"),
+        ([{"video": "a.mp4", "caption": []}], "entry 0: caption is neither a text nor a list of texts"),
+        ([{"video": 3, "caption": "x"}], "entry 0: video is neither a text nor a list of texts"),
+    ],
+)
+def test_captions_that_do_not_do(tmp_path, content, message):
+    with pytest.raises(TextError, match=message) as caught:
+        read_retrieval_set(write(tmp_path, content))
+    assert "\n" not in str(caught.value)
+
+
+def test_many_faults_are_counted(tmp_path):
+    with pytest.raises(TextError, match="entry 9: no object; and 5 more; mend"):
+        read_retrieval_set(write(tmp_path, [1] * 15))
+
+
+def test_questions(tmp_path):
+    assert read_questions(write(tmp_path, [QUESTION])) == [Question("7", "a.mp4", "what is he doing", "sing")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([QUESTION, QUESTION], "entry 1: question_id 7 came before"),
+        ([QUESTION | {"answer": None}], "entry 0: no answer"),
+        ([QUESTION | {"answer": ["a"], "video": ""}], "entry 0: video, answer is no text"),
+        ([QUESTION | {"question": "?"}], r"entry 0: the question '\?' has no words"),
+        ([], "it lists no video"),
+    ],
+)
+def test_questions_that_do_not_do(tmp_path, content, message):
+    with pytest.raises(TextError, match=message):
+        read_questions(write(tmp_path, content))
+
+
+def test_answers_as_json_and_as_lines(tmp_path):
+    assert read_answers(write(tmp_path, ["Sing", "dance", "Sing"])) == ("Sing", "dance")
+    assert read_answers(write(tmp_path, "sing\n\n dance \n", "a.txt")) == ("sing", "dance")
+    for content, name in (("[]", "a.json"), ('["a", ""]', "a.json"), ("\n", "a.txt"), ('{"a": 1}', "a.json")):
+        with pytest.raises(TextError, match="answers are a JSON list of texts, or one a line"):
+            read_answers(write(tmp_path, content, name))
+    (tmp_path / "b.txt").write_bytes(b"\xff")
+    with pytest.raises(TextError, match=r"is not .*at byte 0"):
+        read_answers(tmp_path / "b.txt")

@@ -1,0 +1,197 @@
+"""Texts into token ids: the cleaning of UMT's evaluation, and a BERT's WordPiece vocabulary.
+
+    tokenizer = read_tokenizer("vocab.txt")                      # or a tokenizer.json, or a folder with either
+    texts = tokenizer.encode([clean_text("A dog, running.")], max_tokens=32)
+    texts.ids, texts.mask                                        # [S, N] int32 each
+
+Needs the library `tokenizers`, which the extra "retrieval" brings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Int32
+
+TOKENIZER_NAME: Final = "tokenizer.json"
+VOCABULARY_NAME: Final = "vocab.txt"
+_SPECIAL: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_DELETED: Final = re.compile(r"[,.'!?\"()*#:;~]")
+_BLANKED: Final = re.compile(r"[-/]")
+_STEP: Final = 8  # lengths are rounded up to a multiple, so that near ones share a compiled program
+
+
+class TextError(ValueError):
+    """Texts, their annotation or a vocabulary don't fit; the message is one line, fit for a user."""
+
+
+class EncodedTexts(NamedTuple):
+    """Token ids of texts, padded to one length.
+
+    Attributes:
+      ids: [S, N] int32, the start token first; 0 for padding where the vocabulary has no word for it.
+      mask: [S, N] int32, 1 for a token and 0 for padding.
+      num_cut: how many texts were longer than allowed and lost their end.
+    """
+
+    ids: Int32[np.ndarray, "S N"]
+    mask: Int32[np.ndarray, "S N"]
+    num_cut: int
+
+
+def clean_text(text: str) -> str:
+    """Cleans a text as UMT's training and evaluation do.
+
+    Args:
+      text: as it was written.
+
+    Returns:
+      Lower case, without , . ' ! ? " ( ) * # : ; ~, with blanks for - and /, "person" for <person>, single blanks.
+    """
+    words = _BLANKED.sub(" ", _DELETED.sub("", text.lower())).replace("<person>", "person")
+    return " ".join(words.split())
+
+
+class TextTokenizer:
+    """A WordPiece tokenizer that puts [CLS] in front of a text and [SEP] behind it. It is immutable.
+
+    Attributes:
+      vocab_size: how many words it knows.
+    """
+
+    def __init__(self, backend: Any, *, name: str) -> None:
+        """Takes a tokenizer of the library.
+
+        Args:
+          backend: a `tokenizers.Tokenizer`; its padding and truncation don't matter.
+          name: where it is from, for messages.
+
+        Raises:
+          TextError: it does not put a start token in front and an end token behind.
+        """
+        backend.no_padding()
+        backend.no_truncation()
+        first, second = (backend.encode(text).ids for text in ("a", "b"))
+        if len(first) < 3 or len(second) < 3 or first[0] != second[0] or first[-1] != second[-1]:
+            raise TextError(
+                f"read_tokenizer: a text becomes [CLS] words [SEP]; that of {name} adds no such tokens; give BERT's "
+                f"{TOKENIZER_NAME} or {VOCABULARY_NAME}."
+            )
+        self._json: str = backend.to_str()
+        self._pad = backend.token_to_id("[PAD]") or 0
+        self.name = name
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str) -> Self:
+        """Makes a tokenizer from the content of a tokenizer.json.
+
+        Args:
+          text: the content.
+          name: where it is from, for messages.
+
+        Returns:
+          The tokenizer.
+
+        Raises:
+          TextError: it is none, or `tokenizers` is not installed.
+        """
+        library = _import_tokenizers()
+        try:
+            backend = library.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing more specific
+            raise TextError(
+                f"read_tokenizer: {name} is no tokenizer that the library reads ({error}); give BERT's "
+                f"{TOKENIZER_NAME} or {VOCABULARY_NAME}."
+            ) from error
+        return cls(backend, name=name)
+
+    def to_json(self) -> str:
+        """Returns the content of a tokenizer.json."""
+        return self._json
+
+    def encode(self, texts: Sequence[str], *, max_tokens: int) -> EncodedTexts:
+        """Turns texts into ids.
+
+        Args:
+          texts: cleaned, see `clean_text`; "[SEP]" in one is the end token.
+          max_tokens: the most of a text, start and end token included, at least 2; what is beyond is cut off.
+
+        Returns:
+          `EncodedTexts`, as long as the longest text needs, rounded up to a multiple of 8 within max_tokens.
+
+        Raises:
+          ValueError: max_tokens is less than 2.
+        """
+        if max_tokens < 2:
+            raise ValueError(f"TextTokenizer.encode: max_tokens is at least 2; {max_tokens} came; allow more.")
+        backend = _import_tokenizers().Tokenizer.from_str(self._json)
+        backend.enable_truncation(max_tokens)
+        found = backend.encode_batch(list(texts))
+        longest = max((len(one.ids) for one in found), default=2)
+        length = min(-(-longest // _STEP) * _STEP, max_tokens)
+        ids = np.full((len(found), length), self._pad, np.int32)
+        mask = np.zeros_like(ids)
+        for row, one in enumerate(found):
+            ids[row, : len(one.ids)] = one.ids
+            mask[row, : len(one.ids)] = 1
+        return EncodedTexts(ids, mask, sum(bool(one.overflowing) for one in found))
+
+
+def read_tokenizer(place: str | os.PathLike[str]) -> TextTokenizer:
+    """Reads a tokenizer.
+
+    Args:
+      place: a tokenizer.json, a BERT's vocab.txt (one word a line, uncased), or a folder with either.
+
+    Returns:
+      The tokenizer.
+
+    Raises:
+      TextError: there is none, or it is no BERT's; or `tokenizers` is not installed.
+    """
+    path = _find_file(Path(place))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise TextError(f"read_tokenizer: {path} can't be read ({reason}); check the path.") from error
+    if text.lstrip().startswith("{"):
+        return TextTokenizer.from_json(text, name=str(path))
+    words = text.splitlines()
+    missing = [word for word in _SPECIAL if word not in words]
+    if missing or len(set(words)) < len(words):
+        what = f"it lacks {', '.join(missing)}" if missing else "some are there twice"
+        raise TextError(
+            f"read_tokenizer: a vocabulary has one word a line, {', '.join(_SPECIAL)} among them; in {path} {what}; "
+            "give BERT's vocab.txt or a tokenizer.json."
+        )
+    library = _import_tokenizers()
+    vocabulary = {word: number for number, word in enumerate(words)}
+    backend = library.implementations.BertWordPieceTokenizer(vocab=vocabulary, lowercase=True)
+    return TextTokenizer(library.Tokenizer.from_str(backend.to_str()), name=str(path))
+
+
+def _find_file(place: Path) -> Path:
+    if not place.is_dir():
+        return place
+    for name in (TOKENIZER_NAME, VOCABULARY_NAME):
+        if (place / name).is_file():
+            return place / name
+    raise TextError(
+        f"read_tokenizer: a folder has {TOKENIZER_NAME} or {VOCABULARY_NAME}; {place} has neither; give another."
+    )
+
+
+def _import_tokenizers() -> Any:
+    try:
+        import tokenizers
+        import tokenizers.implementations
+    except ImportError as error:
+        raise TextError("read_tokenizer: texts need tokenizers; pip install 'vidtldr-jax[retrieval]'.") from error
+    return tokenizers
