@@ -20,7 +20,10 @@ from checkpoints_convert.plan import ConversionPlan, plan_conversion
 from checkpoints_convert.rules import Assignment, apply_transform
 from checkpoints_convert.sources import Source, open_source
 from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.data.text import TextTokenizer
 from vidtldr_jax.inference.checkpoint import LazyArray, make_initial_params, save_checkpoint
+from vidtldr_jax.inference.hub import load_tokenizer
+from vidtldr_jax.models.umt_config import UMTConfig
 
 # Raised when the same source gives other parameters, another config or other preprocessing.
 CONVERTER_VERSION: Final = 2
@@ -45,6 +48,7 @@ class ConversionReport:
       origins: fact about the architecture and the preprocessing -> where it comes from.
       num_parameters: numbers in all parameters together.
       dtype: in which the parameters are stored.
+      tokenizer: where the tokenizer of its texts is from, or None.
     """
 
     destination: Path
@@ -60,6 +64,7 @@ class ConversionReport:
     origins: Mapping[str, str]
     num_parameters: int
     dtype: str
+    tokenizer: str | None = None
 
 
 def convert_checkpoint(
@@ -69,6 +74,7 @@ def convert_checkpoint(
     family: str | None = None,
     settings: Mapping[str, Any] | None = None,
     dtype: str = "float32",
+    tokenizer: str | os.PathLike[str] | None = None,
     allow_missing: Sequence[str] = (),
     ignore: Sequence[str] = (),
     check: Callable[[ConversionPlan], None] | None = None,
@@ -86,6 +92,8 @@ def convert_checkpoint(
       settings: facts that the weights can't tell (heads, frames, image_size, gelu, norm_eps, labels, and the fields of
         `Preprocessing`); text is read as JSON or as a comma list. They go before what the checkpoint's own config says.
       dtype: in which parameters are stored: "float32", "bfloat16" or "float16".
+      tokenizer: of the texts that the model reads: a tokenizer.json, a vocab.txt, a folder or "hf://owner/name" with
+        either. It is kept beside the weights.
       allow_missing: patterns (* stands for anything) of parameters, or of the keys they come from, that may have no
         source; they get initial values.
       ignore: patterns of source keys to leave out.
@@ -99,6 +107,7 @@ def convert_checkpoint(
       ConversionError: the source can't be read or is refused, facts are missing, or keys and parameters don't match
         one to one; the message names all faults of a kind.
       CheckpointError: the destination is taken by something else.
+      TextError: the tokenizer can't be read or is not the model's.
     """
     if dtype not in DTYPES:
         raise ConversionError(f"convert_checkpoint: dtypes are {', '.join(DTYPES)}; {dtype!r} came; choose one.")
@@ -109,6 +118,7 @@ def convert_checkpoint(
     _check_copies(opened, plan)
     if check is not None:
         check(plan)
+    words = None if tokenizer is None else _load_tokenizer(os.fspath(tokenizer), plan.config)
     if plan.preprocessing is None:
         raise RuntimeError("convert_checkpoint: a checked plan has preprocessing.")
     params = _describe_params(opened, plan, np.dtype(jnp.dtype(dtype)))
@@ -133,6 +143,7 @@ def convert_checkpoint(
         preprocessing=plan.preprocessing,
         labels=plan.labels,
         source=record,
+        tokenizer=None if words is None else words.to_json(),
         progress=None if progress is None else lambda done: progress(done, num_bytes),
     )
     return ConversionReport(
@@ -149,7 +160,19 @@ def convert_checkpoint(
         origins={name: fact.origin for name, fact in plan.facts.items()},
         num_parameters=sum(int(np.prod(array.shape)) for array in params.values()),
         dtype=dtype,
+        tokenizer=None if words is None else words.name,
     )
+
+
+def _load_tokenizer(place: str, config: Any) -> TextTokenizer:
+    if not isinstance(config, UMTConfig):
+        raise ConversionError(
+            f"convert_checkpoint: a tokenizer is for a model that reads texts; this one is a {config.architecture}; "
+            "leave the tokenizer out."
+        )
+    words = load_tokenizer(place)
+    words.check_size(config.text.vocab_size)
+    return words
 
 
 def check_plan(plan: ConversionPlan) -> None:

@@ -12,7 +12,8 @@
 from vidtldr_jax import models, ops, reduction
 from vidtldr_jax.data.clip import read_clip
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.model import VideoModel, load_model
+from vidtldr_jax.inference.load import load_model
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.methods import reduce_tokens

@@ -24,7 +24,8 @@ import numpy as np
 from clips import draw_clips, load_small_pictures
 from pictures import PHOTOS, Split
 
-from vidtldr_jax.inference.model import VideoModel, load_model
+from vidtldr_jax.inference.load import load_model
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.reduction.cost import count_macs
 
 SCHEDULES = (

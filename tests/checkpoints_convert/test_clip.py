@@ -13,7 +13,7 @@ from checkpoints_convert.export import export_checkpoint
 from checkpoints_convert.verify import verify_checkpoint
 from tests.reference.files import require_module
 from tests.reference.huggingface import CLIP_SHAPES, make_clip, randomise, rename_as_openai, save_clip
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")

@@ -13,7 +13,7 @@ from checkpoints_convert import convert_checkpoint
 from checkpoints_convert.verify import verify_checkpoint
 from tests.reference.files import require_module
 from tests.reference.huggingface import FULL_SIZES, save_full_size
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 require_module("torch")
 pytestmark = pytest.mark.benchmark

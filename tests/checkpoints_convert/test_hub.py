@@ -162,7 +162,7 @@ def test_a_converted_checkpoint_is_loaded_from_a_hub(hub: Hub, home: Path, tmp_p
     ours = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     code = """
 from vidtldr_jax.inference.checkpoint import CheckpointError
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 print(load_model("hf://lab/ours").config.dim)
 try:
     load_model("hf://lab/whole")

@@ -13,7 +13,7 @@ from checkpoints_convert import ConversionError, convert_checkpoint
 from tests.reference.files import require_module
 from tests.reference.hidden_states import collect_hidden_states
 from tests.reference.huggingface import VIDEOMAE_SHAPES, make_videomae, save_videomae
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")

@@ -14,7 +14,7 @@ from checkpoints_convert.export import export_checkpoint
 from tests.reference.files import require_module
 from tests.reference.hidden_states import collect_hidden_states
 from tests.reference.huggingface import VIVIT_SHAPES, make_vivit, rename_for_hub, save_vivit
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")

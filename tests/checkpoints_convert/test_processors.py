@@ -16,7 +16,7 @@ from tests.reference.files import require_module
 from vidtldr_jax.data.clip import read_clip
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.transforms import normalize_frames, transform_frame
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 torch = require_module("torch")
 transformers = require_module("transformers")

@@ -13,7 +13,7 @@ import pytest
 
 from checkpoints_convert import ConversionError, convert_checkpoint
 from tests.reference.golden_checkpoints import SCENIC_SETTINGS
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 Find = Callable[[str], Path]
 

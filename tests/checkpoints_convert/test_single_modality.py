@@ -16,7 +16,7 @@ import pytest
 from checkpoints_convert import FAMILIES, ConversionError, convert_checkpoint
 from checkpoints_convert.facts import find_facts
 from tests.reference.files import require_torch
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 torch = require_torch()
 

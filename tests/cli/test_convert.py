@@ -8,7 +8,7 @@ import safetensors.numpy
 
 from tests.cli.test_main import assert_one_error
 from tests.reference.files import find_golden, require_module
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 
 CLASSIFIER = ("--set", "heads=4", "--set", "frames=4", "--set", "image_size=32")
 RETRIEVAL = ("--set", "text_heads=4")

@@ -16,7 +16,7 @@ from tests.cli.test_main import ROOT, assert_one_error
 from tests.data.making import write_video
 from vidtldr_jax.data import Preprocessing, read_clips
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference.model import find_asset
+from vidtldr_jax.inference.load import find_asset
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 

@@ -5,7 +5,7 @@ import pytest
 
 from vidtldr_jax.data.clip import read_clip
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference.model import find_asset
+from vidtldr_jax.inference.load import find_asset
 
 CLIPS = sorted(find_asset("clips").glob("*.mp4"))
 

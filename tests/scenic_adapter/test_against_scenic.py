@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from checkpoints_convert import convert_checkpoint
-from vidtldr_jax.inference.model import load_model
+from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.reduction import count_xla_gmacs, resolve_schedule
 from vidtldr_jax.scenic_adapter.availability import find_scenic_fault
 from vidtldr_jax.scenic_adapter.modules import MergingViViT

@@ -13,7 +13,8 @@ from jax.experimental import roofline
 from checkpoints_convert import convert_checkpoint
 from tests.reference.files import find_golden, load_golden
 from tests.reference.golden_checkpoints import SCENIC_SETTINGS
-from vidtldr_jax.inference.model import VideoModel, load_model
+from vidtldr_jax.inference.load import load_model
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction import count_xla_gmacs, resolve_schedule
 from vidtldr_jax.scenic_adapter.modules import MergingViViT, sample_evenly

@@ -17,6 +17,7 @@ from checkpoints_convert.verify import VerificationReport, check_verifiable, ver
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import format_bytes, print_json, print_note, print_table, show_progress
+from vidtldr_jax.models.umt_config import UMTConfig
 
 _EPILOG = """\b
 Examples:
@@ -24,7 +25,7 @@ Examples:
   vidtldr convert videomae-base-finetuned-kinetics checkpoints/videomae-b16 --verify
   vidtldr convert hf://google/vivit-b-16x2-kinetics400 checkpoints/vivit-b16x2 --dtype bfloat16
   vidtldr convert checkpoint_30 checkpoints/vivit --set frames=32 --set image_size=224
-  vidtldr convert umt_msrvtt.pth checkpoints/umt-msrvtt --samples original_outputs.npz
+  vidtldr convert umt_msrvtt.pth checkpoints/umt-msrvtt --tokenizer hf://google-bert/bert-base-uncased
   vidtldr convert checkpoints/umt-b16-k400 back.safetensors --to torch
 """
 
@@ -67,6 +68,11 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @source_options
 @click.option("--dtype", type=click.Choice(DTYPES), help="In which parameters are stored.  [default: float32]")
 @click.option(
+    "--tokenizer",
+    metavar="FILE|FOLDER|hf://...",
+    help="Of a model that reads texts: BERT's vocab.txt or a tokenizer.json; kept beside the weights.",
+)
+@click.option(
     "--to",
     "target",
     type=click.Choice(["jax", "torch"]),
@@ -91,6 +97,7 @@ def convert(
     allow_missing: tuple[str, ...],
     ignore: tuple[str, ...],
     dtype: str | None,
+    tokenizer: str | None,
     target: str,
     verify: bool,
     samples: Path | None,
@@ -107,6 +114,7 @@ def convert(
             "--allow-missing": allow_missing,
             "--ignore": ignore,
             "--dtype": dtype,
+            "--tokenizer": tokenizer,
             "--verify": verify,
             "--samples": samples,
         }
@@ -122,6 +130,7 @@ def convert(
             family=family,
             settings=collect_settings(settings),
             dtype=dtype or "float32",
+            tokenizer=tokenizer,
             allow_missing=allow_missing,
             ignore=ignore,
             check=functools.partial(_check_verifiable, source, samples) if verify or samples else None,
@@ -183,6 +192,7 @@ def _describe(report: ConversionReport) -> dict[str, Any]:
         "labels": report.labels,
         "num_parameters": report.num_parameters,
         "dtype": report.dtype,
+        "tokenizer": report.tokenizer,
         "assignments": {key: list(targets) for key, targets in report.assignments.items()},
         "left_out": list(report.left_out),
         "ignored": list(report.ignored),
@@ -207,6 +217,10 @@ def _describe_check(check: VerificationReport) -> dict[str, Any]:
 def _print_report(report: ConversionReport) -> None:
     click.echo(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
     click.echo(f"family {report.family}; {len(report.assignments)} keys used, {len(report.left_out)} left out by name")
+    if report.tokenizer is not None:
+        click.echo(f"texts are read with {report.tokenizer}")
+    elif isinstance(report.config, UMTConfig):
+        print_note("the model reads texts and no --tokenizer was given; commands that need one will ask for it")
     by_origin: dict[str, list[str]] = {}
     for name, origin in report.origins.items():
         by_origin.setdefault(origin, []).append(name)

@@ -27,7 +27,8 @@ from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.clip import Clip, read_frames
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.transforms import normalize_frames
-from vidtldr_jax.inference.model import VideoModel, find_asset
+from vidtldr_jax.inference.load import find_asset
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.visualize import (
     Drawing,

@@ -36,7 +36,8 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, read_checkpoint
 from vidtldr_jax.inference.evaluation import evaluate_videos, find_missing
 from vidtldr_jax.inference.hub import SCHEME
-from vidtldr_jax.inference.model import SHIPPED_MODELS, VideoModel, find_checkpoint
+from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.scoring import AVERAGES, Average, ClassEmbeddings, Head, read_class_embeddings
 from vidtldr_jax.models.architectures import Config, describe_config

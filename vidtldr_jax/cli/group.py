@@ -16,6 +16,7 @@ import jax
 
 from checkpoints_convert.errors import ConversionError
 from vidtldr_jax.data.errors import VideoReadError, WorkerError
+from vidtldr_jax.data.text import TextError
 from vidtldr_jax.inference.checkpoint import CheckpointError
 
 log = logging.getLogger("vidtldr_jax")
@@ -62,7 +63,7 @@ class CommandGroup(click.Group):
             _fail("interrupted", 1)
         except click.ClickException as error:
             _fail(error.format_message(), 1)
-        except (VideoReadError, WorkerError, CheckpointError, ConversionError) as error:
+        except (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError) as error:
             _fail(str(error), 1)
         except OSError as error:
             _fail(describe_os_error(error), 1)

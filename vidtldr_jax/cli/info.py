@@ -16,7 +16,7 @@ from vidtldr_jax.cli.options import DEFAULT_MODEL, explain_unknown_model, json_o
 from vidtldr_jax.cli.output import format_macs, print_json, print_table
 from vidtldr_jax.cli.source_info import is_source, show_source
 from vidtldr_jax.inference.checkpoint import find_param_shapes, read_checkpoint
-from vidtldr_jax.inference.model import SHIPPED_MODELS, find_checkpoint
+from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.models.umt_config import UMTConfig

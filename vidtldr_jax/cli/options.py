@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.runtime import set_verbosity, use_compilation_cache
-from vidtldr_jax.inference.model import SHIPPED_MODELS, VideoModel, load_model
+from vidtldr_jax.inference.load import SHIPPED_MODELS, load_model
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.reduction.schedule import parse_schedule

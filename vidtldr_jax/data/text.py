@@ -111,6 +111,21 @@ class TextTokenizer:
             ) from error
         return cls(backend, name=name)
 
+    def check_size(self, vocab_size: int) -> None:
+        """Makes sure that it can be a model's.
+
+        Args:
+          vocab_size: words in the model's table.
+
+        Raises:
+          TextError: it has another number of words.
+        """
+        if self.vocab_size != vocab_size:
+            raise TextError(
+                f"check_size: a tokenizer has as many words as its model, {vocab_size}; {self.name} has "
+                f"{self.vocab_size}; give the model's own."
+            )
+
     def to_json(self) -> str:
         """Returns the content of a tokenizer.json."""
         return self._json

@@ -1,6 +1,7 @@
 """The checkpoint folder: `model.safetensors` (flat parameter paths) and `config.json`. Nothing in it is executed.
 
-config.json: `format`, `family`, `architecture`, `preprocessing`, `labels`, `source` (what it was made from).
+config.json: `format`, `family`, `architecture`, `preprocessing`, `labels`, `source` (what it was made from). A model
+that reads texts has its `tokenizer.json` beside them, in the format of the library tokenizers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vidtldr_jax.models.architectures import Config, describe_config, init_varia
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+TOKENIZER_NAME = "tokenizer.json"
 FORMAT_VERSION = 1
 FAMILIES = ("umt", "videomae", "video_vit", "vivit", "clip", "umt_retrieval", "umt_qa")
 _KNOWN_FIELDS = ("format", "family", "architecture", "preprocessing", "labels", "source")
@@ -59,6 +61,7 @@ class Checkpoint(NamedTuple):
       preprocessing: how frames are sampled, resized and normalised.
       labels: names of the classes, or None.
       source: what it was made from, for the record.
+      tokenizer: content of tokenizer.json, or None.
     """
 
     params: dict[str, np.ndarray]
@@ -67,6 +70,7 @@ class Checkpoint(NamedTuple):
     preprocessing: Preprocessing
     labels: list[str] | None
     source: dict[str, Any]
+    tokenizer: str | None = None
 
 
 def save_checkpoint(
@@ -78,6 +82,7 @@ def save_checkpoint(
     family: str = "video_vit",
     labels: Sequence[str] | None = None,
     source: Mapping[str, Any] | None = None,
+    tokenizer: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Writes a checkpoint folder in one step: beside its place first, then renamed.
@@ -90,6 +95,7 @@ def save_checkpoint(
       family: one of `FAMILIES`.
       labels: names of the classes, in the order of the logits.
       source: plain data about the origin: file name, SHA-256, converter version.
+      tokenizer: content of a tokenizer.json for the model's texts.
       progress: called with the number of bytes after each parameter that was written.
 
     Returns:
@@ -125,6 +131,8 @@ def save_checkpoint(
         (aside / WEIGHTS_NAME).chmod(0o644)  # written for its owner alone, like the folder
         text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
         (aside / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+        if tokenizer is not None:
+            (aside / TOKENIZER_NAME).write_text(tokenizer, encoding="utf-8")
         aside.chmod(0o755)
         _swap_in(aside, destination)
     finally:
@@ -173,7 +181,8 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     check_params(params, config, where="read_checkpoint")
     labels = description["labels"]
     _check_labels(labels, config, where="read_checkpoint")
-    return Checkpoint(params, description["family"], config, preprocessing, labels, description["source"])
+    tokenizer = _read_tokenizer(place / TOKENIZER_NAME)
+    return Checkpoint(params, description["family"], config, preprocessing, labels, description["source"], tokenizer)
 
 
 def flatten_params(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,7 +261,7 @@ def _is_replaceable(destination: Path) -> bool:
     if not destination.is_dir():
         return False
     names = {path.name for path in destination.iterdir()}
-    return not names or (names == {WEIGHTS_NAME, CONFIG_NAME} and is_checkpoint(destination))
+    return not names or (names - {TOKENIZER_NAME} == {WEIGHTS_NAME, CONFIG_NAME} and is_checkpoint(destination))
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -317,3 +326,12 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         ) from None
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"read_checkpoint: {path} is damaged ({error}); convert the weights again.") from error
+
+
+def _read_tokenizer(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"read_checkpoint: {path} is damaged ({error}); put the model's own there.") from error

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from vidtldr_jax.inference.checkpoint import CONFIG_NAME, WEIGHTS_NAME, CheckpointError
+from vidtldr_jax.data.text import VOCABULARY_NAME, TextTokenizer, read_tokenizer
+from vidtldr_jax.inference.checkpoint import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, CheckpointError
 
 SCHEME: Final = "hf://"
 _FORM: Final = re.compile(
@@ -114,7 +115,32 @@ def download_checkpoint(text: str) -> Path:
             f"load_model: a checkpoint on a hub has {CONFIG_NAME} and {WEIGHTS_NAME}; {text} has not; convert it "
             f"first: vidtldr convert {text} FOLDER."
         )
+    download_file(place, TOKENIZER_NAME)  # beside them where the repository has one
     return Path(str(files[0])).parent
+
+
+def load_tokenizer(place: str) -> TextTokenizer:
+    """Reads a tokenizer from this machine or from a hub.
+
+    Args:
+      place: a tokenizer.json, a vocab.txt, a folder with either, or hf://owner/name of a repository with either.
+
+    Returns:
+      The tokenizer.
+
+    Raises:
+      TextError: it is none, or `tokenizers` is not installed.
+      HubError: the repository can't be had or has no such file.
+    """
+    if not place.startswith(SCHEME):
+        return read_tokenizer(place)
+    parsed = parse_place(place)
+    names = (TOKENIZER_NAME, VOCABULARY_NAME) if parsed.file is None else (parsed.file,)
+    for name in names:
+        path = download_file(parsed, name)
+        if path is not None:
+            return read_tokenizer(path)
+    raise HubError(f"load_tokenizer: {place} has no {' or '.join(names)}; name another repository or a file.")
 
 
 def _import_hub() -> Any:

@@ -10,11 +10,8 @@ A clip is `[T, Y, X, C]` float32, normalised (about -2 to 2); the logits are `[B
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +22,12 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.checkpoint import flatten_params, read_checkpoint
-from vidtldr_jax.inference.hub import SCHEME, download_checkpoint
+from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
 from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
-
-SHIPPED_MODELS = {"moving-objects": "moving_objects"}
 
 
 class VideoModel:
@@ -43,6 +37,7 @@ class VideoModel:
       config: the architecture.
       preprocessing: how clips are sampled, resized and normalised for it.
       labels: names of the classes, or None.
+      tokenizer: content of the tokenizer.json of its texts, or None.
       schedule: the resolved schedule: tokens absorbed in every layer, clamps included.
       source: what the weights were made from.
       mesh: the devices that it is spread over, or None for one.
@@ -55,6 +50,7 @@ class VideoModel:
         *,
         preprocessing: Preprocessing,
         labels: list[str] | None = None,
+        tokenizer: str | None = None,
         schedule: Schedule = None,
         source: Mapping[str, Any] | None = None,
         dtype: Any = jnp.float32,
@@ -69,6 +65,7 @@ class VideoModel:
           config: the architecture.
           preprocessing: how clips are made for it.
           labels: names of the classes.
+          tokenizer: content of the tokenizer.json of its texts.
           schedule: anything `parse_schedule` reads; None is the plain model.
           source: what the weights were made from.
           dtype: computation dtype; parameters are kept in it too.
@@ -83,6 +80,7 @@ class VideoModel:
         self.config = config
         self.preprocessing = preprocessing
         self.labels = labels
+        self.tokenizer = tokenizer
         self.source = dict(source or {})
         self.schedule: ResolvedSchedule = resolve_schedule(
             schedule, num_tokens=config.num_tokens, num_layers=config.depth, num_protected=config.num_protected
@@ -124,23 +122,24 @@ class VideoModel:
         """Computation dtype."""
         return self._dtype
 
-    def with_schedule(self, schedule: Schedule) -> VideoModel:
+    def with_schedule(self, schedule: Schedule) -> Self:
         """Returns the same model under another schedule; parameters are shared, not copied.
 
         Args:
           schedule: anything `parse_schedule` reads; None is the plain model.
 
         Returns:
-          Another `VideoModel`.
+          Another model of the same class.
 
         Raises:
           ValueError: the schedule does not fit the model.
         """
-        return VideoModel(
+        return type(self)(
             self._weights,
             self.config,
             preprocessing=self.preprocessing,
             labels=self.labels,
+            tokenizer=self.tokenizer,
             schedule=schedule,
             source=self.source,
             dtype=self._dtype,
@@ -264,59 +263,3 @@ def _compiled_encoder(
 def _cast(value: Any, dtype: jnp.dtype) -> Any:
     """Casts where the array is, so that a large one need not pass through one device."""
     return value.astype(dtype) if value.dtype != dtype else value
-
-
-def load_model(
-    checkpoint: str | os.PathLike[str],
-    *,
-    schedule: Schedule = None,
-    dtype: Any = jnp.float32,
-    attention: ops.AttentionForm = "auto",
-    scan_layers: bool | None = None,
-    mesh: Mesh | None = None,
-) -> VideoModel:
-    """Loads a model from a checkpoint folder, or one that ships with the package.
-
-    Args:
-      checkpoint: a folder with model.safetensors and config.json, "moving-objects", or hf://owner/name of a repository
-        with these two files, which needs huggingface_hub.
-      schedule: tokens to absorb per layer, in any form `parse_schedule` reads; None is the plain model.
-      dtype: computation dtype, float32 or bfloat16.
-      attention: one of the forms of `ops.attend`.
-      scan_layers: run the blocks after the last reduction under one scan; None chooses, see `VideoModel`.
-      mesh: devices to spread the model over, see `make_mesh`; None is the default device.
-
-    Returns:
-      A `VideoModel`.
-
-    Raises:
-      CheckpointError: the folder is missing, damaged or does not fit.
-      ValueError: the schedule or the mesh does not fit the model.
-    """
-    stored = read_checkpoint(find_checkpoint(checkpoint))
-    return VideoModel(
-        stored.params,
-        stored.config,
-        preprocessing=stored.preprocessing,
-        labels=stored.labels,
-        schedule=schedule,
-        source=stored.source,
-        dtype=dtype,
-        attention=attention,
-        scan_layers=scan_layers,
-        mesh=mesh,
-    )
-
-
-def find_checkpoint(checkpoint: str | os.PathLike[str]) -> Path:
-    """Returns the folder of a checkpoint: the path itself, that of a shipped model, or of a copy from a hub."""
-    if str(checkpoint) in SHIPPED_MODELS and not Path(checkpoint).is_dir():
-        return find_asset(SHIPPED_MODELS[str(checkpoint)])
-    if str(checkpoint).startswith(SCHEME):
-        return download_checkpoint(str(checkpoint))
-    return Path(checkpoint)
-
-
-def find_asset(name: str) -> Path:
-    """Returns the path of a file or folder that ships with the package."""
-    return Path(str(resources.files("vidtldr_jax") / "assets" / name))

@@ -39,7 +39,8 @@ def find_candidates(
 
 
 def rank_candidates(
-    logits: Float[Array, "P L vocab_size"],
+    first: Float[Array, "B vocab_size"],
+    logits: Float[Array, "P rest vocab_size"],
     ids: Int[Array, "P L"],
     mask: Shaped[Array, "P L"],
     candidates: Int[Array, "B k"],
@@ -47,7 +48,8 @@ def rank_candidates(
     """Orders candidates by the probability of all their tokens, in which the first word counts twice.
 
     Args:
-      logits: of the token after each one, for the B k candidates in order.
+      first: logits of the word after the start token.
+      logits: of the tokens after the L - 2 that follow the start token, for the B k candidates in order.
       ids: the candidates' tokens, the start token in front.
       mask: 1 for a token, 0 for padding.
       candidates: which answers they are.
@@ -59,9 +61,11 @@ def rank_candidates(
       ALBEF, arXiv 2107.07651: the first word's log-probability by which candidates were picked is added to that of the
       whole answer, which has it already. The official code does so, and the goldens show it.
     """
-    log_probabilities = jax.nn.log_softmax(logits[:, :-1].astype(jnp.float32))
-    chosen = jnp.take_along_axis(log_probabilities, ids[:, 1:, None], axis=-1)[..., 0]  # [P, L - 1]
-    chosen = jnp.where(mask[:, 1:].astype(bool), chosen, 0.0)
-    total = (chosen.sum(-1) + chosen[:, 0]).reshape(candidates.shape)  # [B, k]
-    probabilities, order = jax.lax.top_k(jax.nn.softmax(total), candidates.shape[1])
-    return RankedAnswers(jnp.take_along_axis(candidates, order, axis=1).astype(jnp.int32), probabilities)
+    shape = candidates.shape
+    opening = jnp.take_along_axis(jax.nn.log_softmax(first.astype(jnp.float32)), ids[:, 1].reshape(shape), axis=1)
+    # The chosen word's logit less the logarithm of the sum: no table of all words' log-probabilities is made.
+    chosen = jnp.take_along_axis(logits, ids[:, 2:, None], axis=-1)[..., 0].astype(jnp.float32)  # [P, L - 2]
+    chosen = chosen - jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
+    rest = jnp.where(mask[:, 2:].astype(bool), chosen, 0.0).sum(-1).reshape(shape)
+    total, order = jax.lax.top_k(2 * opening + rest, shape[1])  # [B, k]
+    return RankedAnswers(jnp.take_along_axis(candidates, order, axis=1).astype(jnp.int32), jax.nn.softmax(total))

@@ -32,10 +32,12 @@ class TextOutput(NamedTuple):
     Attributes:
       tokens: `[S, N, D]`, the tokens before the first fusion layer.
       embedding: `[S, E]` float32, the projection of the first token.
+      mask: `[S, N]`, 1 for a token, 0 for padding.
     """
 
     tokens: Float[Array, "S N D"]
     embedding: Float[Array, "S E"]
+    mask: Shaped[Array, "S N"]
 
 
 class UMT(nn.Module):
@@ -101,7 +103,7 @@ class UMT(nn.Module):
         """
         self._require("retrieval", "encode_text")
         tokens = self.text.encode_text(input_ids, attention_mask)
-        return TextOutput(tokens, self.text_projection(tokens[:, 0]).astype(jnp.float32))
+        return TextOutput(tokens, self.text_projection(tokens[:, 0]).astype(jnp.float32), attention_mask)
 
     def similarity(self, video: Float[Array, "V E"], text: Float[Array, "S E"]) -> Float[Array, "V S"]:
         """Compares embeddings of videos and texts (ITC).
@@ -250,15 +252,17 @@ class UMT(nn.Module):
             raise ValueError(
                 f"UMT.rank_answers: k is 1 to {answer_ids.shape[0]}, the number of answers; {k} came; change it."
             )
-        batch = question_states.shape[0]
+        batch, length = question_states.shape[0], answer_ids.shape[1]
         answer_ids, answer_mask = jnp.asarray(answer_ids), jnp.asarray(answer_mask)
         start_ids = jnp.broadcast_to(answer_ids[:1, :1], (batch, 1))
         first = self._predict(start_ids, jnp.ones_like(start_ids), question_states, question_mask)[:, 0]  # [B, vocab]
         candidates = find_candidates(first, answer_ids, k=k)  # [B, k]
-        ids = answer_ids[candidates].reshape(batch * k, -1)
-        mask = answer_mask[candidates].reshape(batch * k, -1)
-        logits = self._predict(ids, mask, question_states, question_mask)  # [B k, L, vocab]
-        return rank_candidates(logits, ids, mask, candidates)
+        ids = answer_ids[candidates].reshape(batch * k, length)
+        mask = answer_mask[candidates].reshape(batch * k, length)
+        # What follows the start token is known from `first`, and what follows the last token is not asked for.
+        tokens = self.decoder(ids[:, :-1], mask[:, :-1], question_states, question_mask)
+        logits = self.lm_head(tokens[:, 1:])  # [B k, L - 2, vocab]
+        return rank_candidates(first, logits, ids, mask, candidates)
 
     def answer(
         self,
@@ -286,7 +290,20 @@ class UMT(nn.Module):
         Raises:
           ValueError: the model is not for question answering, or something does not fit.
         """
-        states = self.encode_question(self(video).tokens, question_ids, question_mask)
+        return self.answer_questions(self(video).tokens, question_ids, question_mask, answer_ids, answer_mask, k=k)
+
+    def answer_questions(
+        self,
+        video_tokens: Float[Array, "G M C"],
+        question_ids: Int[Array, "P N"],
+        question_mask: Shaped[Array, "P N"],
+        answer_ids: Int[Array, "A L"],
+        answer_mask: Shaped[Array, "A L"],
+        *,
+        k: int,
+    ) -> RankedAnswers:
+        """Answers questions about videos that are encoded already, see `encode_question` and `rank_answers`."""
+        states = self.encode_question(video_tokens, question_ids, question_mask)
         return self.rank_answers(states, question_mask, answer_ids, answer_mask, k=k)
 
     def _predict(self, ids: Array, mask: Array, question_states: Array, question_mask: Array) -> Array:
