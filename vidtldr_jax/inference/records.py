@@ -50,7 +50,7 @@ class Records:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
             try:
-                _lock(self._file, path)
+                lock_file(self._file, path)
                 self._file.seek(0)
                 kept = 0 if restart else self._read(self._file.read(), path, wanted)
                 self._file.truncate(kept)
@@ -109,15 +109,23 @@ class Records:
         return len(whole)
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Keeps a second process out until this one ends, where the system and the file system can."""
+def lock_file(file: IO[bytes], path: Path) -> None:
+    """Keeps a second process out until this one ends, where the system and the file system can.
+
+    Args:
+      file: open; the lock ends with it.
+      path: what is written, for the message.
+
+    Raises:
+      RecordsError: another process has it.
+    """
     try:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise RecordsError(
-            f"Records: one process writes a file; another one has {path} open; wait for it, or give another place."
+            f"lock_file: one process writes a file; another one has {path} open; wait for it, or give another place."
         ) from error
     except (ImportError, OSError):
         pass  # Windows, and network file systems without locks
