@@ -190,11 +190,26 @@ def test_a_failure_of_the_model_ends_the_reader(good, monkeypatch):
     del caught
 
 
+def test_several_outputs_come_together_and_a_batch_need_not_shrink(good, monkeypatch):
+    model = make_model()
+    both = list(encode_videos(model, good, output=("pooled", "tokens"), batch_size=7, is_shrinking=False))
+    sizes, encode = [], model.encode_video
+    monkeypatch.setattr(model, "encode_video", lambda batch: sizes.append(len(batch)) or encode(batch))
+    wanted = list(encode_videos(model, good, output="tokens", batch_size=7, is_shrinking=False))
+    for video, alone in zip(both, wanted, strict=True):
+        pooled, tokens = video.outputs
+        np.testing.assert_array_equal(tokens, alone.outputs)
+        assert pooled.shape == tokens.shape[:1] + tokens.shape[2:]
+    list(encode_videos(model, good, output="tokens", batch_size=7))
+    assert sizes == [7, 5]
+
+
 def test_wrong_arguments_are_refused_before_anything_is_read(good, monkeypatch):
     monkeypatch.setattr(loading, "read_frames", None)
     bare = make_model(config=VideoViTConfig.from_dict(CONFIG.to_dict() | {"num_classes": None, "embed_dim": None}))
     for model, options, message in (
-        (make_model(), {"output": "tokens"}, "output is one of logits, embedding, pooled; 'tokens' came"),
+        (make_model(), {"output": "size"}, "output is one of logits, embedding, pooled, tokens; 'size' came"),
+        (make_model(), {"output": ()}, "output is one of .*; 'none' came"),
         (make_model(), {"batch_size": 0}, "batch_size is at least 1; 0 came"),
         (make_model(), {"num_workers": -1}, "num_workers is at least 0; -1 came"),
         (bare, {"output": "logits"}, "the model must have the output; logits came, it has pooled"),

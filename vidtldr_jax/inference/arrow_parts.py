@@ -45,11 +45,20 @@ def make_table(features: Sequence[Feature]) -> Any:
 
     Returns:
       A `pyarrow.Table`.
+
+    Raises:
+      FeaturesError: they are of several shapes or dtypes.
     """
     arrow = import_arrow()
+    kinds = sorted({_describe_feature(feature) for feature in features})
+    if len(kinds) > 1:
+        raise FeaturesError(
+            f"append: features that are added together have one shape and kind; there are {' and '.join(kinds)}; give "
+            "those of one model."
+        )
     columns = {
-        "key": arrow.array([feature.key for feature in features], arrow.string()),
-        "name": arrow.array([feature.name for feature in features], arrow.string()),
+        "key": _make_texts(arrow, [feature.key for feature in features]),
+        "name": _make_texts(arrow, [feature.name for feature in features]),
         "embedding": _make_column(arrow, [np.asarray(feature.embedding, np.float32) for feature in features]),
     }
     metadata = {}
@@ -99,6 +108,11 @@ def join_tables(tables: Sequence[Any]) -> Any:
     return import_arrow().concat_tables(tables).combine_chunks()
 
 
+def get_texts(table: Any, column: str) -> list[str]:
+    """Returns the keys or the names of a part."""
+    return [text.decode("utf-8", "surrogatepass") for text in table[column].cast("binary").to_pylist()]
+
+
 def get_embeddings(table: Any) -> Float32[np.ndarray, "V E"]:
     """Returns the embeddings of a part; nothing is copied."""
     return _map_lists(table["embedding"], np.dtype(np.float32))
@@ -132,6 +146,16 @@ def write_whole(path: Path, content: Any) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _describe_feature(feature: Feature) -> str:
+    tokens = "" if feature.tokens is None else f", tokens {list(feature.tokens.shape)} {feature.tokens.dtype.name}"
+    return f"embedding {list(np.shape(feature.embedding))}{tokens}"
+
+
+def _make_texts(arrow: Any, texts: Sequence[str]) -> Any:
+    """Makes a column of texts; half of a surrogate pair, as in a file name that is not UTF-8, stays what it is."""
+    return arrow.array([text.encode("utf-8", "surrogatepass") for text in texts], arrow.binary()).view(arrow.string())
 
 
 def _make_column(arrow: Any, rows: Sequence[np.ndarray]) -> Any:

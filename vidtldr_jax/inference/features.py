@@ -14,6 +14,7 @@ so that a process may be killed at any moment. Needs pyarrow, which the extra "r
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -30,7 +31,9 @@ from vidtldr_jax.inference.arrow_parts import (
     FeaturesError,
     describe_kind,
     get_embeddings,
+    get_texts,
     get_tokens,
+    import_arrow,
     join_tables,
     make_table,
     read_part,
@@ -43,6 +46,7 @@ _KIND: Final = "vidtldr-jax features"
 _FORMAT: Final = 1
 _DESCRIPTION: Final = "description.json"
 _PART: Final = re.compile(r"part-(\d{6,})\.arrow")
+_HALF_WRITTEN: Final = re.compile(r"\.(description\.json|part-\d{6,}\.arrow)\.tmp")
 # Many small parts in a row become one: a part per batch of embeddings would be thousands of files.
 _MOST_SMALL: Final = 64
 _SMALL_BYTES: Final = 4 * 2**20
@@ -81,9 +85,11 @@ class FeatureStore:
           is_writer: whether more will be added; then other writers are kept out.
 
         Raises:
-          FeaturesError: the folder is of another run, is damaged, has other files in it, or another process writes.
+          FeaturesError: the folder is of another run, is damaged, has other files in it, or another process writes; or
+            pyarrow is missing.
           OSError: it can't be read or written.
         """
+        import_arrow()  # or what was computed first would be lost
         self.folder = Path(folder)
         self._lock: IO[bytes] | None = None
         self._tables: dict[int, Any] = {}
@@ -100,7 +106,7 @@ class FeatureStore:
 
     @property
     def keys(self) -> list[str]:
-        """The keys, in the order in which they came."""
+        """The keys, in the order in which what counts of them came."""
         return list(self._rows)
 
     def __contains__(self, key: object) -> bool:
@@ -120,7 +126,11 @@ class FeatureStore:
 
     def count_bytes(self) -> int:
         """Returns the size of the files."""
-        return sum(path.stat().st_size for _, path in self._list_parts())
+        num_bytes = 0
+        for _, path in self._list_parts():
+            with contextlib.suppress(FileNotFoundError):  # a writer made one of several parts just now
+                num_bytes += path.stat().st_size
+        return num_bytes
 
     def append(self, features: Sequence[Feature]) -> None:
         """Adds features in one step; then they are out of this process's hands.
@@ -129,8 +139,14 @@ class FeatureStore:
           features: at least one, all of one shape and dtype.
 
         Raises:
-          FeaturesError: they are of other shapes than those that are there.
+          FeaturesError: they are of several shapes, or of others than those that are there; or the store is not open
+            to write.
         """
+        if self._lock is None:
+            raise FeaturesError(
+                f"append: a FeatureStore adds features while it is open to write; that of {self.folder} is closed or "
+                "reads; open another."
+            )
         if not features:
             return
         table = make_table(features)
@@ -194,7 +210,7 @@ class FeatureStore:
         except RecordsError as error:
             self.close()
             raise FeaturesError(str(error)) from error
-        for path in self.folder.glob("*.tmp"):
+        for path in self.folder.glob(".*.tmp"):
             path.unlink()
 
     def _match(self, description: Mapping[str, Any] | None, *, restart: bool) -> dict[str, Any]:
@@ -213,7 +229,7 @@ class FeatureStore:
                     f"open_features: features are a folder with {_DESCRIPTION}; {self.folder} has none; check the path."
                 )
             head = {"kind": _KIND, "format": _FORMAT, "run": wanted}
-            write_whole(path, json.dumps(head, indent=2, ensure_ascii=False).encode() + b"\n")
+            write_whole(path, json.dumps(head, indent=2).encode() + b"\n")
             return wanted
         differing = [] if wanted is None else find_differences(there, wanted)
         if differing:
@@ -234,7 +250,7 @@ class FeatureStore:
             try:
                 self._take(number, path)
             except FileNotFoundError:
-                if is_writer:
+                if is_writer or self._list_parts() == parts:
                     raise
                 # A writer made one of several parts just now.
                 self._tables, self._rows = {}, {}
@@ -250,7 +266,8 @@ class FeatureStore:
 
     def _take(self, number: int, path: Path) -> None:
         table = self._tables[number] = read_part(path)
-        for row, (key, name) in enumerate(zip(table["key"].to_pylist(), table["name"].to_pylist())):
+        for row, (key, name) in enumerate(zip(get_texts(table, "key"), get_texts(table, "name"))):
+            self._rows.pop(key, None)  # the order must not hang on a part that nothing counts of, for it may go
             self._rows[key] = _Row(name, number, row)
 
     def _write(self, number: int, table: Any) -> None:
@@ -293,7 +310,7 @@ def read_features(folder: str | os.PathLike[str]) -> FeatureStore:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (_DESCRIPTION, "lock") or _PART.fullmatch(name) is not None or name.endswith(".tmp")
+    return name in (_DESCRIPTION, "lock") or any(pattern.fullmatch(name) for pattern in (_PART, _HALF_WRITTEN))
 
 
 def _read_description(path: Path) -> dict[str, Any] | None:

@@ -74,7 +74,11 @@ def download_file(place: HubPlace, name: str) -> Path | None:
         try:
             return Path(hub.hf_hub_download(place.repository, name, revision=place.revision))
         except hub.errors.LocalEntryNotFoundError:
-            raise  # not reached, which is something else than not there
+            # Not reached, which is something else than not there, unless the cache remembers that it was not there.
+            found = hub.try_to_load_from_cache(place.repository, name, revision=place.revision)
+            if found is None or isinstance(found, str):
+                raise
+            return None
         except hub.errors.EntryNotFoundError:
             return None
 

@@ -4,6 +4,8 @@
         for video in videos:
             ...  # video.outputs [V, num_classes], or video.error
 
+With a tuple of names, such as ("embedding", "tokens"), `outputs` is a tuple of arrays in that order.
+
 While the device computes one batch, the next one is put together here and more videos are read behind.
 """
 
@@ -12,8 +14,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-from collections.abc import Generator, Sequence
-from typing import Final, Literal, NamedTuple, get_args
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -24,7 +26,7 @@ from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import round_up_batch
 
-Output = Literal["logits", "embedding", "pooled"]
+Output = Literal["logits", "embedding", "pooled", "tokens"]
 OUTPUTS: Final = get_args(Output)
 
 _MOST_IN_FLIGHT: Final = 2  # batches on the device: one that computes and the one behind it
@@ -35,13 +37,13 @@ class EncodedVideo(NamedTuple):
 
     Attributes:
       path: as it was given.
-      outputs: [V, ...], one row per view; None if the video can't be read.
+      outputs: [V, ...], one row per view, or a tuple of such; None if the video can't be read.
       notices: what a user should know about the video.
       error: None if it was read.
     """
 
     path: str
-    outputs: np.ndarray | None
+    outputs: Any
     notices: tuple[str, ...]
     error: VideoReadError | OSError | None
 
@@ -50,9 +52,10 @@ def encode_videos(
     model: VideoModel,
     paths: Sequence[str | os.PathLike[str]],
     *,
-    output: Output,
+    output: Output | tuple[Output, ...],
     batch_size: int,
     num_workers: int = 0,
+    is_shrinking: bool = True,
 ) -> Generator[EncodedVideo, None, None]:
     """Encodes videos in order; one that can't be read stops no other.
 
@@ -63,10 +66,12 @@ def encode_videos(
     Args:
       model: what to run.
       paths: of videos, GIFs, images or folders of images.
-      output: the field of `VideoOutput` that is wanted: "logits", "embedding" or "pooled".
-      batch_size: views per run; fewer where all videos together have fewer. A model over several devices rounds it up
-        to a multiple of those that clips are split over.
+      output: the field of `VideoOutput` that is wanted, "logits", "embedding", "pooled" or "tokens", or several.
+      batch_size: views per run; fewer where all videos together have fewer, unless is_shrinking is off. A model over
+        several devices rounds it up to a multiple of those that clips are split over.
       num_workers: processes that read, see `read_videos`.
+      is_shrinking: take a smaller batch where all videos fit in it. Off, a run that was broken off goes on with the
+        same program as before, and so with the same numbers to the bit.
 
     Returns:
       A generator of every video in the order of `paths`. Closing it ends the readers.
@@ -75,33 +80,47 @@ def encode_videos(
       ValueError: the model has no such output, batch_size is less than 1, or what `read_videos` refuses.
       WorkerError: see `read_videos`.
     """
-    _check(model, output, batch_size)
+    outputs = (output,) if isinstance(output, str) else output
+    _check(model, outputs, batch_size)
     videos = read_videos(paths, model.preprocessing, num_workers=num_workers)
-    size = min(batch_size, max(1, len(paths) * model.preprocessing.num_views))
-    return _encode(model, videos, output, round_up_batch(size, model.mesh))
+    num_views = max(1, len(paths) * model.preprocessing.num_views)
+    size = round_up_batch(min(batch_size, num_views) if is_shrinking else batch_size, model.mesh)
+    found = _encode(model, videos, outputs, size)
+    return _take_first(found) if isinstance(output, str) else found
 
 
-def _check(model: VideoModel, output: str, batch_size: int) -> None:
-    if output not in OUTPUTS:
-        raise ValueError(f"encode_videos: output is one of {', '.join(OUTPUTS)}; {output!r} came; choose one of these.")
+def _take_first(videos: Generator[EncodedVideo, None, None]) -> Generator[EncodedVideo, None, None]:
+    """Puts the only output of each video in place of its tuple."""
+    with contextlib.closing(videos):
+        for video in videos:
+            yield video if video.outputs is None else video._replace(outputs=video.outputs[0])
+
+
+def _check(model: VideoModel, outputs: Sequence[str], batch_size: int) -> None:
+    unknown = [output for output in outputs if output not in OUTPUTS]
+    if unknown or not outputs:
+        came = unknown[0] if unknown else "none"
+        raise ValueError(f"encode_videos: output is one of {', '.join(OUTPUTS)}; {came!r} came; choose one of these.")
     if batch_size < 1:
         raise ValueError(f"encode_videos: batch_size is at least 1; {batch_size} came; give another.")
     config = model.config
-    has = {"logits": config.num_classes is not None, "embedding": config.embed_dim is not None, "pooled": True}
-    if not has[output]:
-        there = ", ".join(name for name in OUTPUTS if has[name])
+    has = {"logits": config.num_classes is not None, "embedding": config.embed_dim is not None}
+    missing = [output for output in outputs if not has.get(output, True)]
+    if missing:
+        there = ", ".join(name for name in OUTPUTS if has.get(name, True))
         raise ValueError(
-            f"encode_videos: the model must have the output; {output} came, it has {there}; take of these."
+            f"encode_videos: the model must have the output; {missing[0]} came, it has {there}; take of these."
         )
 
 
 def _encode(
-    model: VideoModel, videos: Generator[LoadedVideo, None, None], output: Output, size: int
+    model: VideoModel, videos: Generator[LoadedVideo, None, None], outputs: Sequence[Output], size: int
 ) -> Generator[EncodedVideo, None, None]:
     waiting: collections.deque[tuple[EncodedVideo, int]] = collections.deque()  # without outputs; number of views
     views: list[np.ndarray] = []  # [T, Y, X, 3] uint8 each, of no batch yet
-    in_flight: collections.deque[jax.Array] = collections.deque()
-    rows: collections.deque[np.ndarray] = collections.deque()  # of the waiting videos' views, as far as computed
+    in_flight: collections.deque[tuple[jax.Array, ...]] = collections.deque()
+    # Of the waiting videos' views, as far as computed: a row of each output.
+    rows: collections.deque[tuple[np.ndarray, ...]] = collections.deque()
     with contextlib.closing(videos):
         for video in videos:
             frames = [] if video.clip is None else list(video.clip.frames)
@@ -109,32 +128,41 @@ def _encode(
             waiting.append((EncodedVideo(video.path, None, notices, video.error), len(frames)))
             views.extend(frames)
             while len(views) >= size:
-                in_flight.append(_dispatch(model, views[:size], output, size))
+                in_flight.append(_dispatch(model, views[:size], outputs, size))
                 del views[:size]
                 if len(in_flight) == _MOST_IN_FLIGHT:
-                    rows.extend(np.asarray(in_flight.popleft()))
+                    rows.extend(_fetch(in_flight.popleft()))
             yield from _release(waiting, rows)
     if views:
-        in_flight.append(_dispatch(model, views, output, size))
+        in_flight.append(_dispatch(model, views, outputs, size))
     while in_flight:
-        rows.extend(np.asarray(in_flight.popleft()))
+        rows.extend(_fetch(in_flight.popleft()))
     yield from _release(waiting, rows)
 
 
-def _dispatch(model: VideoModel, views: Sequence[np.ndarray], output: Output, size: int) -> jax.Array:
-    """Starts a batch and returns its result to be; rows of what fills it up come last, and nobody takes them."""
+def _dispatch(
+    model: VideoModel, views: Sequence[np.ndarray], outputs: Sequence[Output], size: int
+) -> tuple[jax.Array, ...]:
+    """Starts a batch and returns its results to be; rows of what fills it up come last, and nobody takes them."""
     batch = np.stack([*views, *[views[-1]] * (size - len(views))])  # [B, T, Y, X, 3] uint8
     recipe = model.preprocessing
-    result = getattr(model.encode_video(normalize_frames(batch, mean=recipe.mean, std=recipe.std)), output)
-    result.copy_to_host_async()
-    return result
+    encoded = model.encode_video(normalize_frames(batch, mean=recipe.mean, std=recipe.std))
+    results = tuple(getattr(encoded, output) for output in outputs)
+    for result in results:
+        result.copy_to_host_async()
+    return results
+
+
+def _fetch(results: tuple[jax.Array, ...]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Waits for a batch and returns its rows."""
+    return zip(*(np.asarray(result) for result in results))
 
 
 def _release(
-    waiting: collections.deque[tuple[EncodedVideo, int]], rows: collections.deque[np.ndarray]
+    waiting: collections.deque[tuple[EncodedVideo, int]], rows: collections.deque[tuple[np.ndarray, ...]]
 ) -> Generator[EncodedVideo, None, None]:
     """Yields the videos at the front whose views are all computed, and takes them off."""
     while waiting and len(rows) >= waiting[0][1]:
         video, count = waiting.popleft()
-        outputs = [rows.popleft() for _ in range(count)]
-        yield video._replace(outputs=np.stack(outputs)) if count else video
+        found = [rows.popleft() for _ in range(count)]
+        yield video._replace(outputs=tuple(np.stack(output) for output in zip(*found))) if count else video

@@ -1,0 +1,179 @@
+"""Questions about videos, answered out of a list: every video encoded once, its questions in blocks of one size.
+
+with Records(Path("msvd_qa.records.jsonl"), description) as records:
+    answer_into(records, model, questions, paths, answers, k=128, ...)
+    result = summarise_answers(records, questions, answers)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from vidtldr_jax.data.annotations import Question
+from vidtldr_jax.data.text import EncodedTexts
+from vidtldr_jax.inference.records import Records
+from vidtldr_jax.inference.scoring import NUM_TOP, count_right
+from vidtldr_jax.inference.sharding import round_up_batch
+from vidtldr_jax.inference.stream import encode_videos
+from vidtldr_jax.inference.text_model import AnsweringModel
+from vidtldr_jax.models.question_answering import RankedAnswers
+
+BLOCK_SIZE: Final = 4  # questions in a run: with 128 candidates of 5 tokens, 190 MB of words' logits
+_NOT_FINITE: Final = "the model's probabilities are not finite"
+
+
+def encode_answers(
+    model: AnsweringModel, answers: Sequence[str], *, max_tokens: int, end: str = "[SEP]"
+) -> EncodedTexts:
+    """Turns answers into ids, each with an end token of its own as in the training of the originals.
+
+    Args:
+      model: for question answering.
+      answers: as they are written; they are not cleaned.
+      max_tokens: the most of an answer, at least 3.
+      end: what is put behind each before it becomes tokens.
+
+    Returns:
+      `EncodedTexts`.
+
+    Raises:
+      ValueError: max_tokens is too small.
+
+    Reference:
+      ALBEF's answer lists: "[CLS] words [SEP] [SEP]", the first end token being part of the answer.
+    """
+    if max_tokens < 3:
+        raise ValueError(f"encode_answers: max_tokens is at least 3; {max_tokens} came; allow more.")
+    return model.text_tokenizer.encode([f"{answer} {end}".strip() for answer in answers], max_tokens=max_tokens)
+
+
+def answer_block(
+    model: AnsweringModel,
+    video_tokens: np.ndarray,
+    questions: EncodedTexts,
+    answers: EncodedTexts,
+    *,
+    k: int,
+    block_size: int = BLOCK_SIZE,
+) -> list[RankedAnswers]:
+    """Answers questions about one video.
+
+    Args:
+      model: for question answering.
+      video_tokens: [M, C], the surviving tokens.
+      questions: at least one.
+      answers: to choose from, see `encode_answers`.
+      k: how many answers to rate in full.
+      block_size: questions in a run; the last one is filled up.
+
+    Returns:
+      One `RankedAnswers` per question: `[k]` ids and probabilities.
+    """
+    size = round_up_batch(block_size, model.mesh)
+    found: list[RankedAnswers] = []
+    count = len(questions.ids)
+    for start in range(0, count, size):
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        ranked = model.answer_questions(
+            video_tokens[None], questions.ids[rows], questions.mask[rows], answers.ids, answers.mask, k=k
+        )
+        ids, probabilities = np.asarray(ranked.ids), np.asarray(ranked.probabilities)
+        found.extend(RankedAnswers(*pair) for pair in zip(ids, probabilities))
+    return found[:count]
+
+
+def answer_into(
+    records: Records,
+    model: AnsweringModel,
+    questions: Sequence[Question],
+    encoded: EncodedTexts,
+    paths: Mapping[str, Path],
+    answers: EncodedTexts,
+    *,
+    k: int,
+    batch_size: int,
+    block_size: int = BLOCK_SIZE,
+    num_workers: int = 0,
+    progress: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Answers the questions that have no answer yet; those of a video are kept as soon as they are answered.
+
+    Args:
+      records: what is known, and where the new goes: by the question's key `{"top": [...], "probabilities": [...]}`,
+        numbers of answers with the most probable first, or `{"error": ...}`.
+      model: for question answering.
+      questions: all of them.
+      encoded: their tokens.
+      paths: name of a video -> where it is.
+      answers: to choose from.
+      k: how many answers to rate in full.
+      batch_size: videos per run.
+      block_size: questions per run.
+      num_workers: processes that read.
+      progress: called with the number of questions after each video.
+    """
+    rest: dict[str, list[int]] = {}
+    for number, question in enumerate(questions):
+        if "top" not in records.found.get(question.key, {}):
+            rest.setdefault(question.video, []).append(number)
+    videos = encode_videos(
+        model,
+        [paths[name] for name in rest],
+        output="tokens",
+        batch_size=batch_size,
+        num_workers=num_workers,
+        is_shrinking=False,
+    )
+    with contextlib.closing(videos):
+        for numbers, video in zip(rest.values(), videos, strict=True):
+            if video.outputs is None:
+                error = " ".join(str(video.error).split())
+                for number in numbers:
+                    records.append(questions[number].key, {"error": error})
+            else:
+                asked = EncodedTexts(encoded.ids[numbers], encoded.mask[numbers], 0)
+                ranked = answer_block(model, video.outputs[0], asked, answers, k=k, block_size=block_size)
+                for number, found in zip(numbers, ranked, strict=True):
+                    records.append(questions[number].key, _describe(found))
+            progress(len(numbers))
+
+
+def summarise_answers(records: Records, questions: Sequence[Question], answers: Sequence[str]) -> dict[str, Any]:
+    """Counts exact matches.
+
+    Args:
+      records: with one of every question.
+      questions: those that count; one that has no answer counts as wrong.
+      answers: that were chosen from.
+
+    Returns:
+      Plain data: `accuracy`, `answerable` (questions whose right answer is in the list) and `errors` by video.
+    """
+    right, errors = 0, {}
+    for question in questions:
+        record = records.found[question.key]
+        if "top" in record:
+            right += answers[record["top"][0]] == question.answer
+        else:
+            errors[question.video] = record["error"]
+    known = set(answers)
+    return {
+        "accuracy": count_right(right, len(questions)),
+        "answerable": sum(question.answer in known for question in questions),
+        "errors": errors,
+    }
+
+
+def _describe(ranked: RankedAnswers) -> dict[str, Any]:
+    probabilities = np.asarray(ranked.probabilities)[:NUM_TOP]
+    if not np.isfinite(probabilities).all():
+        return {"error": _NOT_FINITE}
+    return {
+        "top": np.asarray(ranked.ids)[:NUM_TOP].tolist(),
+        "probabilities": [float(f"{value:.6g}") for value in probabilities],
+    }
