@@ -14,7 +14,7 @@ import safetensors.numpy
 from checkpoints_convert import ConversionError, convert_checkpoint, open_source
 from checkpoints_convert.export import make_state_dict
 from checkpoints_convert.families import FAMILIES
-from tests.reference.files import require_module
+from tests.reference.files import find_golden, require_module
 from tests.reference.hub_calls import run_command_with_hub, run_with_hub
 from tests.reference.hub_server import COMMIT, Hub
 from vidtldr_jax.inference.checkpoint import CheckpointError, find_param_shapes, read_checkpoint
@@ -174,8 +174,45 @@ except CheckpointError as error:
     assert status == 0, err
     assert out.splitlines()[0] == "24"
     assert "convert" in out.splitlines()[1]
-    status, out, err = run_command_with_hub("info", "hf://lab/ours", endpoint=hub.address, home=home)
+    # Without a network: the cache remembers, too, which files the repository has not.
+    status, out, err = run_command_with_hub(
+        "info", "hf://lab/ours", endpoint=hub.address, home=home, HF_HUB_OFFLINE="1"
+    )
     assert "checkpoint, family videomae" in out, err
     status, out, err = convert(hub, home, "hf://lab/ours", tmp_path / "twice")
     assert status == 1
     assert "is converted already; load it as it is" in err
+
+
+def test_a_tokenizer_comes_from_a_hub_alone_or_with_its_model(hub: Hub, home: Path, tmp_path: Path):
+    words = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"word{number}" for number in range(76))])
+    (tmp_path / "vocab.txt").write_text(words)
+    source, settings = find_golden("umt_retrieval.pth"), {"text_heads": 4}
+    convert_checkpoint(source, tmp_path / "ours", settings=settings, tokenizer=tmp_path / "vocab.txt")
+    stored = (tmp_path / "ours" / "tokenizer.json").read_bytes()
+    hub.repositories["lab/both"] = {"tokenizer.json": stored, "vocab.txt": b"not asked for"}
+    hub.repositories["lab/vocabulary"] = {"vocab.txt": words.encode()}
+    hub.repositories["lab/neither"] = {"README.md": b""}
+    hub.repositories["lab/reads"] = {path.name: path.read_bytes() for path in (tmp_path / "ours").iterdir()}
+    code = f"""
+import json
+from click.testing import CliRunner
+from vidtldr_jax.cli.main import cli
+from vidtldr_jax.inference.load import load_model
+for number, place in enumerate(("both", "vocabulary", "vocabulary/vocab.txt", "neither", "both/none.json")):
+    words = ["--set", "text_heads=4", "--tokenizer", "hf://lab/" + place, "--json"]
+    result = CliRunner().invoke(cli, ["convert", {str(source)!r}, f"{tmp_path}/{{number}}", *words])
+    print(result.exit_code, *result.stderr.splitlines())
+print(load_model("hf://lab/reads").tokenize(["Word3!"], max_tokens=8).ids.tolist())
+"""
+    status, out, err = run_with_hub(code, endpoint=hub.address, home=home)
+    assert status == 0, err
+    assert out.splitlines() == [
+        "0", "0", "0",
+        "1 error: hf://lab/neither has no tokenizer.json or vocab.txt; name another repository or a file.",
+        "1 error: hf://lab/both/none.json has no none.json; name another repository or a file.",
+        "[[2, 7, 3, 0, 0, 0, 0, 0]]",
+    ]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "ours", "vocab.txt"]
+    assert {(tmp_path / name / "tokenizer.json").read_bytes() for name in "012"} == {stored}
+    assert ("GET", "/lab/both/resolve/main/vocab.txt") not in hub.requests
