@@ -1,0 +1,156 @@
+"""Retrieval and answering models give the original's numbers through what a user calls."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from checkpoints_convert import convert_checkpoint
+from tests.models.test_umt import find_counts, read_video
+from tests.reference.files import find_golden, load_golden
+from vidtldr_jax.data.text import TextError, read_tokenizer
+from vidtldr_jax.inference import text_model
+from vidtldr_jax.inference.checkpoint import read_checkpoint
+from vidtldr_jax.inference.load import load_model, make_model
+from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
+from vidtldr_jax.models.umt import UMT
+
+# One process runs them all, so that each shape is compiled once.
+pytestmark = pytest.mark.xdist_group("text model")
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "cat", "##s", *(f"word{number}" for number in range(73))]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Converted checkpoints by task; that for retrieval has a tokenizer."""
+    home = tmp_path_factory.mktemp("checkpoints")
+    (home / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    settings = {"text_heads": 4}
+    convert_checkpoint(
+        find_golden("umt_retrieval.pth"), home / "retrieval", settings=settings, tokenizer=home / "vocab.txt"
+    )
+    convert_checkpoint(find_golden("umt_qa.pth"), home / "qa", settings=settings)
+    return home
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return load_golden("umt_merge.npz")
+
+
+@pytest.fixture(scope="module")
+def model(folders, golden):
+    return load_model(folders / "retrieval", schedule=find_counts(golden))
+
+
+@pytest.fixture(scope="module")
+def video(model, golden):
+    return model.encode_video(read_video(golden))
+
+
+@pytest.fixture(scope="module")
+def text(model, golden):
+    return model.encode_text(golden["input_ids"], golden["attention_mask"])
+
+
+def test_a_loaded_model_encodes_as_the_original(model, golden, video, text):
+    assert type(model) is RetrievalModel
+    assert model.schedule.r == (20, 8, 0)
+    found = {
+        "tokens": video.tokens, "pooled": video.pooled, "vision_proj": video.embedding, "text_tokens": text.tokens,
+        "text_proj": text.embedding,
+    }  # fmt: skip
+    for key, value in found.items():
+        # float32 rounding of both; the original's alone is 1e-5 in normalised tokens.
+        np.testing.assert_allclose(value, golden[key], atol=2e-5, rtol=0, err_msg=key)
+    np.testing.assert_array_equal(text.mask, golden["attention_mask"])
+
+
+def test_similarity_and_match_equal_the_original(model, golden, video, text):
+    np.testing.assert_allclose(model.similarity(video, text), golden["itc_v2t"], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(model.match(video, text), golden["itm_v2t"], atol=1e-4, rtol=0)
+
+
+def test_a_projected_video_matches_as_an_unprojected_one(model, golden, video, text):
+    projected = model.project_video(video.tokens)
+    tokens, mask = (np.tile(part, (2, *(1,) * (part.ndim - 1))) for part in (text.tokens, text.mask))
+    found = model.match_projected(projected, tokens, mask).reshape(2, 3)  # three texts in a row share a video
+    np.testing.assert_allclose(found, golden["itm_v2t"], atol=1e-4, rtol=0)
+    # Head by head and for the first token alone, sums have another order.
+    np.testing.assert_allclose(found, model.match(video, text), atol=1e-5, rtol=0)
+
+
+def test_answers_equal_the_original(folders):
+    golden = load_golden("umtqa_merge.npz")
+    model = load_model(folders / "qa", schedule=find_counts(golden))
+    assert type(model) is AnsweringModel
+    texts = [golden[f"{which}_{part}"] for which in ("question", "answer") for part in ("ids", "mask")]
+    clips, k = read_video(golden), golden["k"].item()
+    ranked = model.answer(clips, *texts, k=k)
+    np.testing.assert_array_equal(ranked.ids, golden["topk_ids"])
+    np.testing.assert_allclose(ranked.probabilities, golden["topk_probs"], atol=1e-4, rtol=0)
+    again = model.answer_questions(model.encode_video(clips).tokens, *texts, k=k)
+    np.testing.assert_array_equal(again.ids, ranked.ids)
+    np.testing.assert_array_equal(again.probabilities, ranked.probabilities)
+
+
+def test_texts_are_cleaned_and_become_ids(model):
+    found = model.tokenize(["A <dog>!", "Cats, dogs; (word0)"], max_tokens=20)
+    assert found.ids.tolist() == [[2, 1, 1, 4, 1, 3, 0, 0], [2, 5, 6, 4, 6, 7, 3, 0]]
+    assert found.mask.tolist() == [[1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1, 1, 0]]
+    assert found.num_cut == 0
+    cut = model.tokenize(["dog dog dog"], max_tokens=4)
+    assert (cut.ids.tolist(), cut.num_cut) == ([[2, 4, 4, 3]], 1)
+
+
+def test_texts_that_can_not_be_read_are_refused(model):
+    with pytest.raises(TextError, match=r"a text has words; '\.\.\. !' has none; write some"):
+        model.tokenize(["dog", "... !"], max_tokens=8)
+    with pytest.raises(TextError, match="a text has at most 20 tokens in this model; 21 came; allow fewer"):
+        model.tokenize(["dog"], max_tokens=21)
+
+
+def test_a_model_without_its_tokenizer_says_how_to_give_one(folders):
+    stored = read_checkpoint(folders / "retrieval")
+    bare = make_model(stored._replace(tokenizer=None))
+    with pytest.raises(TextError, match=r"this one has none; give --tokenizer, the model's vocab\.txt"):
+        bare.tokenize(["dog"], max_tokens=8)
+    (folders / "short.txt").write_text("\n".join(WORDS[:72]))
+    other = make_model(stored._replace(tokenizer=read_tokenizer(folders / "short.txt").to_json()))
+    with pytest.raises(TextError, match=r"as many words as its model, 80; the checkpoint's tokenizer.json has 72"):
+        other.tokenize(["dog"], max_tokens=8)
+    damaged = make_model(stored._replace(tokenizer="{}"))
+    with pytest.raises(TextError, match=r"the checkpoint's tokenizer.json is no tokenizer that the library reads"):
+        damaged.tokenize(["dog"], max_tokens=8)
+
+
+def test_another_schedule_keeps_the_class_and_the_tokenizer(model):
+    plain = model.with_schedule(None)
+    assert type(plain) is RetrievalModel
+    assert plain.schedule.is_plain
+    assert plain.tokenize(["dog"], max_tokens=8).ids.tolist() == [[2, 4, 3, 0, 0, 0, 0, 0]]
+
+
+def test_each_shape_of_text_is_compiled_once_for_all_schedules(model, golden, monkeypatch):
+    shapes, apply = [], UMT.apply
+
+    def count(module, variables, *arguments, method=None, **kwargs):
+        shapes.append((method, arguments[0].shape))
+        return apply(module, variables, *arguments, method=method, **kwargs)
+
+    monkeypatch.setattr(UMT, "apply", count)
+    text_model._compiled_method.cache_clear()
+    for length in (8, 12, 8):
+        ids, mask = golden["input_ids"][:2, :length], golden["attention_mask"][:2, :length]
+        for one in (model, model.with_schedule(None)):
+            one.encode_text(ids, mask)
+            one.encode_text(ids + 1, mask)
+    assert shapes == [("encode_text", (2, 8)), ("encode_text", (2, 12))]
+
+
+def test_bfloat16_texts_are_near_float32(folders, golden, text):
+    model = load_model(folders / "retrieval", dtype=jnp.bfloat16)
+    rounded = model.encode_text(golden["input_ids"], golden["attention_mask"])
+    assert (rounded.tokens.dtype, rounded.embedding.dtype) == (jnp.bfloat16, jnp.float32)
+    apart = np.abs(np.asarray(rounded.embedding) - text.embedding).max()
+    assert 0 < apart < 0.03 * np.abs(text.embedding).max()
