@@ -3,7 +3,6 @@
 import functools
 import itertools
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from vidtldr_jax.data import Preprocessing, read_clips
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.inference import VideoModel
 from vidtldr_jax.inference.checkpoint import find_param_shapes
-from vidtldr_jax.inference.evaluation import evaluate_videos, find_missing, sum_seconds, summarise
+from vidtldr_jax.inference.evaluation import evaluate_videos, sum_seconds, summarise
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.scoring import ClassEmbeddings, Head
 from vidtldr_jax.models import VideoViTConfig
@@ -210,8 +209,3 @@ def test_a_record_is_written_before_the_next_video_is_asked_for(entries, tmp_pat
 def test_heads_that_do_not_fit_the_model_are_refused(entries):
     with pytest.raises(ValueError, match=r"6 \(noun\) \+ 4 \(verb\) came, the model has 9"):
         run({"merged": make_model("vivit")}, entries, heads=(Head("noun", 6), Head("verb", 4)))
-
-
-def test_missing_videos_are_found(entries):
-    missing = ManifestEntry("no.mp4", Path("no.mp4"), (0,))
-    assert find_missing([entries[0], missing]) == [missing]

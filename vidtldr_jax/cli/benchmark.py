@@ -23,7 +23,7 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
 from vidtldr_jax.cli.runtime import describe_device
-from vidtldr_jax.cli.search import (
+from vidtldr_jax.cli.size_search import (
     BUDGET_SECONDS,
     Size,
     choose_repeats,

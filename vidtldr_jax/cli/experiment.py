@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import inspect
-import sys
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.scoring import Average, Head
@@ -17,7 +14,6 @@ from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.schedule import ScheduleEntry
 from vidtldr_jax.scenic_adapter.settings import read_architecture, read_preprocessing, read_token_merging
 
-_INSTALL: Final = "pip install 'vidtldr-jax[configs]'"
 # What does not change a trained model's answer.
 _OF_NO_MATTER: Final = ("patch_init",)
 
@@ -58,7 +54,12 @@ def load_experiment(place: str) -> Experiment:
     Raises:
       CommandError: the file can't be run, needs a package that is missing, or asks for what can't be done here.
     """
-    config = _run_config(place)
+    config = run_config(place)
+    if config.get("model") is None or config.get("dataset_configs") is None:
+        raise CommandError(
+            f"get_config returns a ConfigDict with model and dataset_configs, as Scenic's do; that of {place} does "
+            "not; mend it, or take the command that it is for."
+        )
     name = str(config.get("model_name", ""))
     if "multilabel" in name:
         raise CommandError(
@@ -140,37 +141,3 @@ def _read_heads(data: Any, num_classes: int | None) -> tuple[Head, ...] | None:
             raise CommandError(f"class_splits and split_names go together; {splits} and {names} came; mend the config.")
         return tuple(Head(name, count) for name, count in zip(names, splits))
     return None if num_classes is None else (Head("label", num_classes),)
-
-
-def _run_config(place: str) -> Any:
-    head, mark, argument = place.partition(".py:")
-    path = Path(head + ".py" if mark else place)
-    if not path.is_file():
-        raise CommandError(f"a config is a Python file, perhaps with :argument; there is no {str(path)!r}; check it.")
-    spec = importlib.util.spec_from_file_location("vidtldr_config", path)
-    if spec is None or spec.loader is None:
-        raise CommandError(f"a config is a Python file, perhaps with :argument; {place!r} is none; give another.")
-    module = importlib.util.module_from_spec(spec)
-    keeps_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # no __pycache__ beside a user's file
-    try:
-        spec.loader.exec_module(module)
-        get_config = module.get_config
-        if argument and not inspect.signature(get_config).parameters:
-            raise CommandError(f"get_config of {path} takes no argument; {argument!r} came; leave it out.")
-        config = get_config(argument) if argument else get_config()
-    except CommandError:
-        raise
-    except ModuleNotFoundError as error:
-        hint = _INSTALL if error.name == "ml_collections" else "install it"
-        raise CommandError(f"{path} needs the module {error.name}, which is not installed; {hint}.") from error
-    except Exception as error:  # whatever a user's file may do wrong
-        reason = " ".join(str(error).split())
-        raise CommandError(f"{path} can't be run ({type(error).__name__}: {reason}); mend it.") from error
-    finally:
-        sys.dont_write_bytecode = keeps_bytecode
-    if not hasattr(config, "get") or config.get("model") is None or config.get("dataset_configs") is None:
-        raise CommandError(
-            f"get_config returns a ConfigDict with model and dataset_configs, as Scenic's do; that of {path} does not; "
-            "mend it."
-        )
-    return config

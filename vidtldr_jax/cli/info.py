@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import DEFAULT_MODEL, explain_unknown_model, json_option, schedule_option, verbose_option
 from vidtldr_jax.cli.output import format_macs, print_json, print_table
 from vidtldr_jax.cli.source_info import is_source, show_source
-from vidtldr_jax.inference.checkpoint import find_param_shapes, read_checkpoint
+from vidtldr_jax.data.text import TOKENIZER_NAME, TextTokenizer
+from vidtldr_jax.inference.checkpoint import Checkpoint, find_param_shapes, read_checkpoint
 from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import PRESETS
@@ -89,7 +91,7 @@ def info(
 def _read_facts(name: str) -> tuple[Config, dict[str, Any]]:
     if name in PRESETS and not Path(name).exists():
         nothing = {"folder": None, "family": None, "preprocessing": None, "labels": None, "source": None}
-        return PRESETS[name], {"name": name, "kind": "preset", **nothing}
+        return PRESETS[name], {"name": name, "kind": "preset", **nothing, "tokenizer": None}
     if not Path(name).exists() and not name.startswith("hf://") and name not in SHIPPED_MODELS:
         raise CommandError(explain_unknown_model(name, with_presets=True))
     folder = find_checkpoint(name)
@@ -102,7 +104,18 @@ def _read_facts(name: str) -> tuple[Config, dict[str, Any]]:
         "preprocessing": stored.preprocessing.to_dict(),
         "labels": stored.labels,
         "source": stored.source,
+        "tokenizer": _describe_tokenizer(folder, stored),
     }
+
+
+def _describe_tokenizer(folder: Path, stored: Checkpoint) -> dict[str, Any] | None:
+    if stored.tokenizer is None or not isinstance(stored.config, UMTConfig):
+        return None
+    if importlib.util.find_spec("tokenizers") is None:
+        return {"vocab_size": None}
+    found = TextTokenizer.from_json(stored.tokenizer, name=str(folder / TOKENIZER_NAME))
+    found.check_size(stored.config.text.vocab_size)
+    return {"vocab_size": found.vocab_size}
 
 
 def _describe(config: Config, facts: dict[str, Any], schedule: ResolvedSchedule, cost: EncoderCost) -> dict[str, Any]:
@@ -143,6 +156,8 @@ def _print_facts(config: Config, facts: dict[str, Any], schedule: ResolvedSchedu
     if facts["labels"]:
         shown = ", ".join(facts["labels"][:4])
         rows.append(("labels", f"{len(facts['labels'])}: {shown}{', ...' if len(facts['labels']) > 4 else ''}"))
+    if facts["folder"] and isinstance(config, UMTConfig):
+        rows.append(("tokenizer", _format_tokenizer(facts["tokenizer"])))
     if facts["source"]:
         rows.append(("source", ", ".join(f"{key}: {value}" for key, value in facts["source"].items())))
     width = max(len(name) for name, _ in rows)
@@ -181,6 +196,14 @@ def _list_encoders(config: Config) -> list[tuple[str, str]]:
 
 def _format_preprocessing(fields: dict[str, Any]) -> str:
     return ", ".join(f"{name} {_format_value(value)}" for name, value in fields.items() if value is not None)
+
+
+def _format_tokenizer(fields: dict[str, Any] | None) -> str:
+    if fields is None:
+        return "none; give --tokenizer where texts are read"
+    if fields["vocab_size"] is None:
+        return f"{TOKENIZER_NAME}, not read: install 'vidtldr-jax[retrieval]'"
+    return f"{fields['vocab_size']:,} words, {TOKENIZER_NAME}"
 
 
 def _format_value(value: Any) -> str:

@@ -1,8 +1,11 @@
 """Questions about videos, answered out of a list: every video encoded once, its questions in blocks of one size.
 
-with Records(Path("msvd_qa.records.jsonl"), description) as records:
-    answer_into(records, model, questions, paths, answers, k=128, ...)
+    ids = encode_answers(model, answers, max_tokens=5)
+    with Records(Path("msvd_qa.records.jsonl"), description) as records:
+        answer_into(records, model, questions, encoded, paths, ids, k=128, batch_size=8)
     result = summarise_answers(records, questions, answers)
+
+A record is of one question.
 """
 
 from __future__ import annotations

@@ -50,11 +50,6 @@ class Paces(NamedTuple):
     computing: dict[str, float]
 
 
-def find_missing(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
-    """Lists the videos of a manifest that don't exist."""
-    return [entry for entry in entries if not entry.path.exists()]
-
-
 def evaluate_videos(
     models: Mapping[str, VideoModel],
     entries: Sequence[ManifestEntry],

@@ -4,7 +4,7 @@ import pytest
 
 from tests.cli.conftest import CONFIG
 from vidtldr_jax.cli import benchmark as benchmark_module
-from vidtldr_jax.cli.search import (
+from vidtldr_jax.cli.size_search import (
     Search,
     Size,
     Trial,

@@ -1,0 +1,176 @@
+"""`vidtldr evaluate qa`: how often a model's answer to a question about a video is the right one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+import jax
+
+from vidtldr_jax import __version__
+from vidtldr_jax.cli.evaluation_files import (
+    check_result_place,
+    find_skipped,
+    hash_file,
+    report_errors,
+    write_result,
+)
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.output import print_json, print_note, show_progress
+from vidtldr_jax.cli.qa_report import build_result, print_result
+from vidtldr_jax.cli.umt_setup import prepare, umt_options
+from vidtldr_jax.data.annotations import read_answers, read_questions
+from vidtldr_jax.inference.answering import BLOCK_SIZE, answer_into, encode_answers, summarise_answers
+from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+from vidtldr_jax.inference.records import Records
+from vidtldr_jax.inference.text_model import AnsweringModel
+from vidtldr_jax.models.architectures import describe_config
+
+_K_TEST: Final = 128
+_TOKENS: Final = {"max_question_tokens": 25, "max_answer_tokens": 5}
+_END: Final = "[SEP]"
+_EPILOG: Final = """\b
+Examples:
+  vidtldr evaluate qa --model checkpoints/umt-b16-msvd-qa --annotation msvd_qa_test.json \\
+      --answers msvd_qa_answer_list.json --videos MSVD --frames 12 --schedule 600,200 --out results/msvd_qa.json
+  vidtldr evaluate qa --config configs/qa.py:msrvtt,l16 --model checkpoints/umt-l16-msrvtt-qa \\
+      --annotation msrvtt_qa_test.json --answers msrvtt_qa_answer_list.json --videos MSRVTT --out results/qa.json
+"""
+
+
+@click.command(epilog=_EPILOG)
+@umt_options
+@click.option("--answers", metavar="FILE", help="To choose from: a JSON list, or one a line.  [default: the config's]")
+@click.option(
+    "--k-test", type=click.IntRange(min=1), help=f"Answers to rate in full.  [default: the config's, or {_K_TEST}]"
+)
+@click.option(
+    "--questions-per-run", type=click.IntRange(min=1), default=BLOCK_SIZE, show_default=True, help="About a video."
+)
+@click.option("--max-question-tokens", type=click.IntRange(min=3), help="[default: the config's, or 25]")
+@click.option("--max-answer-tokens", type=click.IntRange(min=3), help="[default: the config's, or 5]")
+def qa(
+    config: str | None,
+    model: str | None,
+    annotation: str | None,
+    videos: str | None,
+    tokenizer: str | None,
+    schedule: str | None,
+    frames: int | None,
+    first_seconds: float | None,
+    limit: int | None,
+    out: str | None,
+    restart: bool,
+    skip_missing: bool,
+    batch_size: int,
+    workers: int,
+    devices: int,
+    dtype: str,
+    as_json: bool,
+    answers: str | None,
+    k_test: int | None,
+    questions_per_run: int,
+    max_question_tokens: int | None,
+    max_answer_tokens: int | None,
+) -> int:
+    """Measures how often the most probable of a list of answers is the right one.
+
+    The annotation is JSON as UMT's and vid-TLDR's: [{"video": "a.mp4", "question": "what is the man doing", "answer":
+    "sing", "question_id": 7}, ...]. With --out every answer is recorded as it comes and the same command goes on where
+    it was broken off. Questions about a video that can't be read count as wrong; the exit code is then 1.
+    """
+    setup = prepare(
+        config, model, task="question_answering", schedule=schedule, frames=frames, first_seconds=first_seconds,
+        tokenizer=tokenizer, dtype=dtype, devices=devices,
+    )  # fmt: skip
+    assert isinstance(setup.model, AnsweringModel)
+    place, answers_place = annotation or setup.config.get("annotation"), answers or setup.config.get("answers")
+    if not place or not answers_place:
+        raise click.UsageError("--annotation and --answers are needed: JSON files of questions and of answers.")
+    listed, choices = read_questions(place), read_answers(answers_place)
+    folder = Path(videos or setup.config.get("videos") or Path(place).parent)
+    names = list(dict.fromkeys(question.video for question in listed))[:limit]
+    paths = {name: folder / name for name in names}
+    skipped = set(find_skipped(paths, skip_missing=skip_missing, option="--videos"))
+    asked = [question for question in listed if question.video in paths and question.video not in skipped]
+    if k_test is not None and k_test > len(choices):
+        raise CommandError(
+            f"--k-test is at most the number of answers, {len(choices)}; {k_test} came; take fewer, or leave it out."
+        )
+    k = min(k_test or setup.config.get("k_test") or _K_TEST, len(choices))
+    given = {"max_question_tokens": max_question_tokens, "max_answer_tokens": max_answer_tokens}
+    lengths = {name: given[name] or setup.config.get(name) or default for name, default in _TOKENS.items()}
+    end = setup.config.get("end_of_answer") or _END
+    words = setup.model.tokenize([question.question for question in asked], max_tokens=lengths["max_question_tokens"])
+    encoded = encode_answers(setup.model, choices, max_tokens=lengths["max_answer_tokens"], end=end)
+    facts = {
+        "checkpoint_sha256": hash_file(setup.folder / WEIGHTS_NAME),
+        "tokenizer_sha256": hashlib.sha256((setup.model.tokenizer or "").encode()).hexdigest(),
+        "annotation_sha256": hash_file(Path(place)),
+        "answers_sha256": hash_file(Path(answers_place)),
+        "k_test": k,
+        **lengths,
+        "end_of_answer": end,
+        "version": __version__,
+    }
+    description = {
+        **facts,
+        "schedule": setup.model.schedule.text,
+        "preprocessing": setup.model.preprocessing.to_dict(),
+        "architecture": describe_config(setup.model.config),
+        "dtype": str(setup.model.dtype),
+        "platform": jax.default_backend(),
+        "videos": str(folder.absolute()),
+        "batch_size": batch_size,
+        "questions_per_run": questions_per_run,
+    }
+    file = None if out is None else check_result_place(Path(out))
+    try:
+        with Records(file and file.with_suffix(".records.jsonl"), description, restart=restart) as records:
+            known = sum("top" in records.found.get(question.key, {}) for question in asked)
+            if known:
+                print_note(f"{known} of {len(asked)} questions are answered in {records.path}.")
+            start = time.perf_counter()
+            with contextlib.ExitStack() as stack:
+                bar = stack.enter_context(show_progress("answering", total=len(asked)))
+                bar.advance(bar.task_ids[0], known)
+                answer_into(
+                    records, setup.model, asked, words, paths, encoded, k=k, batch_size=batch_size,
+                    block_size=questions_per_run, num_workers=workers,
+                    progress=lambda count: bar.advance(bar.task_ids[0], count),
+                )  # fmt: skip
+            spent = {"seconds": time.perf_counter() - start, "done": len(asked) - known, "known_before": known}
+            found = summarise_answers(records, asked, choices)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    result = build_result(
+        setup.model,
+        accuracy=found["accuracy"],
+        counts={
+            "questions_listed": len(listed), "questions": len(asked), "videos": len(names) - len(skipped),
+            "skipped_missing_videos": len(skipped), "unreadable_videos": len(found["errors"]),
+            "answers": len(choices), "answerable": found["answerable"], "questions_cut": words.num_cut,
+            "answers_cut": encoded.num_cut,
+        },
+        seconds={"questions": spent},
+        config=setup.config,
+        facts={
+            "model": setup.name, "config": config, "checkpoint": str(setup.folder), "annotation": place,
+            "answers": answers_place, "videos": str(folder), "batch_size": batch_size, "workers": workers,
+            "devices": devices, **facts,
+        },
+        errors=found["errors"],
+        skipped=sorted(skipped),
+    )  # fmt: skip
+    if file is not None:
+        write_result(file, result)
+    report_errors(found["errors"])
+    if as_json:
+        print_json(result)
+    else:
+        print_result(result)
+    return 1 if found["errors"] else 0

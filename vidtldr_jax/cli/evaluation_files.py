@@ -1,0 +1,67 @@
+"""What every evaluation does with files: videos that don't exist, hashes, the result, what went wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from vidtldr_jax.cli.group import CommandError, format_error
+
+_MOST_NAMED: Final = 10
+
+
+def find_skipped(paths: Mapping[str, Path], *, skip_missing: bool, option: str = "--root") -> list[str]:
+    """Lists the videos that don't exist, before any work starts.
+
+    Args:
+      paths: name of a video -> where it should be.
+      skip_missing: whether they may be left out.
+      option: that says where videos are, for the message.
+
+    Returns:
+      Their names.
+
+    Raises:
+      CommandError: there are some and they may not be left out, or there is no other video.
+    """
+    missing = [name for name, path in paths.items() if not path.exists()]
+    if missing and (not skip_missing or len(missing) == len(paths)):
+        named = ", ".join(str(paths[name]) for name in missing[:_MOST_NAMED])
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        what = f"give {option}" if skip_missing else f"give {option}, or leave them out with --skip-missing"
+        raise CommandError(f"videos must exist; {len(missing)} of {len(paths)} don't: {named}{more}; {what}.")
+    return missing
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_result_place(path: Path) -> Path:
+    """Returns a place for a result, or says that it is none."""
+    if path.is_dir() or path.suffix != ".json":
+        raise CommandError(f"--out is a file that ends in .json; {str(path)!r} is not; give another.")
+    return path
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Writes the result beside its place first, so that no half of it is ever there."""
+    aside = path.with_suffix(".json.part")
+    aside.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def report_errors(errors: Mapping[str, str]) -> None:
+    """Names the videos that can't be read, the first ones with the reason."""
+    for name, error in list(errors.items())[:_MOST_NAMED]:
+        click.echo(format_error(f"{name}: {error}"), err=True)
+    if len(errors) > _MOST_NAMED:
+        click.echo(format_error(f"{len(errors) - _MOST_NAMED} more videos can't be read"), err=True)
