@@ -5,19 +5,24 @@ from __future__ import annotations
 import click
 
 from vidtldr_jax import __version__
+from vidtldr_jax.cli.ask import ask
 from vidtldr_jax.cli.benchmark import benchmark
 from vidtldr_jax.cli.classify import classify
 from vidtldr_jax.cli.convert import convert
 from vidtldr_jax.cli.demo import demo
+from vidtldr_jax.cli.embed import embed
 from vidtldr_jax.cli.evaluate import evaluate
 from vidtldr_jax.cli.group import CommandGroup
 from vidtldr_jax.cli.info import info
 from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
+from vidtldr_jax.cli.search import search
 
 _EPILOG = """\b
 Examples:
   vidtldr demo
   vidtldr classify clip.mp4 --schedule 100,40
+  vidtldr embed videos/ --model checkpoints/umt-b16-msrvtt --tokens --out index
+  vidtldr search index "a dog catches a frisbee"
   vidtldr evaluate classification --manifest val.csv
   vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400
   vidtldr info umt-b16 --schedule 600,200,100
@@ -34,7 +39,7 @@ def cli(verbose: bool) -> None:
     set_verbosity(verbose)
 
 
-for _command in (demo, classify, convert, info, benchmark, evaluate):
+for _command in (demo, classify, embed, search, ask, evaluate, convert, info, benchmark):
     cli.add_command(_command)
 
 

@@ -66,6 +66,7 @@ class FeatureStore:
     Attributes:
       folder: where it is.
       description: of the run whose features these are.
+      about: what else is written there, of no meaning here.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class FeatureStore:
         folder: str | os.PathLike[str],
         description: Mapping[str, Any] | None,
         *,
+        about: Mapping[str, Any] | None = None,
         restart: bool = False,
         is_writer: bool = True,
     ) -> None:
@@ -81,6 +83,7 @@ class FeatureStore:
         Args:
           folder: where it is.
           description: of the run, plain data. None takes what is there.
+          about: more to write down where the folder is made; it may differ from what is there.
           restart: forget what is there.
           is_writer: whether more will be added; then other writers are kept out.
 
@@ -98,7 +101,7 @@ class FeatureStore:
         if is_writer:
             self._prepare()
         try:
-            self.description = self._match(description, restart=restart)
+            self.description, self.about = self._match(description, dict(about or {}), restart=restart)
             self._read_parts(is_writer=is_writer)
         except BaseException:
             self.close()
@@ -213,7 +216,9 @@ class FeatureStore:
         for path in self.folder.glob(".*.tmp"):
             path.unlink()
 
-    def _match(self, description: Mapping[str, Any] | None, *, restart: bool) -> dict[str, Any]:
+    def _match(
+        self, description: Mapping[str, Any] | None, about: dict[str, Any], *, restart: bool
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Compares the description with the one that is there, or writes it."""
         path = self.folder / _DESCRIPTION
         wanted = None if description is None else json.loads(json.dumps(dict(description)))
@@ -228,16 +233,16 @@ class FeatureStore:
                 raise FeaturesError(
                     f"open_features: features are a folder with {_DESCRIPTION}; {self.folder} has none; check the path."
                 )
-            head = {"kind": _KIND, "format": _FORMAT, "run": wanted}
+            head = {"kind": _KIND, "format": _FORMAT, "run": wanted, "about": about}
             write_whole(path, json.dumps(head, indent=2).encode() + b"\n")
-            return wanted
-        differing = [] if wanted is None else find_differences(there, wanted)
+            return wanted, about
+        differing = [] if wanted is None else find_differences(there["run"], wanted)
         if differing:
             raise FeaturesError(
                 f"open_features: {self.folder} has features of another run: {'; '.join(differing)}; give another "
                 "place, or --restart to begin anew."
             )
-        return there
+        return there["run"], there["about"]
 
     def _list_parts(self) -> list[tuple[int, Path]]:
         found = ((_PART.fullmatch(path.name), path) for path in self.folder.glob("part-*.arrow"))
@@ -322,11 +327,15 @@ def _read_description(path: Path) -> dict[str, Any] | None:
         raise FeaturesError(f"open_features: features are a folder; {path.parent} is none; check the path.") from error
     except (ValueError, RecursionError):
         head = None
-    if not isinstance(head, dict) or head.get("kind") != _KIND or not isinstance(head.get("run"), dict):
+    if not isinstance(head, dict) or head.get("kind") != _KIND or not _has_objects(head, "run", "about"):
         raise FeaturesError(f"open_features: {path} is not the description of features; give another folder.")
     if head.get("format") != _FORMAT:
         raise FeaturesError(
             f"open_features: format {_FORMAT} is read; {path} has {head.get('format')!r}; make the features anew with "
             "this version."
         )
-    return dict(head["run"])
+    return head
+
+
+def _has_objects(head: Mapping[str, Any], *names: str) -> bool:
+    return all(isinstance(head.get(name), dict) for name in names)

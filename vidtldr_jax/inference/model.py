@@ -9,6 +9,7 @@ A clip is `[T, Y, X, C]` float32, normalised (about -2 to 2); the logits are `[B
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any, Self
@@ -147,6 +148,12 @@ class VideoModel:
             scan_layers=self._is_stacked,
             mesh=self.mesh,
         )
+
+    def with_one_view(self) -> Self:
+        """Returns the same model for one clip and one crop of a video; parameters are shared, not copied."""
+        other = self.with_schedule(self.schedule)
+        other.preprocessing = dataclasses.replace(self.preprocessing, num_clips=1, crop="center")
+        return other
 
     def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: bool = False) -> VideoOutput:
         """Encodes a batch of clips; compiled once per shape.

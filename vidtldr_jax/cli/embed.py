@@ -1,0 +1,120 @@
+"""`vidtldr embed`: videos in, an index out."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from vidtldr_jax.cli.comparison import describe_schedule
+from vidtldr_jax.cli.evaluation_files import hash_file, report_errors
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.options import (
+    cache_option,
+    devices_option,
+    dtype_option,
+    json_option,
+    open_model,
+    schedule_option,
+    verbose_option,
+)
+from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds, print_json, print_note, show_progress
+from vidtldr_jax.data.video_paths import find_videos
+from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+from vidtldr_jax.inference.features import FeatureStore
+from vidtldr_jax.inference.index import add_videos, describe_index
+from vidtldr_jax.inference.load import find_checkpoint
+from vidtldr_jax.reduction.cost import count_macs
+
+_EPILOG: Final = """\b
+Examples:
+  vidtldr embed videos/ --model checkpoints/umt-b16-msrvtt --schedule 600,200,100 --tokens --out index
+  vidtldr embed more/*.mp4 --model checkpoints/umt-b16-msrvtt --schedule 600,200,100 --tokens --out index
+  vidtldr search index "a dog catches a frisbee"
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...", type=click.Path())
+@click.option("--out", required=True, metavar="FOLDER", help="The index; videos are added to one that is there.")
+@click.option("--model", required=True, metavar="FOLDER|NAME", help="Checkpoint folder of a model that embeds videos.")
+@schedule_option("Without it: no merging.")
+@click.option("--tokens", is_flag=True, help="Keep the surviving tokens too, to look again at the best of a search.")
+@click.option("--restart", is_flag=True, help="Forget what the index has.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Videos per run.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
+@devices_option
+@dtype_option
+@json_option
+@cache_option
+@verbose_option
+def embed(
+    videos: tuple[str, ...],
+    out: str,
+    model: str,
+    schedule: str | None,
+    tokens: bool,
+    restart: bool,
+    batch_size: int,
+    workers: int,
+    devices: int,
+    dtype: str,
+    as_json: bool,
+) -> int:
+    """Makes an index of videos to search by text, or adds to one.
+
+    A video is known by its content: one that is in the index is not encoded again, wherever it lies. An index is of one
+    model, schedule and dtype; others are refused. A process may be killed at any moment, the same command goes on. A
+    video that can't be read is named and the others are done; the exit code is then 1.
+    """
+    loaded = open_model(model, schedule=schedule, dtype=dtype, devices=devices)
+    if loaded.config.embed_dim is None:
+        raise CommandError(f"an index needs a model that embeds videos; {model!r} does not; take a UMT for retrieval.")
+    loaded = loaded.with_one_view()
+    paths = find_videos(videos)
+    folder = find_checkpoint(model)
+    description = describe_index(loaded, hash_file(folder / WEIGHTS_NAME), with_tokens=tokens)
+    start = time.perf_counter()
+    try:
+        with FeatureStore(out, description, about={"checkpoint": os.path.abspath(folder)}, restart=restart) as store:
+            with show_progress("hashing", total=len(paths)) as progress:
+                bar = progress.task_ids[0]
+
+                def show(done: int, total: int) -> None:
+                    progress.update(bar, description="encoding", completed=done, total=total)
+
+                report = add_videos(
+                    store,
+                    loaded,
+                    paths,
+                    batch_size=batch_size,
+                    num_workers=workers,
+                    hashing=lambda path: progress.advance(bar),
+                    encoding=show,
+                )
+            size, count = store.count_bytes(), len(store)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    seconds = time.perf_counter() - start
+    report_errors(report.errors)
+    gmacs = count_macs(loaded.config, loaded.schedule).gmacs
+    if as_json:
+        print_json(
+            {
+                "index": out, "videos": count, "added": report.added, "known": report.known, "moved": report.moved,
+                "same": report.same, "errors": report.errors, "bytes": size, "seconds": seconds, "tokens": tokens,
+                "model": model, "checkpoint_sha256": description["checkpoint_sha256"], "dtype": str(loaded.dtype),
+                "schedule": describe_schedule(loaded.schedule), "gmacs_per_video": gmacs,
+            }
+        )  # fmt: skip
+        return 1 if report.errors else 0
+    for name, other in report.same.items():
+        print_note(f"{name} has the same content as {other}; it is in the index once.")
+    click.echo(f"{out}: {count} videos, {format_bytes(size)}; {Path(out) / 'description.json'} says how they were made")
+    moved = f", {report.moved} of them found at a new place" if report.moved else ""
+    click.echo(f"added {report.added} in {format_seconds(seconds)}; {report.known} were there already{moved}")
+    click.echo(f"({loaded.schedule.describe()}; {format_macs(gmacs * 1e9)} GMACs per video)")
+    return 1 if report.errors else 0

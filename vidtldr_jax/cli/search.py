@@ -1,0 +1,95 @@
+"""`vidtldr search`: a sentence in, the videos of an index that it describes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from vidtldr_jax.cli.evaluation_files import hash_file
+from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.options import cache_option, json_option, verbose_option
+from vidtldr_jax.cli.output import print_json, print_table
+from vidtldr_jax.cli.umt_setup import build, open_umt, tokenizer_option
+from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+from vidtldr_jax.inference.features import FeatureStore, read_features
+from vidtldr_jax.inference.index import search_index
+from vidtldr_jax.inference.load import find_checkpoint
+from vidtldr_jax.inference.text_model import RetrievalModel
+
+_RERANK: Final = 100
+_EPILOG: Final = """\b
+Examples:
+  vidtldr search index "a dog catches a frisbee"
+  vidtldr search index "a dog catches a frisbee" --top-k 5 --rerank 100 --json
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("index", metavar="FOLDER", type=click.Path())
+@click.argument("text", metavar="TEXT")
+@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Videos to show.")
+@click.option(
+    "--rerank",
+    type=click.IntRange(min=0),
+    help=f"Look again at so many of the most similar.  [default: {_RERANK} if the index has tokens, else 0]",
+)
+@click.option("--model", metavar="FOLDER|NAME", help="Where the index's model is now.  [default: where it was]")
+@tokenizer_option
+@json_option
+@cache_option
+@verbose_option
+def search(
+    index: str, text: str, top_k: int, rerank: int | None, model: str | None, tokenizer: str | None, as_json: bool
+) -> int:
+    """Finds the videos of an index that a sentence describes.
+
+    similarity is the cosine of the two embeddings. With the tokens in the index, the text then looks at the most
+    similar videos; match is the logit of "they match", and these videos are ordered by it.
+    """
+    try:
+        store = read_features(index)
+        if len(store) == 0:
+            raise CommandError(f"an index has videos; {index} has none; add some with vidtldr embed.")
+        loaded = _open_model(store, model, tokenizer)
+        again = (_RERANK if store.has_tokens else 0) if rerank is None else rerank
+        hits = search_index(store, loaded, text, top_k=top_k, rerank=min(again, len(store)))
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    found = [hit._asdict() | {"rank": rank, "exists": Path(hit.path).exists()} for rank, hit in enumerate(hits, 1)]
+    if as_json:
+        print_json(
+            {
+                "index": index, "text": text, "videos": len(store), "reranked": min(again, len(store)),
+                "schedule": store.description["schedule"], "results": found,
+            }
+        )  # fmt: skip
+        return 0
+    print_table(("video", "similarity", "match"), [_format(hit) for hit in found])
+    return 0
+
+
+def _format(hit: dict[str, Any]) -> tuple[str, str, str]:
+    gone = "" if hit["exists"] else "  (not there any more)"
+    return f"{hit['path']}{gone}", f"{hit['similarity']:.4f}", "-" if hit["match"] is None else f"{hit['match']:.3f}"
+
+
+def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) -> RetrievalModel:
+    """Opens the model that an index was made with, or says that it is another one."""
+    run = store.description
+    if not {"checkpoint_sha256", "dtype", "schedule"} <= set(run):
+        raise CommandError(f"an index is made by vidtldr embed; {store.folder} is something else; give another folder.")
+    place = name or str(store.about.get("checkpoint"))
+    if name is None and not Path(place).is_dir():
+        raise CommandError(f"the index's model was at {place}, which is not there any more; give --model.")
+    stored = open_umt(place, task="retrieval", tokenizer=tokenizer)
+    found = hash_file(find_checkpoint(place) / WEIGHTS_NAME)
+    if found != run["checkpoint_sha256"]:
+        raise CommandError(
+            f"an index is searched with its own model, SHA-256 {run['checkpoint_sha256'][:12]}...; the weights in "
+            f"{place} have {found[:12]}...; give --model, or embed the videos anew."
+        )
+    loaded = build(stored, stored.preprocessing, None, run["dtype"], 1)
+    assert isinstance(loaded, RetrievalModel)
+    return loaded

@@ -1,0 +1,200 @@
+"""An index of videos: embeddings to search by, and on demand the tokens to look again at the best.
+
+    with FeatureStore("index", describe_index(model, sha256, with_tokens=True)) as store:
+        report = add_videos(store, model, find_videos(["videos"]), batch_size=8)
+    hits = search_index(read_features("index"), model, "a dog catches a frisbee", top_k=5, rerank=100)
+
+A video is known by its content, wherever it lies. An index is of one model, schedule, preprocessing and dtype.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from vidtldr_jax.data.video_paths import hash_content
+from vidtldr_jax.inference.arrow_parts import Feature, FeaturesError
+from vidtldr_jax.inference.features import FeatureStore
+from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.ranking import choose_candidates, compute_similarity
+from vidtldr_jax.inference.reranking import score_videos
+from vidtldr_jax.inference.retrieval import VideoItem, encode_videos_into
+from vidtldr_jax.inference.text_model import RetrievalModel
+from vidtldr_jax.models.architectures import describe_config
+
+_MOST_WORDS: Final = 150  # tokens of a sentence to search by, the longest of the published protocols
+
+
+class AddReport(NamedTuple):
+    """What adding videos to an index did.
+
+    Attributes:
+      added: how many are new.
+      known: how many were there already.
+      moved: how many of these were found at a new place, their old one being empty.
+      same: path -> path of another video with the same content that was given too.
+      errors: path -> why a video can't be had.
+    """
+
+    added: int
+    known: int
+    moved: int
+    same: dict[str, str]
+    errors: dict[str, str]
+
+
+class Hit(NamedTuple):
+    """A video that was found.
+
+    Attributes:
+      path: where it was when it was added or found again.
+      similarity: cosine with the text.
+      match: logit of "they match", or None where it was not looked at again.
+    """
+
+    path: str
+    similarity: float
+    match: float | None
+
+
+def describe_index(model: VideoModel, checkpoint_sha256: str, *, with_tokens: bool) -> dict[str, Any]:
+    """Returns what must be the same for all videos of an index.
+
+    Args:
+      model: that encodes.
+      checkpoint_sha256: of its weights.
+      with_tokens: whether the surviving tokens are kept.
+
+    Returns:
+      Plain data.
+    """
+    return {
+        "checkpoint_sha256": checkpoint_sha256,
+        "architecture": describe_config(model.config),
+        "schedule": model.schedule.text,
+        "preprocessing": model.preprocessing.to_dict(),
+        "dtype": str(model.dtype),
+        "tokens": with_tokens,
+    }
+
+
+def add_videos(
+    store: FeatureStore,
+    model: VideoModel,
+    paths: Sequence[Path],
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    hashing: Callable[[Path], None] = lambda path: None,
+    encoding: Callable[[int, int], None] = lambda done, total: None,
+) -> AddReport:
+    """Adds the videos that an index has not yet.
+
+    Args:
+      store: the index, see `describe_index`.
+      model: with embeddings.
+      paths: of videos, see `find_videos`.
+      batch_size: videos per run.
+      num_workers: processes that read.
+      hashing: called after each video whose content was hashed.
+      encoding: called with how many new videos are done, and how many there are.
+
+    Returns:
+      An `AddReport`.
+
+    Raises:
+      ValueError: the model has no embeddings.
+    """
+    items: dict[str, VideoItem] = {}
+    same: dict[str, str] = {}
+    errors: dict[str, str] = {}
+    moved: list[VideoItem] = []
+    known = 0
+    for path in paths:
+        name = os.path.abspath(path)
+        try:
+            key = hash_content(path)
+        except OSError as error:
+            errors[name] = error.strerror or str(error)
+            continue
+        finally:
+            hashing(path)
+        item = VideoItem(key, name, Path(name))
+        if key in store:
+            known += 1
+            if store.get_name(key) != name and not Path(store.get_name(key)).exists():
+                moved.append(item)
+        elif key in items:
+            same[name] = items[key].name
+        else:
+            items[key] = item
+    for item in moved:
+        _rename(store, item)
+    done = 0
+    encoding(done, len(items))
+
+    def tell(item: VideoItem) -> None:
+        nonlocal done
+        done += 1
+        encoding(done, len(items))
+
+    failed = encode_videos_into(
+        store,
+        model,
+        list(items.values()),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        with_tokens=bool(store.description["tokens"]),
+        progress=tell,
+    )
+    errors |= {items[key].name: error for key, error in failed.items()}
+    return AddReport(len(items) - len(failed), known, len(moved), same, errors)
+
+
+def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k: int, rerank: int) -> list[Hit]:
+    """Finds the videos that a sentence describes.
+
+    Args:
+      store: the index.
+      model: the one that the index was made with; its schedule does not matter.
+      text: as people write it.
+      top_k: how many videos are wanted.
+      rerank: how many of the most similar are looked at again together with the text; 0 for none.
+
+    Returns:
+      Videos, the best first; of equal ones the one that was added first.
+
+    Raises:
+      FeaturesError: the index has no tokens to look at again.
+      TextError: the text has no words, or the model no tokenizer.
+    """
+    if rerank and len(store) and not store.has_tokens:
+        raise FeaturesError(
+            f"search_index: to look again at the best needs their tokens; {store.folder} has embeddings alone; embed "
+            "the videos again with --tokens into another folder, or leave --rerank out."
+        )
+    words = model.tokenize([text], max_tokens=min(_MOST_WORDS, model.config.text.max_positions))
+    encoded = model.encode_text(words.ids, words.mask)
+    keys = store.keys
+    if not keys:
+        return []
+    similarity = compute_similarity(store.read_embeddings(), np.asarray(encoded.embedding))[:, 0]  # [V]
+    order = choose_candidates(similarity, len(keys))
+    first = order[: max(rerank, 0)]
+    scores = score_videos(
+        model, [store.read_tokens(keys[n]) for n in first], np.asarray(encoded.tokens)[0], words.mask[0]
+    )
+    best = [*first[np.argsort(-scores, kind="stable")], *order[len(first) :]]
+    match = dict(zip(first.tolist(), scores.tolist()))
+    return [Hit(store.get_name(keys[n]), float(similarity[n]), match.get(int(n))) for n in best[:top_k]]
+
+
+def _rename(store: FeatureStore, item: VideoItem) -> None:
+    """Writes a known video down again under its new path; the last row of a key counts."""
+    embedding = store.read_embeddings([item.key])[0]
+    tokens = np.array(store.read_tokens(item.key)) if store.description["tokens"] else None
+    store.append([Feature(item.key, item.name, embedding, tokens)])
