@@ -87,7 +87,8 @@ def test_retrieval_equals_the_original(name):
     found = retrieve(model, read_params("umt_retrieval"), read_video(golden), ids, mask)
     for key, value in found.items():
         # float32 rounding of both; the original's alone is 1e-5 in normalised tokens.
-        np.testing.assert_allclose(value, golden[key], atol=2e-5, rtol=0, err_msg=key)
+        atol = 1e-5 if key == "itc_v2t" else 2e-5
+        np.testing.assert_allclose(value, golden[key], atol=atol, rtol=0, err_msg=key)
 
 
 @pytest.mark.parametrize("name", QA_GOLDENS)
