@@ -12,6 +12,7 @@ from vidtldr_jax.inference.load import load_model
 
 CLASSIFIER = ("--set", "heads=4", "--set", "frames=4", "--set", "image_size=32")
 RETRIEVAL = ("--set", "text_heads=4")
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "##s", *(f"word{number}" for number in range(74))]
 
 
 @pytest.fixture
@@ -22,6 +23,12 @@ def classifier():
 @pytest.fixture
 def retrieval():
     return find_golden("umt_retrieval.pth")
+
+
+def write_vocabulary(folder, words=WORDS):
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    return folder / "vocab.txt"
 
 
 def test_a_checkpoint_becomes_a_folder_that_every_command_reads(call, call_json, classifier, tmp_path):
@@ -117,6 +124,57 @@ def test_the_way_back_gives_the_same_bytes(call, call_json, classifier, tmp_path
         np.testing.assert_array_equal(values, safetensors.numpy.load_file(second)[name], err_msg=name)
 
 
+def test_a_tokenizer_is_kept_beside_the_weights(call, call_json, retrieval, tmp_path):
+    vocabulary, there = write_vocabulary(tmp_path / "words"), tmp_path / "model"
+    report = call_json("convert", retrieval, there, *RETRIEVAL, "--tokenizer", vocabulary)
+    assert report["tokenizer"] == str(vocabulary)
+    model = load_model(there)
+    assert model.tokenize(["The dogs, word0."], max_tokens=8).ids.tolist() == [[2, 1, 4, 5, 6, 3, 0, 0]]
+
+    stored = (there / "tokenizer.json").read_text()
+    (tmp_path / "words" / "tokenizer.json").write_text(stored)
+    for given in (tmp_path / "words" / "tokenizer.json", tmp_path / "words"):
+        result = call("convert", retrieval, tmp_path / "again", *RETRIEVAL, "--tokenizer", given)
+        assert f"texts are read with {tmp_path / 'words' / 'tokenizer.json'}" in result.stdout
+        assert result.stderr == ""
+        assert (tmp_path / "again" / "tokenizer.json").read_text() == stored
+
+
+def test_a_folder_with_a_tokenizer_is_replaced_and_one_with_other_files_is_not(call, retrieval, tmp_path):
+    there, given = tmp_path / "model", ("--tokenizer", write_vocabulary(tmp_path / "words"))
+    assert call("convert", retrieval, there, *RETRIEVAL, *given).exit_code == 0
+    assert call("convert", retrieval, there, *RETRIEVAL, *given).exit_code == 0
+    assert len(list(there.iterdir())) == 3
+    (there / "notes.txt").write_text("years of work")
+    assert_one_error(call("convert", retrieval, there, *RETRIEVAL, *given), "or has other files in it; nothing was")
+    assert (there / "notes.txt").read_text() == "years of work"
+    (there / "notes.txt").unlink()
+    result = call("convert", retrieval, there, *RETRIEVAL)
+    assert "no --tokenizer was given; commands that need one will ask for it" in result.stderr
+    assert sorted(path.name for path in there.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "words"]
+
+
+def test_a_tokenizer_that_does_not_fit_is_one_error_and_nothing_is_written(call, classifier, retrieval, tmp_path):
+    short = write_vocabulary(tmp_path / "words", WORDS[:72])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no words")
+    (tmp_path / "other.json").write_text('{"model": 1}')
+
+    def refuse(source, given, message, *settings):
+        there = tmp_path / "models" / "model"
+        assert_one_error(call("convert", source, there, *settings, "--tokenizer", given), message)
+        assert not (tmp_path / "models").exists()
+
+    refuse(retrieval, short, f"as many words as its model, 80; {short} has 72; give the model's own", *RETRIEVAL)
+    refuse(retrieval, tmp_path / "none.txt", "none.txt can't be read (No such file or directory)", *RETRIEVAL)
+    refuse(retrieval, tmp_path / "empty", "has neither; give another", *RETRIEVAL)
+    refuse(retrieval, tmp_path / "text.txt", "it lacks [PAD], [UNK], [CLS], [SEP]", *RETRIEVAL)
+    refuse(retrieval, tmp_path / "other.json", "other.json is no tokenizer that the library reads", *RETRIEVAL)
+    refuse(retrieval, classifier, "it is not UTF-8 text", *RETRIEVAL)
+    refuse(classifier, short, "a tokenizer is for a model that reads texts; this one is a video_vit", *CLASSIFIER)
+
+
 def test_wrong_usage_is_exit_code_2(call, classifier, tmp_path):
     there = tmp_path / "model"
     assert_one_error(call("convert", classifier), "DESTINATION", exit_code=2)
@@ -126,6 +184,8 @@ def test_wrong_usage_is_exit_code_2(call, classifier, tmp_path):
     assert_one_error(call("convert", classifier, there, "--family", "vit"), "huggingface_vivit", exit_code=2)
     back = call("convert", there, tmp_path / "x.pth", "--to", "torch", "--set", "heads=4")
     assert_one_error(back, "--set belong to the way in", exit_code=2)
+    back = call("convert", there, tmp_path / "x.pth", "--to", "torch", "--tokenizer", "vocab.txt")
+    assert_one_error(back, "--tokenizer belong to the way in", exit_code=2)
     assert_one_error(call("info", "umt-b16", "--set", "heads=4"), "belong to a source, not to a model", exit_code=2)
     assert_one_error(call("info", classifier, "--schedule", "3"), "convert the source first", exit_code=2)
 

@@ -89,6 +89,27 @@ def test_saving_replaces_a_checkpoint_and_leaves_nothing_beside_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_tokenizer_lies_beside_the_weights_and_is_replaced_with_them(tmp_path):
+    folder = save(tmp_path / "model", tokenizer='{"ü": 1}\n')
+    assert read_checkpoint(folder).tokenizer == '{"ü": 1}\n'
+    save(folder, tokenizer="{}")
+    assert read_checkpoint(folder).tokenizer == "{}"
+    (folder / "notes.txt").write_text("")
+    with pytest.raises(CheckpointError, match="or has other files in it; nothing was written"):
+        save(folder)
+    (folder / "notes.txt").unlink()
+    save(folder)
+    assert read_checkpoint(folder).tokenizer is None
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_tokenizer_alone_makes_no_folder_ours(tmp_path):
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="exists and is no checkpoint folder"):
+        save(tmp_path / "words")
+
+
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     folder = save(tmp_path / "model")
 
@@ -136,6 +157,7 @@ def test_a_missing_folder_says_what_a_checkpoint_is(tmp_path):
         ("model.safetensors", None, "has no model.safetensors"),
         ("model.safetensors", b"", "is damaged"),
         ("model.safetensors", b"not weights at all", "is damaged"),
+        ("tokenizer.json", b"\xff\xfe", "tokenizer.json is damaged .*; put the model's own there"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):
