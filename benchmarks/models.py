@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tests.reference.files import find_golden
+from vidtldr_jax.models.bert_config import BertConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.presets import get_preset
+from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.reduction.schedule import format_schedule
 
 # What the published schedules were made for: 12 frames of 14 x 14 patches.
@@ -47,6 +50,19 @@ class Published(NamedTuple):
 def choose_config(preset: str, *, is_smoke: bool) -> VideoViTConfig:
     """Returns the config of a preset, or a model of 64 tokens that runs in no time."""
     return _SMOKE if is_smoke else get_preset(preset)
+
+
+def choose_umt_config(*, is_smoke: bool) -> UMTConfig:
+    """Returns UMT-B/16 for retrieval with bert-base, whose last three layers look at the video, or a tiny one."""
+    if is_smoke:
+        text = BertConfig(
+            vocab_size=50, max_positions=32, dim=32, depth=3, num_heads=2, mlp_dim=64, fusion_from_layer=1
+        )
+        return UMTConfig(task="retrieval", vision=_SMOKE, text=text)
+    text = BertConfig(
+        vocab_size=30522, max_positions=512, dim=768, depth=12, num_heads=12, mlp_dim=3072, fusion_from_layer=9
+    )
+    return UMTConfig(task="retrieval", vision=dataclasses.replace(get_preset("umt-b16"), embed_dim=512), text=text)
 
 
 def read_published(preset: str) -> list[Published]:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from scripts.tables.accuracy import make_accuracy_table
-from scripts.tables.choices import make_attention_table, make_merging_table, make_scan_table
+from scripts.tables.choices import make_attention_table, make_merging_table, make_rerank_table, make_scan_table
 from scripts.tables.compile import make_compile_table
 from scripts.tables.conversion import make_conversion_memory_table, make_parity_table
 from scripts.tables.devices import make_gpu_compile_table, make_tpu_compile_table
@@ -50,6 +50,7 @@ TABLES = {
     ("docs/performance.md", "throughput"): (("throughput.json",), make_throughput_table),
     ("docs/performance.md", "attention"): (("attention.json",), make_attention_table),
     ("docs/performance.md", "merging"): (("merging.json",), make_merging_table),
+    ("docs/performance.md", "rerank"): (("rerank.json",), make_rerank_table),
     ("docs/performance.md", "scan"): (("scan.json",), make_scan_table),
     ("docs/performance.md", "bfloat16"): (("bfloat16.json",), make_bfloat16_table),
 }

@@ -66,3 +66,21 @@ def make_scan_table(result: dict[str, Any]) -> str:
         f"runs, {name_origin(result, 'benchmarks/scan.py')}",
     ]
     return "\n".join(lines)
+
+
+def make_rerank_table(result: dict[str, Any]) -> str:
+    """Writes how many pairs per second every way of re-ranking looks at."""
+    plain = result["rows"][0]["pairs_per_second"]
+    lines = ["| | GMACs a pair | pairs per second | x each by itself |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['way']} | {row['gmacs_per_pair']:.2f} | {row['pairs_per_second']:.1f} ({row['slowest']:.1f} to "
+        f"{row['fastest']:.1f}) | {row['pairs_per_second'] / plain:.1f} |"
+        for row in result["rows"]
+    ]
+    lines += [
+        "",
+        f"UMT-B/16 for retrieval, {result['video_tokens']} video and {result['text_tokens']} text tokens, "
+        f"{result['rows'][-1]['pairs']} texts of a video, {result['dtype']}, medians of {result['repeats']} "
+        f"alternating runs, {name_origin(result, 'benchmarks/rerank.py')}",
+    ]
+    return "\n".join(lines)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import peak_memory, record
 from benchmarks.models import read_published, scale_schedule
 from scripts.tables.accelerator import make_accelerator_table
-from scripts.tables.choices import make_attention_table, make_merging_table, make_scan_table
+from scripts.tables.choices import make_attention_table, make_merging_table, make_rerank_table, make_scan_table
 from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
@@ -27,6 +27,7 @@ TABLES = {
     "floor": make_floor_table,
     "memory": make_memory_table,
     "merging": make_merging_table,
+    "rerank": make_rerank_table,
     "scaling": make_scaling_table,
     "scan": make_scan_table,
     "schedules": make_schedules_table,

@@ -18,6 +18,7 @@ from vidtldr_jax.inference.checkpoint import Checkpoint, read_checkpoint
 from vidtldr_jax.inference.hub import SCHEME, download_checkpoint
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
+from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.reduction.schedule import Schedule
 
@@ -68,10 +69,7 @@ def make_model(stored: Checkpoint, **options: Any) -> VideoModel:
     Raises:
       ValueError: the schedule or the mesh does not fit the model.
     """
-    kind = VideoModel
-    if isinstance(stored.config, UMTConfig):
-        kind = RetrievalModel if stored.config.task == "retrieval" else AnsweringModel
-    return kind(
+    return find_model_class(stored.config)(
         stored.params,
         stored.config,
         preprocessing=stored.preprocessing,
@@ -80,6 +78,13 @@ def make_model(stored: Checkpoint, **options: Any) -> VideoModel:
         source=stored.source,
         **options,
     )
+
+
+def find_model_class(config: Config) -> type[VideoModel]:
+    """Returns the class of model for an architecture."""
+    if not isinstance(config, UMTConfig):
+        return VideoModel
+    return RetrievalModel if config.task == "retrieval" else AnsweringModel
 
 
 def find_checkpoint(checkpoint: str | os.PathLike[str]) -> Path:

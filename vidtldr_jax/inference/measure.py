@@ -13,6 +13,7 @@ import numpy as np
 
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import find_param_shapes
+from vidtldr_jax.inference.load import find_model_class
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.reduction.schedule import Schedule
@@ -76,7 +77,7 @@ def make_random_model(config: Config, schedule: Schedule = None, **options: Any)
       **options: of `VideoModel`, such as dtype and attention.
 
     Returns:
-      The model, always with the same weights.
+      The model, always with the same weights; for a UMT one that also reads, see `make_model`.
 
     Raises:
       ValueError: the schedule does not fit the model.
@@ -87,7 +88,7 @@ def make_random_model(config: Config, schedule: Schedule = None, **options: Any)
         for path, shape in find_param_shapes(config).items()
     }
     preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size)
-    return VideoModel(params, config, preprocessing=preprocessing, schedule=schedule, **options)
+    return find_model_class(config)(params, config, preprocessing=preprocessing, schedule=schedule, **options)
 
 
 def make_random_video(config: Config, *, batch_size: int = 1, num_frames: int | None = None) -> np.ndarray:
