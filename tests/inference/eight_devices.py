@@ -9,10 +9,13 @@ import jax
 import numpy as np
 from click.testing import CliRunner
 
+from benchmarks.models import choose_umt_config
 from tests.cli.conftest import save_model
 from tests.data.making import write_video
 from tests.inference.test_model import CONFIG, make_model, make_video
 from vidtldr_jax.cli.main import cli
+from vidtldr_jax.inference.measure import make_random_model
+from vidtldr_jax.inference.reranking import TextFeatures, score_pairs, score_videos
 from vidtldr_jax.inference.sharding import make_mesh
 
 WORDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -44,8 +47,27 @@ def main() -> None:
         except ValueError as error:
             result["errors"][name] = str(error)
     result["commands"] = {f"{words}": call(words) for words in ("classify", "benchmark")}
+    result["rerank"] = rerank()
     assert CONFIG.num_heads == 2
     print(json.dumps(result))
+
+
+def rerank() -> dict:
+    """Lets twelve texts look at three videos, on one device and spread over eight; returns how far that is apart."""
+    config = choose_umt_config(is_smoke=True)
+    rng = np.random.default_rng(3)
+    ids, mask = rng.integers(1, 50, (12, 8)), np.ones((12, 8), np.int32)
+    tokens = rng.normal(size=(3, 40, config.vision.dim)).astype(np.float32)
+    pairs = {0: list(range(12)), 2: [7, 1]}
+    found = []
+    for mesh in (None, make_mesh(), make_mesh(model_parallel=2)):
+        model = make_random_model(config, mesh=mesh)
+        text = model.encode_text(ids, mask)
+        features = TextFeatures(np.asarray(text.tokens), mask)
+        scores = dict(score_pairs(model, lambda number: tokens[number], features, pairs, block_size=5))
+        best = score_videos(model, list(tokens), features.tokens[0], mask[0])
+        found.append(np.concatenate([scores[0], scores[2], best]))
+    return {"apart": [float(np.abs(other - found[0]).max()) for other in found[1:]], "spread": float(found[0].std())}
 
 
 def compare(model_parallel: int, scan_layers: bool, video, expected, plain) -> dict:

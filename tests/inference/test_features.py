@@ -94,6 +94,17 @@ def test_any_library_that_reads_arrow_reads_a_part(tmp_path):
     }
 
 
+def test_what_else_is_written_down_is_kept_from_where_the_folder_was_made(tmp_path):
+    with FeatureStore(tmp_path, RUN, about={"checkpoint": "models/a"}) as store:
+        assert (store.description, store.about) == (RUN, {"checkpoint": "models/a"})
+    with FeatureStore(tmp_path, RUN, about={"checkpoint": "models/b"}) as store:
+        assert store.about == {"checkpoint": "models/a"}
+    assert read_features(tmp_path).about == {"checkpoint": "models/a"}
+    with FeatureStore(tmp_path, RUN, about={"checkpoint": "models/b"}, restart=True) as store:
+        assert store.about == {"checkpoint": "models/b"}
+    assert read_features(tmp_path).about == {"checkpoint": "models/b"}
+
+
 def test_names_that_are_no_utf_8_stay_what_they_are(tmp_path):
     expected = [feature._replace(key=f"\udcff{feature.key}", name="\ud83dé") for feature in make_features(0, 1)]
     with FeatureStore(tmp_path, {"videos": "\udcff"}) as store:

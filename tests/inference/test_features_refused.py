@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import pyarrow as arrow
 import pytest
 
 from tests.inference.feature_writer import RUN, make_feature
@@ -101,7 +102,8 @@ def test_a_folder_without_features_is_not_read(tmp_path):
     [
         *("my notes", "", "[1]", "{}", "[" * 10**5, "\xff"),
         '{"kind": "other", "format": 1, "run": {}}',
-        '{"kind": "vidtldr-jax features", "format": 1, "run": 1}',
+        '{"kind": "vidtldr-jax features", "format": 1, "run": 1, "about": {}}',
+        '{"kind": "vidtldr-jax features", "format": 1, "run": {}, "about": 1}',
     ],
     ids=lambda text: text[:30],
 )
@@ -121,7 +123,7 @@ def test_another_format_is_told_and_nothing_is_lost(tmp_path):
     write(tmp_path, make_features(0))
     path = tmp_path / "description.json"
     head = json.loads(path.read_text())
-    assert head == {"kind": "vidtldr-jax features", "format": 1, "run": RUN}
+    assert head == {"kind": "vidtldr-jax features", "format": 1, "run": RUN, "about": {}}
     path.write_text(json.dumps(head | {"format": 2}))
     before = read_folder(tmp_path)
     refuse(r"format 1 is read; .*description\.json has 2; make the features anew", FeatureStore, tmp_path, RUN)
@@ -155,6 +157,19 @@ def test_wherever_a_part_is_cut_it_is_told_and_without_it_the_rest_is_there(tmp_
         check(store, make_features(0, 2))
         store.append(make_features(1))
     check(read_features(tmp_path), make_features(0, 2, 1))
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["key", "name"], ["key", "name", "embedding", "tokens"]])
+def test_an_arrow_file_of_something_else_is_told(tmp_path, names):
+    write(tmp_path, make_features(0))
+    path = tmp_path / "part-000001.arrow"
+    table = arrow.table({name: ["a"] for name in names})
+    with arrow.ipc.new_file(str(path), table.schema) as file:
+        file.write_table(table)
+    before = read_folder(tmp_path)
+    for function, words in ((FeatureStore, [RUN]), (read_features, [])):
+        refuse(rf"part-000001\.arrow is damaged \(its columns are {', '.join(names)}\)", function, tmp_path, *words)
+    assert read_folder(tmp_path) == before
 
 
 def test_without_pyarrow_it_is_said_how_to_install_it_before_anything_is_made(tmp_path, monkeypatch):

@@ -100,6 +100,12 @@ def test_classify_on_eight_devices_says_what_it_says_on_one():
         assert got == pytest.approx(expected, abs=1e-4)
 
 
+def test_texts_look_at_videos_on_eight_devices_as_on_one():
+    found = run_on_eight_devices()["rerank"]
+    assert len(found["apart"]) == 2
+    assert max(found["apart"]) < 1e-5 < 1e-3 < found["spread"]
+
+
 def test_benchmark_fills_a_batch_up_to_the_devices():
     found = run_on_eight_devices()["commands"]["benchmark"]
     assert (found["1"]["shape"][0], found["8"]["shape"][0]) == (3, 8)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+_COLUMNS: Final = ("key", "name", "embedding", "tokens")
 _SHAPE: Final = b"tokens_shape"
 _DTYPE: Final = b"tokens_dtype"
 
@@ -85,13 +86,17 @@ def read_part(path: Path) -> Any:
     arrow = import_arrow()
     try:
         with arrow.memory_map(str(path)) as source:
-            return arrow.ipc.open_file(source).read_all()
+            table = arrow.ipc.open_file(source).read_all()
+        table.validate()
+        _check_columns(table.schema)
     except FileNotFoundError:
         raise
-    except (arrow.ArrowInvalid, OSError) as error:
+    except (arrow.ArrowException, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise FeaturesError(
-            f"open_features: {path} is damaged ({error}); take it away: what it stands for is done again."
+            f"open_features: {path} is damaged ({reason}); take it away: what it stands for is done again."
         ) from error
+    return table
 
 
 def write_part(path: Path, table: Any) -> None:
@@ -146,6 +151,13 @@ def write_whole(path: Path, content: Any) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _check_columns(schema: Any) -> None:
+    """Refuses an Arrow file of something else."""
+    marks = [mark for mark in (_SHAPE, _DTYPE) if mark in (schema.metadata or {})]
+    if (schema.names, marks) not in ((list(_COLUMNS[:3]), []), (list(_COLUMNS), [_SHAPE, _DTYPE])):
+        raise ValueError(f"its columns are {', '.join(schema.names)}")
 
 
 def _describe_feature(feature: Feature) -> str:

@@ -11,6 +11,7 @@ in mapped files, and are brought to the device one video at a time while the pai
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from vidtldr_jax.inference.sharding import round_up_batch
 from vidtldr_jax.inference.text_model import RetrievalModel
 
 BLOCK_SIZE: Final = 64  # texts in a run; on two cores 32 to 128 are within a tenth
-_MOST_IN_FLIGHT: Final = 2  # videos whose scores are computed and not yet fetched
+_MOST_IN_FLIGHT: Final = 4  # blocks that are computed and not yet fetched; each holds its texts' tokens
 
 
 class TokenRows(Protocol):
@@ -64,15 +65,18 @@ def score_pairs(
     Yields:
       Number of the video and the logit of "they match" for each of its texts, in the order of `pairs`.
     """
-    size = round_up_batch(block_size, model.mesh)
-    in_flight: collections.deque[tuple[int, int, list[jax.Array]]] = collections.deque()
-    for video, wanted in pairs.items():
-        if len(wanted):
-            in_flight.append((video, len(wanted), _dispatch(model, read_tokens(video), texts, wanted, size)))
-        if len(in_flight) == _MOST_IN_FLIGHT:
-            yield _fetch(*in_flight.popleft())
-    while in_flight:
-        yield _fetch(*in_flight.popleft())
+    blocks = _dispatch_blocks(model, read_tokens, texts, pairs, round_up_batch(block_size, model.mesh))
+    in_flight: collections.deque[_Block] = collections.deque()
+    found: list[np.ndarray] = []
+    for block in itertools.chain(blocks, [None] * _MOST_IN_FLIGHT):
+        if block is not None:
+            in_flight.append(block)
+        if in_flight and (block is None or len(in_flight) == _MOST_IN_FLIGHT):
+            first = in_flight.popleft()
+            found.append(np.asarray(first.scores)[: first.num_texts])
+            if first.is_last:
+                yield first.video, np.concatenate(found)
+                found = []
 
 
 def score_videos(
@@ -105,20 +109,30 @@ def score_videos(
     return np.concatenate([np.asarray(scores) for scores in found]) if found else np.zeros(0, np.float32)
 
 
-def _dispatch(
-    model: RetrievalModel, tokens: np.ndarray, texts: TextFeatures, wanted: Sequence[int], size: int
-) -> list[jax.Array]:
-    projected = model.project_video(tokens[None])
-    numbers = np.asarray(wanted, np.int64)
-    blocks = []
-    for start in range(0, len(numbers), size):
-        block = numbers[start : start + size]
-        filled = np.concatenate([block, np.repeat(block[-1:], size - len(block))])
-        scores = model.match_projected(projected, texts.tokens[filled], texts.mask[filled])
-        scores.copy_to_host_async()
-        blocks.append(scores)
-    return blocks
+class _Block(NamedTuple):
+    """Scores to be of some texts of a video; what fills the block up comes after these."""
+
+    video: int
+    num_texts: int
+    is_last: bool
+    scores: jax.Array
 
 
-def _fetch(video: int, count: int, blocks: Sequence[jax.Array]) -> tuple[int, Float32[np.ndarray, " P"]]:
-    return video, np.concatenate([np.asarray(scores) for scores in blocks])[:count]
+def _dispatch_blocks(
+    model: RetrievalModel,
+    read_tokens: Callable[[int], np.ndarray],
+    texts: TextFeatures,
+    pairs: Mapping[int, Sequence[int]],
+    size: int,
+) -> Iterator[_Block]:
+    for video, wanted in pairs.items():
+        if not len(wanted):
+            continue
+        projected = model.project_video(read_tokens(video)[None])
+        numbers = np.asarray(wanted, np.int64)
+        for start in range(0, len(numbers), size):
+            block = numbers[start : start + size]
+            filled = np.concatenate([block, np.repeat(block[-1:], size - len(block))])
+            scores = model.match_projected(projected, texts.tokens[filled], texts.mask[filled])
+            scores.copy_to_host_async()
+            yield _Block(video, len(block), start + size >= len(numbers), scores)
