@@ -105,8 +105,12 @@ def qa(
     given = {"max_question_tokens": max_question_tokens, "max_answer_tokens": max_answer_tokens}
     lengths = {name: given[name] or setup.config.get(name) or default for name, default in _TOKENS.items()}
     end = setup.config.get("end_of_answer") or _END
-    words = setup.model.tokenize([question.question for question in asked], max_tokens=lengths["max_question_tokens"])
-    encoded = encode_answers(setup.model, choices, max_tokens=lengths["max_answer_tokens"], end=end)
+    texts = [question.question for question in asked]
+    try:
+        words = setup.model.tokenize(texts, max_tokens=lengths["max_question_tokens"])
+        encoded = encode_answers(setup.model, choices, max_tokens=lengths["max_answer_tokens"], end=end)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     facts = {
         "checkpoint_sha256": hash_file(setup.folder / WEIGHTS_NAME),
         "tokenizer_sha256": hashlib.sha256((setup.model.tokenizer or "").encode()).hexdigest(),
