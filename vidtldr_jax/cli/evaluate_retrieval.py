@@ -256,7 +256,8 @@ def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_par
     of_videos = {**run, **seen, "videos": str(job.folder.absolute()), "batch_size": job.batch_size}
     read = {"tokenizer_sha256": _hash_text(model.tokenizer), "max_text_tokens": job.max_text_tokens}
     with contextlib.ExitStack() as stack:
-        videos = stack.enter_context(FeatureStore(room.features / "videos", of_videos, restart=job.restart))
+        kept = {**of_videos, "tokens": job.k is not None}
+        videos = stack.enter_context(FeatureStore(room.features / "videos", kept, restart=job.restart))
         of_texts = {**run, **read, "length": words.ids.shape[1]}
         texts = stack.enter_context(FeatureStore(room.features / "texts", of_texts, restart=job.restart))
         of_pairs = {
