@@ -49,7 +49,20 @@ def assert_one_error(result, message, *, exit_code=1):
 
 
 def test_the_commands_are_those_of_the_readme():
-    assert sorted(COMMANDS) == ["benchmark", "classify", "convert", "demo", "evaluate classification", "info"]
+    evaluations = ["evaluate classification", "evaluate qa", "evaluate retrieval"]
+    assert sorted(COMMANDS) == [
+        "ask",
+        "benchmark",
+        "classify",
+        "convert",
+        "demo",
+        "embed",
+        *evaluations,
+        "info",
+        "search",
+    ]
+    readme = (Path(ROOT) / "README.md").read_text()
+    assert [command for command in COMMANDS if f"`vidtldr {command}" not in readme] == []
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -66,7 +79,7 @@ def test_help_has_an_example_that_names_only_options_that_there_are(call, comman
 def test_an_unknown_command_is_answered_with_the_nearest(call):
     assert_one_error(call("clasify"), "there is no command 'clasify'; did you mean 'classify'?", exit_code=2)
     assert_one_error(call("evaluate", "clasification"), "did you mean 'classification'?", exit_code=2)
-    assert_one_error(call("xyz"), "commands are benchmark, classify, convert, demo, evaluate, info", exit_code=2)
+    assert_one_error(call("xyz"), "commands are ask, benchmark, classify, convert, demo, embed, ", exit_code=2)
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(call):

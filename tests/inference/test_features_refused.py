@@ -172,6 +172,15 @@ def test_an_arrow_file_of_something_else_is_told(tmp_path, names):
     assert read_folder(tmp_path) == before
 
 
+def test_a_part_that_says_it_has_more_than_it_has_is_told(tmp_path):
+    write(tmp_path, [make_feature(0)._replace(key="k" * 777)])
+    path = tmp_path / "part-000000.arrow"
+    before, ends, after = path.read_bytes().rpartition(np.array([0, 777], np.int32).tobytes())
+    assert ends
+    path.write_bytes(before + np.array([0, 10**6], np.int32).tobytes() + after)
+    refuse(r"part-000000\.arrow is damaged \(.+\); take it away", read_features, tmp_path)
+
+
 def test_without_pyarrow_it_is_said_how_to_install_it_before_anything_is_made(tmp_path, monkeypatch):
     write(tmp_path / "a", make_features(0))
     monkeypatch.setitem(sys.modules, "pyarrow", None)

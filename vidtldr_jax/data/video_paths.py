@@ -25,12 +25,12 @@ def find_videos(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
       paths: videos; folders of images, each of which is a video; other folders, of which all videos below are meant.
 
     Returns:
-      Paths in the given order, those below a folder by name, each once.
+      Paths in the given order, those below a folder by name, each once, in whichever ways it was given.
 
     Raises:
       VideoReadError: a path does not exist, or a folder has neither images nor videos.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise VideoReadError(f"find_videos: a video must exist; there is no {str(path)!r}; check the path.")
@@ -40,8 +40,9 @@ def find_videos(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
                 f"find_videos: a folder has videos ({', '.join(VIDEO_SUFFIXES)}) below it, or images; {str(path)!r} "
                 "has none; give another, or name the files."
             )
-        found |= dict.fromkeys(below)
-    return list(found)
+        for one in below:
+            found.setdefault(os.path.abspath(one), one)
+    return list(found.values())
 
 
 def hash_content(path: Path) -> str:
@@ -60,7 +61,7 @@ def hash_content(path: Path) -> str:
     files = sorted(_list_images(path)) if path.is_dir() else [path]
     for file in files:
         if path.is_dir():
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+            digest.update(os.fsencode(file.name) + f"\0{file.stat().st_size}\0".encode())
         with file.open("rb") as opened:
             while chunk := opened.read(_CHUNK):
                 digest.update(chunk)
@@ -79,10 +80,14 @@ def _list_below(folder: Path) -> Iterator[Path]:
 
 
 def _list_images(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return _list_files(folder, IMAGE_SUFFIXES)
+
+
+def _list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    names = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return [path for path in names if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def _has_images(folder: Path) -> bool:
     """Tells whether a folder is a video itself: images in it and no video."""
-    names = [path.suffix.lower() for path in folder.iterdir() if path.is_file()]
-    return any(name in IMAGE_SUFFIXES for name in names) and not any(name in VIDEO_SUFFIXES for name in names)
+    return bool(_list_images(folder)) and not _list_files(folder, VIDEO_SUFFIXES)
