@@ -32,6 +32,8 @@ FUSION = {"num_heads": 4, "first_layer": 2, "depth": 4}
 DIRECTIONS = ("text_to_video", "video_to_text")
 # What differs from start to start.
 TIMES = ("seconds_of_this_start", "device")
+# Parts of the work of the run that is killed, and between which counts it is under way.
+MIDDLES = ((0, 0, 10), (1, 0, 4), (2, 1, 41))
 CONFIG = """
 import ml_collections
 
@@ -547,47 +549,54 @@ def start(folder, *words):
     return subprocess.Popen(command, env=everything, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def finish(folder, *words):
-    assert start(folder, *words, "--out", folder / f"{words[-1]}.json").wait() == 0
+def measure(file):
+    """How far a run is: parts of videos, parts of texts, lines of records."""
+    features, records = file.with_suffix(".features"), file.with_suffix(".records.jsonl")
+    parts = (len(list((features / kind).glob("part-*.arrow"))) for kind in ("videos", "texts"))
+    return (*parts, records.read_bytes().count(b"\n") if records.exists() else 0)
 
 
-def count_parts(folder):
-    return len(list(folder.glob("part-*.arrow")))
-
-
-def count_lines(path):
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def measure(folder):
-    """How far a run is: parts of videos, parts of texts, lines of the records' file."""
-    features = folder / "r.features"
-    return (
-        count_parts(features / "videos"), count_parts(features / "texts"), count_lines(folder / "r.records.jsonl"),
-    )  # fmt: skip
+def read_bits(folder):
+    """Embeddings and tokens of every video or text."""
+    store = read_features(folder)
+    rows = zip(store.keys, store.read_embeddings())
+    return [(key, embedding.tobytes(), store.read_tokens(key).tobytes()) for key, embedding in rows]
 
 
 @pytest.mark.xdist_group("retrieval that is killed")
 def test_a_process_killed_at_random_moments_loses_nothing(place, tmp_path):
-    rng = np.random.default_rng(4)
-    names = [f"{number}.mp4" for number in range(40)]
-    annotation = write_annotation(
-        tmp_path, [{"video": name, "caption": make_captions(rng, 6)} for name in names]
-    )  # fmt: skip
+    rng, moments = np.random.default_rng(4), random.Random(5)
+    entries = [{"video": f"{number}.mp4", "caption": make_captions(rng, 6)} for number in range(40)]
+    annotation = write_annotation(tmp_path, entries)
     words = ("--annotation", annotation, *place.words, "--k-test", 8, "--keep-features", "--out")
-    assert start(tmp_path, *words, tmp_path / "whole.json").wait() == 0
-    moments = random.Random(5)
-    # Ten parts of videos, four of texts, and a line for each video behind the one that describes the run.
-    goals = [(0, parts) for parts in (1, 3, 6, 8)] + [(1, 1), (1, 2)] + [(2, lines) for lines in (2, 6, 14, 22, 30, 37)]
-    before = (0, 0, 0)
-    for kind, goal in goals:
-        process = start(tmp_path, *words, tmp_path / "r.json")
-        while measure(tmp_path)[kind] < goal and process.poll() is None:
+    whole, broken = tmp_path / "whole.json", tmp_path / "broken.json"
+    assert start(tmp_path, *words, whole).wait() == 0
+    assert measure(whole) == (10, 4, 41)
+    # While videos are encoded, then texts, then pairs matched.
+    goals = [(0, parts) for parts in (1, 4, 7)] + [(1, 1), (1, 2)] + [(2, lines) for lines in (2, 7, 15, 23, 31)]
+    reached = [(0, 0, 0)]
+    for part, goal in goals:
+        process = start(tmp_path, *words, broken)
+        while measure(broken)[part] < goal and process.poll() is None:
             time.sleep(0.0005)
         time.sleep(moments.uniform(0, 0.004))
         process.kill()
         assert process.wait() == -9
-        after = measure(tmp_path)
-        print(kind, goal, after)
-        before = after
-    assert start(tmp_path, *words, tmp_path / "r.json").wait() == 0
+        reached.append(measure(broken))
+        assert all(now >= before for now, before in zip(*reached[-2:]))
+        assert reached[-1][part] >= goal
+    middle = [[found[part] for found in reached if first < found[part] < last] for part, first, last in MIDDLES]
+    assert all(middle), reached
+    assert not broken.exists()
+    with broken.with_suffix(".records.jsonl").open("ab") as file:
+        file.write(b'{"key": "39.mp4", "tex')  # as a kill in the middle of a write leaves it
+    (broken.with_suffix(".features") / "texts" / ".part-000004.arrow.tmp").write_bytes(b"ARR")
+    assert start(tmp_path, *words, broken).wait() == 0
+    results = [json.loads(file.read_text()) for file in (whole, broken)]
+    assert without_times(results[0]) == without_times(results[1])
+    assert results[1]["seconds_of_this_start"]["pairs"]["known_before"] > 0
+    records = [file.with_suffix(".records.jsonl").read_bytes() for file in (whole, broken)]
+    assert records[0] == records[1]
+    for kind in ("videos", "texts"):
+        one, other = (read_bits(file.with_suffix(".features") / kind) for file in (whole, broken))
+        assert one == other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -205,10 +206,9 @@ def _find_room(file: Path | None, keep_features: bool) -> Iterator[_Room]:
     yield room
     if not keep_features:
         for kind in ("videos", "texts"):
-            for path in sorted((room.features / kind).glob("*"), reverse=True):
-                path.unlink()
-            (room.features / kind).rmdir()
-        room.features.rmdir()
+            shutil.rmtree(room.features / kind, ignore_errors=True)
+        with contextlib.suppress(OSError):  # somebody put something else there
+            room.features.rmdir()
 
 
 def _select(data: RetrievalSet, numbers: Sequence[int]) -> RetrievalSet:

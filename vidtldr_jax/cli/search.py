@@ -78,11 +78,13 @@ def _format(hit: dict[str, Any]) -> tuple[str, str, str]:
 def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) -> RetrievalModel:
     """Opens the model that an index was made with, or says that it is another one."""
     run = store.description
-    if not {"checkpoint_sha256", "dtype", "schedule"} <= set(run):
+    if not {"checkpoint_sha256", "dtype", "schedule", "tokens"} <= set(run):
         raise CommandError(f"an index is made by vidtldr embed; {store.folder} is something else; give another folder.")
-    place = name or str(store.about.get("checkpoint"))
+    noted = store.about.get("checkpoint")
+    place = name or str(noted)
     if name is None and not Path(place).is_dir():
-        raise CommandError(f"the index's model was at {place}, which is not there any more; give --model.")
+        fault = "it is not noted where that is" if noted is None else f"it is no longer at {place}"
+        raise CommandError(f"an index is searched with its own model; {fault}; give --model.")
     stored = open_umt(place, task="retrieval", tokenizer=tokenizer)
     found = hash_file(find_checkpoint(place) / WEIGHTS_NAME)
     if found != run["checkpoint_sha256"]:

@@ -5,11 +5,14 @@ from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
+from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
 
 __all__ = [
+    "AnsweringModel",
     "Checkpoint",
     "CheckpointError",
     "EncodedVideo",
+    "RetrievalModel",
     "VideoModel",
     "encode_videos",
     "load_model",

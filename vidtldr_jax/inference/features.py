@@ -200,7 +200,9 @@ class FeatureStore:
         """Makes the folder, keeps other writers out and takes away what a killed one left half-written."""
         if self.folder.exists() and not self.folder.is_dir():
             raise FeaturesError(f"open_features: features are a folder; {self.folder} is a file; give another place.")
-        strangers = [path.name for path in self.folder.glob("*") if not _is_ours(path.name)]
+        strangers = [
+            path.name for path in self.folder.glob("*") if not (_is_ours(path.name) or path.name.startswith("."))
+        ]
         if strangers:
             raise FeaturesError(
                 f"open_features: a folder of features has nothing else in it; {self.folder} has "
@@ -223,8 +225,8 @@ class FeatureStore:
         path = self.folder / _DESCRIPTION
         wanted = None if description is None else json.loads(json.dumps(dict(description)))
         if restart and self._lock is not None:
-            for part in (path, *(part for _, part in self._list_parts())):
-                part.unlink(missing_ok=True)
+            for old in (*(part for _, part in self._list_parts()), path):
+                old.unlink(missing_ok=True)
         there = _read_description(path)
         if there is None and self._list_parts():
             raise FeaturesError(f"open_features: {path} is missing and there are features; put it back, or --restart.")

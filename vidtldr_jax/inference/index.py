@@ -10,7 +10,7 @@ A video is known by its content, wherever it lies. An index is of one model, sch
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,7 +35,7 @@ class AddReport(NamedTuple):
     Attributes:
       added: how many are new.
       known: how many were there already.
-      moved: how many of these were found at a new place, their old one being empty.
+      moved: how many of these were found at a new place, their old one being empty or another one's.
       same: path -> path of another video with the same content that was given too.
       errors: path -> why a video can't be had.
     """
@@ -112,8 +112,8 @@ def add_videos(
     items: dict[str, VideoItem] = {}
     same: dict[str, str] = {}
     errors: dict[str, str] = {}
-    moved: list[VideoItem] = []
-    known = 0
+    known: list[VideoItem] = []
+    here: dict[str, str] = {}  # path -> key of what lies there now
     for path in paths:
         name = os.path.abspath(path)
         try:
@@ -123,15 +123,15 @@ def add_videos(
             continue
         finally:
             hashing(path)
+        here[name] = key
         item = VideoItem(key, name, Path(name))
         if key in store:
-            known += 1
-            if store.get_name(key) != name and not Path(store.get_name(key)).exists():
-                moved.append(item)
+            known.append(item)
         elif key in items:
             same[name] = items[key].name
         else:
             items[key] = item
+    moved = _find_moved(store, known, here)
     for item in moved:
         _rename(store, item)
     done = 0
@@ -152,7 +152,7 @@ def add_videos(
         progress=tell,
     )
     errors |= {items[key].name: error for key, error in failed.items()}
-    return AddReport(len(items) - len(failed), known, len(moved), same, errors)
+    return AddReport(len(items) - len(failed), len(known), len(moved), same, errors)
 
 
 def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k: int, rerank: int) -> list[Hit]:
@@ -191,6 +191,17 @@ def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k
     best = [*first[np.argsort(-scores, kind="stable")], *order[len(first) :]]
     match = dict(zip(first.tolist(), scores.tolist()))
     return [Hit(store.get_name(keys[n]), float(similarity[n]), match.get(int(n))) for n in best[:top_k]]
+
+
+def _find_moved(store: FeatureStore, known: Sequence[VideoItem], here: Mapping[str, str]) -> list[VideoItem]:
+    """Lists the known videos that are no longer where the index has them; of equal ones the first."""
+    moved: dict[str, VideoItem] = {}
+    for item in known:
+        old = store.get_name(item.key)
+        is_there = here[old] == item.key if old in here else Path(old).exists()
+        if not is_there:
+            moved.setdefault(item.key, item)
+    return list(moved.values())
 
 
 def _rename(store: FeatureStore, item: VideoItem) -> None:
