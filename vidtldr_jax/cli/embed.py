@@ -25,7 +25,7 @@ from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds, pr
 from vidtldr_jax.data.video_paths import find_videos
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore
-from vidtldr_jax.inference.index import add_videos, describe_index
+from vidtldr_jax.inference.index import add_videos, describe_index, list_videos
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.reduction.cost import count_macs
 
@@ -95,7 +95,7 @@ def embed(
                     hashing=lambda path: progress.advance(bar),
                     encoding=show,
                 )
-            size, count = store.count_bytes(), len(store)
+            size, count = store.count_bytes(), len(list_videos(store))
     except ValueError as error:
         raise CommandError(str(error)) from error
     seconds = time.perf_counter() - start

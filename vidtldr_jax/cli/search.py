@@ -14,7 +14,7 @@ from vidtldr_jax.cli.output import print_json, print_table
 from vidtldr_jax.cli.umt_setup import build, open_umt, tokenizer_option
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore, read_features
-from vidtldr_jax.inference.index import search_index
+from vidtldr_jax.inference.index import list_videos, search_index
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.text_model import RetrievalModel
 
@@ -54,14 +54,15 @@ def search(
             raise CommandError(f"an index has videos; {index} has none; add some with vidtldr embed.")
         loaded = _open_model(store, model, tokenizer)
         again = (_RERANK if store.has_tokens else 0) if rerank is None else rerank
-        hits = search_index(store, loaded, text, top_k=top_k, rerank=min(again, len(store)))
+        count = len(list_videos(store))
+        hits = search_index(store, loaded, text, top_k=top_k, rerank=again)
     except ValueError as error:
         raise CommandError(str(error)) from error
     found = [hit._asdict() | {"rank": rank, "exists": Path(hit.path).exists()} for rank, hit in enumerate(hits, 1)]
     if as_json:
         print_json(
             {
-                "index": index, "text": text, "videos": len(store), "reranked": min(again, len(store)),
+                "index": index, "text": text, "videos": count, "reranked": min(again, count),
                 "schedule": store.description["schedule"], "results": found,
             }
         )  # fmt: skip

@@ -155,6 +155,12 @@ def add_videos(
     return AddReport(len(items) - len(failed), len(known), len(moved), same, errors)
 
 
+def list_videos(store: FeatureStore) -> list[str]:
+    """Returns the keys of the videos of an index, without those in whose place another one was found later."""
+    newest = {store.get_name(key): key for key in store.keys}
+    return [key for key in store.keys if newest[store.get_name(key)] == key]
+
+
 def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k: int, rerank: int) -> list[Hit]:
     """Finds the videos that a sentence describes.
 
@@ -179,10 +185,10 @@ def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k
         )
     words = model.tokenize([text], max_tokens=min(_MOST_WORDS, model.config.text.max_positions))
     encoded = model.encode_text(words.ids, words.mask)
-    keys = store.keys
+    keys = list_videos(store)
     if not keys:
         return []
-    similarity = compute_similarity(store.read_embeddings(), np.asarray(encoded.embedding))[:, 0]  # [V]
+    similarity = compute_similarity(store.read_embeddings(keys), np.asarray(encoded.embedding))[:, 0]  # [V]
     order = choose_candidates(similarity, len(keys))
     first = order[: max(rerank, 0)]
     scores = score_videos(
@@ -195,11 +201,12 @@ def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k
 
 def _find_moved(store: FeatureStore, known: Sequence[VideoItem], here: Mapping[str, str]) -> list[VideoItem]:
     """Lists the known videos that are no longer where the index has them; of equal ones the first."""
+    there = set(list_videos(store))
     moved: dict[str, VideoItem] = {}
     for item in known:
         old = store.get_name(item.key)
         is_there = here[old] == item.key if old in here else Path(old).exists()
-        if not is_there:
+        if not is_there or item.key not in there:
             moved.setdefault(item.key, item)
     return list(moved.values())
 
