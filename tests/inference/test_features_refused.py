@@ -72,7 +72,7 @@ def test_a_part_that_points_nowhere_is_told(tmp_path):
         read_features(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "notes.tmp", ".notes.tmp", "part-1.arrow", "folder/"])
+@pytest.mark.parametrize("name", ["notes.txt", "notes.tmp", "part-1.arrow", "folder/"])
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, name, restart):
     stranger = tmp_path / name
@@ -81,6 +81,15 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, name, restar
         rf"nothing else in it; .* has {stranger.name}; give another place", FeatureStore, tmp_path, RUN, restart=restart
     )
     assert list(tmp_path.iterdir()) == [stranger]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_hidden_files_of_somebody_else_lie_where_they_are(tmp_path, restart):
+    for name in (".notes.tmp", ".DS_Store"):
+        (tmp_path / name).write_text("mine")
+    with FeatureStore(tmp_path, RUN, restart=restart) as store:
+        assert store.keys == []
+    assert {path.name for path in tmp_path.iterdir()} == {".notes.tmp", ".DS_Store", "description.json", "lock"}
 
 
 def test_a_file_where_the_folder_should_be_is_left_alone(tmp_path):

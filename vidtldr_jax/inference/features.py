@@ -200,9 +200,7 @@ class FeatureStore:
         """Makes the folder, keeps other writers out and takes away what a killed one left half-written."""
         if self.folder.exists() and not self.folder.is_dir():
             raise FeaturesError(f"open_features: features are a folder; {self.folder} is a file; give another place.")
-        strangers = [
-            path.name for path in self.folder.glob("*") if not (_is_ours(path.name) or path.name.startswith("."))
-        ]
+        strangers = [path.name for path in self.folder.glob("[!.]*") if not _is_ours(path.name)]
         if strangers:
             raise FeaturesError(
                 f"open_features: a folder of features has nothing else in it; {self.folder} has "
@@ -216,7 +214,8 @@ class FeatureStore:
             self.close()
             raise FeaturesError(str(error)) from error
         for path in self.folder.glob(".*.tmp"):
-            path.unlink()
+            if _HALF_WRITTEN.fullmatch(path.name):
+                path.unlink()
 
     def _match(
         self, description: Mapping[str, Any] | None, about: dict[str, Any], *, restart: bool
@@ -317,7 +316,7 @@ def read_features(folder: str | os.PathLike[str]) -> FeatureStore:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (_DESCRIPTION, "lock") or any(pattern.fullmatch(name) for pattern in (_PART, _HALF_WRITTEN))
+    return name in (_DESCRIPTION, "lock") or _PART.fullmatch(name) is not None
 
 
 def _read_description(path: Path) -> dict[str, Any] | None:
