@@ -195,10 +195,10 @@ class Killed(BaseException):
     """Ends a writer where it stands."""
 
 
-def test_stopped_before_any_step_on_the_disk_it_holds_what_was_added_so_far(tmp_path, monkeypatch):
-    """Two steps to open a new folder, then three for each part, and one for each part that a merge takes away."""
-    monkeypatch.setattr(features, "_MOST_SMALL", 3)
-    left = 0
+@pytest.fixture
+def run_steps(monkeypatch):
+    """Runs a function until it has taken so many steps on the disk; tells whether it came to its end."""
+    left = 1000
 
     def stop_before(function):
         def step(*args, **options):
@@ -210,29 +210,63 @@ def test_stopped_before_any_step_on_the_disk_it_holds_what_was_added_so_far(tmp_
 
         return step
 
+    def run(num_steps, function, *args, **options):
+        nonlocal left
+        left = num_steps
+        try:
+            function(*args, **options)
+            return True
+        except Killed:
+            return False
+        finally:
+            left = 1000
+
     for owner, name in ((os, "fsync"), (os, "replace"), (Path, "unlink")):
         monkeypatch.setattr(owner, name, stop_before(getattr(owner, name)))
-    reached = []
-    for number in range(1000):
-        folder, left = tmp_path / str(number), number
-        try:
-            add_features(folder, 8)
-            is_whole = True
-        except Killed:
-            is_whole = False
-        left = 1000
+    return run
+
+
+def test_stopped_before_any_step_on_the_disk_it_holds_what_was_added_so_far(tmp_path, monkeypatch, run_steps):
+    monkeypatch.setattr(features, "_MOST_SMALL", 3)
+    reached, is_whole = [], False
+    while not is_whole:
+        folder = tmp_path / str(len(reached))
+        is_whole = run_steps(len(reached), add_features, folder, 8)
+        reached.append(0)
         if (folder / "description.json").exists():
             store = read_features(folder)
-            reached.append(len(store))
             check(store, make_features(*range(len(store))))
+            reached[-1] = len(store)
         add_features(folder, 8)
         check(read_features(folder), make_features(*range(8)))
         assert len(list_parts(folder)) < 3
         assert not list(folder.glob(".*.tmp"))
-        if is_whole:
-            break
     assert reached == sorted(reached)
     assert set(reached) == set(range(9))
+
+
+def begin_anew(folder, added=()):
+    with FeatureStore(folder, {}, restart=True) as store:
+        store.append(added)
+
+
+def test_stopped_while_it_begins_anew_it_holds_some_of_the_old_or_none(tmp_path, run_steps):
+    reached, is_whole = [], False
+    other = make_features(7, dtype=None)
+    while not is_whole:
+        folder = tmp_path / str(len(reached))
+        write(folder, *([make_feature(number)] for number in range(4)))
+        is_whole = run_steps(len(reached), begin_anew, folder)
+        reached.append(0)
+        if (folder / "description.json").exists():
+            store = read_features(folder)
+            check(store, make_features(*range(4 - len(store), 4)))
+            assert store.description in ([RUN] if len(store) else [RUN, {}])
+            reached[-1] = len(store)
+        begin_anew(folder, other)
+        check(read_features(folder), other)
+    assert reached == sorted(reached, reverse=True)
+    assert set(reached) == set(range(5))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed where there is fork")
