@@ -79,7 +79,7 @@ def _format(hit: dict[str, Any]) -> tuple[str, str, str]:
 def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) -> RetrievalModel:
     """Opens the model that an index was made with, or says that it is another one."""
     run = store.description
-    if not {"checkpoint_sha256", "dtype", "schedule", "tokens"} <= set(run):
+    if not run.get("is_index"):
         raise CommandError(f"an index is made by vidtldr embed; {store.folder} is something else; give another folder.")
     noted = store.about.get("checkpoint")
     place = name or str(noted)

@@ -73,6 +73,7 @@ def describe_index(model: VideoModel, checkpoint_sha256: str, *, with_tokens: bo
       Plain data.
     """
     return {
+        "is_index": True,  # evaluations keep features that are described by much the same
         "checkpoint_sha256": checkpoint_sha256,
         "architecture": describe_config(model.config),
         "schedule": model.schedule.text,
