@@ -119,7 +119,7 @@ def test_every_answer_and_probability_is_the_oracle_s(call_json, qa, tmp_path):
     assert (result["accuracy"]["right"], result["accuracy"]["of"]) == (6, 24)
     assert result["accuracy"]["value"] == 0.25
     assert result["counts"] == {
-        "questions_listed": 24, "questions": 24, "videos": 12, "skipped_missing_videos": 0, "unreadable_videos": 0,
+        "questions_listed": 24, "questions": 24, "videos": 12, "skipped_missing_videos": 0, "videos_without_answer": 0,
         "answers": 20, "answerable": 12, "questions_cut": 1, "answers_cut": 6,
     }  # fmt: skip
     assert result["seconds_of_this_start"]["questions"]["done"] == 24
@@ -152,7 +152,7 @@ def test_the_result_says_what_was_done(call, call_json, qa):
     lines = call(*qa.command, "--limit", 5).stdout.splitlines()
     assert lines[1].split()[:4] == ["questions", "44.44%", "4", "9"]
     assert f"protocol    {result['protocol']}" in lines
-    assert "answers     20; the right one of 3 questions is not among them" in lines
+    assert "answers     20; questions whose right one is not among them: 3" in lines
 
 
 def test_answers_one_a_line_and_videos_named_image_are_read(call_json, qa, tmp_path):
@@ -241,7 +241,7 @@ def test_questions_about_an_unreadable_video_are_wrong_until_it_can_be_read(call
     words = (*qa.command, "--videos", tmp_path, "--limit", 5, "--out", tmp_path / "r.json")
     found = call_json(*words, exit_code=1)
     assert list(found["errors"]) == ["2.mp4"]
-    assert found["counts"]["unreadable_videos"] == 1
+    assert found["counts"]["videos_without_answer"] == 1
     exact = [(entry, top) for entry, (top, _) in zip(qa.entries, qa.found) if entry["video"] in qa.names[:5]]
     right = [entry["video"] for entry, top in exact if entry["answer"] == qa.answers[top[0]]]
     assert right.count("2.mp4") == 1
@@ -252,7 +252,7 @@ def test_questions_about_an_unreadable_video_are_wrong_until_it_can_be_read(call
     # Here stderr also says what is known.
     assert [line[:14] for line in again.stderr.splitlines()] == ["note: 6 of 9 q", "error: 2.mp4: "]
     assert again.exit_code == 1
-    assert "videos      5; 1 can't be read, their questions count as wrong" in again.stdout
+    assert "videos      5; 1 give no answer, their questions count as wrong" in again.stdout
     shutil.copy(qa.home / "2.mp4", bad)
     mended = call_json(*words)
     assert (mended["accuracy"]["right"], mended["errors"]) == (len(right), {})
@@ -305,9 +305,10 @@ def test_a_config_that_does_not_do_is_one_error(call, qa, tmp_path):
 
     assert_one_error(run(task="retrieval"), "has 'retrieval'; take evaluate retrieval")
     assert_one_error(run(architecture={"dim": 768, "text_depth": 12}), "dim = 24, not 768; text_depth = 4, not 12")
+    assert_one_error(run(image_size=64), "config.py has image_size = 64, the checkpoint 32; take another")
     assert_one_error(run(checkpoint=""), "--model is needed", exit_code=2)
     assert_one_error(run(answers=""), "--annotation and --answers are needed", exit_code=2)
-    assert_one_error(run(max_answer_tokens=2), "max_tokens is at least 3; 2 came; allow more")
+    assert_one_error(run(max_answer_tokens=2), "max_tokens is 3 to 20 in this model; 2 came; change it")
     assert_one_error(run(max_question_tokens=1), "max_tokens is at least 2; 1 came; allow more")
     assert_one_error(run(max_question_tokens=25), "a text has at most 20 tokens in this model; 25 came")
 

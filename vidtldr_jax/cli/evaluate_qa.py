@@ -156,7 +156,7 @@ def qa(
         accuracy=found["accuracy"],
         counts={
             "questions_listed": len(listed), "questions": len(asked), "videos": len(names) - len(skipped),
-            "skipped_missing_videos": len(skipped), "unreadable_videos": len(found["errors"]),
+            "skipped_missing_videos": len(skipped), "videos_without_answer": len(found["errors"]),
             "answers": len(choices), "answerable": found["answerable"], "questions_cut": words.num_cut,
             "answers_cut": encoded.num_cut,
         },

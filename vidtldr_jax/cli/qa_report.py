@@ -74,12 +74,12 @@ def print_result(result: Mapping[str, Any]) -> None:
     videos = str(counts["videos"])
     if counts["skipped_missing_videos"]:
         videos += f"; {counts['skipped_missing_videos']} that don't exist left out, with their questions"
-    if counts["unreadable_videos"]:
-        videos += f"; {counts['unreadable_videos']} can't be read, their questions count as wrong"
+    if counts["videos_without_answer"]:
+        videos += f"; {counts['videos_without_answer']} give no answer, their questions count as wrong"
     rows = [("protocol", result["protocol"]), ("videos", videos)]
     if counts["answerable"] < counts["questions"]:
         missing = counts["questions"] - counts["answerable"]
-        rows.append(("answers", f"{counts['answers']}; the right one of {missing} questions is not among them"))
+        rows.append(("answers", f"{counts['answers']}; questions whose right one is not among them: {missing}"))
     if published:
         rows.append(("published", f"plain {published['plain']}, merged {published['merged']}: {published['unit']}"))
     click.echo()

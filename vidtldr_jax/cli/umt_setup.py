@@ -137,6 +137,12 @@ def prepare(
         num_frames=frames or fields.get("num_frames") or stored.preprocessing.num_frames,
         first_seconds=first_seconds or fields.get("first_seconds"),
     )
+    size = fields.get("image_size", recipe.image_size)
+    if size != recipe.image_size:
+        raise CommandError(
+            f"a checkpoint's frames are as large as its config's; {config} has image_size = {size}, the checkpoint "
+            f"{recipe.image_size}; take another checkpoint or another config."
+        )
     written = schedule if schedule is not None else fields.get("schedule")
     return Setup(chosen, find_checkpoint(chosen), build(stored, recipe, written, dtype, devices), fields)
 

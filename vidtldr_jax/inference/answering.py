@@ -45,13 +45,14 @@ def encode_answers(
       `EncodedTexts`.
 
     Raises:
-      ValueError: max_tokens is too small.
+      ValueError: max_tokens is too small, or too large for the model.
 
     Reference:
       ALBEF's answer lists: "[CLS] words [SEP] [SEP]", the first end token being part of the answer.
     """
-    if max_tokens < 3:
-        raise ValueError(f"encode_answers: max_tokens is at least 3; {max_tokens} came; allow more.")
+    most = model.config.text.max_positions
+    if not 3 <= max_tokens <= most:
+        raise ValueError(f"encode_answers: max_tokens is 3 to {most} in this model; {max_tokens} came; change it.")
     return model.text_tokenizer.encode([f"{answer} {end}".strip() for answer in answers], max_tokens=max_tokens)
 
 
