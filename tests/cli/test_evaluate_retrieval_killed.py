@@ -8,10 +8,13 @@ import sys
 import time
 
 import numpy as np
+import pytest
 
-from tests.cli.retrieval_place import make_captions, make_place, without_times, write_annotation
+from tests.cli.retrieval_place import evaluate, make_captions, make_place, without_times, write_annotation
 from tests.cli.test_main import ROOT
+from vidtldr_jax.inference import retrieval
 from vidtldr_jax.inference.features import read_features
+from vidtldr_jax.inference.text_model import RetrievalModel
 
 # Parts of the work, and between which counts they are under way.
 MIDDLES = ((0, 0, 10), (1, 0, 4), (2, 1, 41))
@@ -75,3 +78,35 @@ def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_
     for kind in ("videos", "texts"):
         one, other = (read_bits(file.with_suffix(".features") / kind) for file in (whole, broken))
         assert one == other
+
+
+@pytest.mark.xdist_group("retrieval")
+def test_what_is_known_is_not_computed_again(call_json, tmp_path_factory, tmp_path, monkeypatch):
+    place, out = make_place(tmp_path_factory), tmp_path / "r.json"
+    words = ("plain", "--k-test", 4, "--keep-features", "--out", out)
+    whole = evaluate(call_json, place, *words)
+    read, matched = [], []
+    encode, score = retrieval.encode_videos, retrieval.score_pairs
+
+    def spy_on_encode(model, paths, **options):
+        read.extend(path.name for path in paths)
+        return encode(model, paths, **options)
+
+    def spy_on_score(model, read_tokens, texts, pairs, **options):
+        matched.extend(pairs)
+        return score(model, read_tokens, texts, pairs, **options)
+
+    monkeypatch.setattr(retrieval, "encode_videos", spy_on_encode)
+    monkeypatch.setattr(retrieval, "score_pairs", spy_on_score)
+    records = out.with_suffix(".records.jsonl")
+    lines = records.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 13
+    records.write_bytes(b"".join(lines[:10]))
+    (out.with_suffix(".features") / "videos" / "part-000002.arrow").unlink()
+    again = evaluate(call_json, place, *words)
+    assert (read, matched) == (["8.mp4", "9.mp4", "10.mp4", "11.mp4"], [9, 10, 11])
+    assert without_times(again) == without_times(whole)
+    assert records.read_bytes() == b"".join(lines)
+    monkeypatch.setattr(RetrievalModel, "encode_text", None)  # texts are all there
+    evaluate(call_json, place, *words)
+    assert (len(read), len(matched)) == (4, 3)
