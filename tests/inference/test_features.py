@@ -341,10 +341,14 @@ def test_the_size_is_told_while_parts_are_merged(tmp_path, monkeypatch):
 
 
 def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    steps = []
+    steps, path = [], tmp_path / "a"
     for name in ("fsync", "replace"):
-        function = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, name=name, function=function: [steps.append(name), function(*args)])
-    arrow_parts.write_whole(tmp_path / "a", b"whole")
-    assert (tmp_path / "a").read_bytes() == b"whole"
-    assert steps == ["fsync", "replace", "fsync"]
+
+        def note(*args, name=name, function=getattr(os, name)):
+            steps.append((name, path.exists()))
+            function(*args)
+
+        monkeypatch.setattr(os, name, note)
+    arrow_parts.write_whole(path, b"whole")
+    assert path.read_bytes() == b"whole"
+    assert steps == [("fsync", False), ("replace", False), ("fsync", True)]
