@@ -128,11 +128,10 @@ def test_the_model_may_have_moved_but_not_changed(call, call_json, place, tmp_pa
     assert_one_error(call(*command, "--model", other.parent), message)
 
 
-def test_the_schedule_and_dtype_are_those_of_the_index(call, call_json, place, tmp_path):
-    words = ("--model", place.model, "--dtype", "bfloat16", "--tokens", "--out", tmp_path / "index")
-    call("embed", *place.paths[:4], *words)
+def test_an_index_in_half_precision_is_searched_in_it(call, call_json, place, tmp_path):
+    call("embed", *place.paths[:4], *place.words, "--dtype", "bfloat16", "--tokens", "--out", tmp_path / "index")
     result = call_json("search", tmp_path / "index", TEXT)
-    assert (result["schedule"], result["reranked"], len(result["results"])) == ("none", 4, 4)
+    assert (result["schedule"], result["reranked"], len(result["results"])) == ("16,8", 4, 4)
 
 
 def test_a_folder_that_is_no_index_is_one_error(call, place, tmp_path):
