@@ -1,61 +1,26 @@
 """embed, killed at any moment: what is in the index stays whole, and in the end it is that of a run left alone."""
 
-import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
+from tests.cli.forked_processes import ForkedProcesses
 from tests.cli.indexes import SETTINGS, assert_same_rows, read_files, read_rows
-from tests.cli.test_main import ROOT
 from tests.cli.umt_sets import make_umt, make_videos
 from vidtldr_jax.inference import load_model
 from vidtldr_jax.inference.features import read_features
 from vidtldr_jax.inference.index import search_index
 
-NUM_VIDEOS, NUM_KILLS = 40, 10
+NUM_VIDEOS, NUM_KILLS = 40, 20
 NUM_PARTS = NUM_VIDEOS // 4
-
-
-class Processes:
-    """Runs `vidtldr embed` in processes of its own, with one cache of compiled programs."""
-
-    def __init__(self, folder):
-        self.log = folder / "stderr.txt"
-        command = [sys.executable, "-m", "tests.cli.forked_calls"]
-        environment = os.environ | {"PYTHONPATH": ROOT, "XDG_CACHE_HOME": str(folder / "cache")}
-        with self.log.open("w") as log:
-            self.parent = subprocess.Popen(
-                command, env=environment, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
-            )
-
-    def start(self, *words):
-        self._say(json.dumps(["embed", *map(str, words)]))
-        return int(self.parent.stdout.readline())
-
-    def wait(self):
-        """The exit code of what was started."""
-        self._say("")
-        return int(self.parent.stdout.readline())
-
-    def close(self):
-        self.parent.stdin.close()
-        self.parent.wait()
-        self.parent.stdout.close()
-
-    def _say(self, line):
-        self.parent.stdin.write(f"{line}\n")
-        self.parent.stdin.flush()
 
 
 @pytest.fixture
 def processes(tmp_path):
-    started = Processes(tmp_path)
+    started = ForkedProcesses(tmp_path)
     yield started
     started.close()
 
@@ -92,26 +57,24 @@ def test_an_index_whose_process_is_killed_at_any_moment_stays_whole(tmp_path, pr
     videos.mkdir()
     make_videos(videos, NUM_VIDEOS)
     words = (videos, "--model", model, *SETTINGS, "--tokens", "--out")
-    processes.start(*words, tmp_path / "whole")
+    processes.start("embed", *words, tmp_path / "whole")
     assert processes.wait() == 0, processes.log.read_text()
     whole, loaded = read_rows(tmp_path / "whole"), load_model(model)
     assert len(whole) == NUM_VIDEOS
 
-    first = processes.start(*words, index)
+    first = processes.start("embed", *words, index)
     seconds = wait_for(index, 1)  # of a start whose programs are compiled
-    os.kill(first, signal.SIGKILL)
-    processes.wait()
+    processes.kill(first)
     shutil.rmtree(index)
 
     rng, reached = random.Random(0), []
     while len(reached) < NUM_KILLS:
         # Every other one before it gets anywhere, or when there is one batch more.
         is_early, before = len(reached) % 2 == 0, count_parts(index)
-        process = processes.start(*words, index)
+        process = processes.start("embed", *words, index)
         wait_for(index, before + 1, *[rng.uniform(0, seconds)] * is_early)
         time.sleep(rng.uniform(0, 0.01))
-        os.kill(process, signal.SIGKILL)
-        code = processes.wait()
+        code = processes.kill(process)
         assert code in (0, -signal.SIGKILL), processes.log.read_text()
         if count_parts(index) == NUM_PARTS:  # it was too quick
             check_index(index, whole, loaded)
@@ -121,7 +84,7 @@ def test_an_index_whose_process_is_killed_at_any_moment_stays_whole(tmp_path, pr
             assert reached[-1] >= 4 * before
     assert len({num_videos for num_videos in reached if num_videos}) > 2
 
-    processes.start(*words, index)
+    processes.start("embed", *words, index)
     assert processes.wait() == 0, processes.log.read_text()
     assert_same_rows(read_rows(index), whole)
     assert read_files(index) == read_files(tmp_path / "whole")

@@ -1,17 +1,14 @@
 """evaluate retrieval: a process that is killed while it encodes and matches goes on and finds the same to the bit."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
+from tests.cli.forked_processes import ForkedProcesses
 from tests.cli.retrieval_place import evaluate, make_captions, make_place, without_times, write_annotation
-from tests.cli.test_main import ROOT
 from vidtldr_jax.inference import retrieval
 from vidtldr_jax.inference.features import read_features
 from vidtldr_jax.inference.text_model import RetrievalModel
@@ -20,11 +17,11 @@ from vidtldr_jax.inference.text_model import RetrievalModel
 MIDDLES = ((0, 0, 10), (1, 0, 4), (2, 1, 41))
 
 
-def start(folder, *words):
-    """Starts the command in a process of its own; all starts share their compiled programs."""
-    command = [sys.executable, "-m", "vidtldr_jax", "evaluate", "retrieval", *map(str, words)]
-    everything = os.environ | {"PYTHONPATH": ROOT, "XDG_CACHE_HOME": str(folder / "cache")}
-    return subprocess.Popen(command, env=everything, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@pytest.fixture
+def processes(tmp_path):
+    started = ForkedProcesses(tmp_path)
+    yield started
+    started.close()
 
 
 def measure(file):
@@ -41,25 +38,37 @@ def read_bits(folder):
     return [(key, embedding.tobytes(), store.read_tokens(key).tobytes()) for key, embedding in rows]
 
 
-def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_path):
+def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_path, processes):
     place = make_place(tmp_path_factory)
     rng, moments = np.random.default_rng(4), random.Random(5)
     entries = [{"video": f"{number}.mp4", "caption": make_captions(rng, 6)} for number in range(40)]
     annotation = write_annotation(tmp_path, entries)
-    words = ("--annotation", annotation, *place.words, "--k-test", 8, "--keep-features", "--out")
+    words = (
+        "evaluate",
+        "retrieval",
+        "--annotation",
+        annotation,
+        *place.words,
+        "--k-test",
+        8,
+        "--keep-features",
+        "--out",
+    )
     whole, broken = tmp_path / "whole.json", tmp_path / "broken.json"
-    assert start(tmp_path, *words, whole).wait() == 0
+    processes.start(*words, whole)
+    assert processes.wait() == 0, processes.log.read_text()
     assert measure(whole) == (10, 4, 41)
     # While videos are encoded, then texts, then pairs matched.
-    goals = [(0, parts) for parts in (1, 4, 7)] + [(1, 1), (1, 2)] + [(2, lines) for lines in (2, 7, 15, 23, 31)]
+    goals = [(0, parts) for parts in range(1, 8)] + [(1, parts) for parts in (1, 2, 3)]
+    goals += [(2, lines) for lines in (2, 5, 9, 12, 16, 19, 23, 27, 31, 34)]
+    assert len(goals) == 20
     reached = [(0, 0, 0)]
     for part, goal in goals:
-        process = start(tmp_path, *words, broken)
-        while measure(broken)[part] < goal and process.poll() is None:
+        process, start = processes.start(*words, broken), time.monotonic()
+        while measure(broken)[part] < goal and time.monotonic() - start < 60:
             time.sleep(0.0005)
         time.sleep(max(0, moments.uniform(-0.002, 0.004)))  # often at once
-        process.kill()
-        assert process.wait() == -9
+        assert processes.kill(process) == -9, processes.log.read_text()
         reached.append(measure(broken))
         assert all(now >= before for before, now in zip(*reached[-2:]))
         assert reached[-1][part] >= goal
@@ -69,7 +78,8 @@ def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_
     with broken.with_suffix(".records.jsonl").open("ab") as file:
         file.write(b'{"key": "39.mp4", "tex')  # as a kill in the middle of a write leaves it
     (broken.with_suffix(".features") / "texts" / ".part-000004.arrow.tmp").write_bytes(b"ARR")
-    assert start(tmp_path, *words, broken).wait() == 0
+    processes.start(*words, broken)
+    assert processes.wait() == 0, processes.log.read_text()
     results = [json.loads(file.read_text()) for file in (whole, broken)]
     assert without_times(results[0]) == without_times(results[1])
     assert results[1]["seconds_of_this_start"]["pairs"]["known_before"] > 0

@@ -20,7 +20,9 @@ from vidtldr_jax.data.text import TextError
 from vidtldr_jax.inference.checkpoint import CheckpointError
 
 log = logging.getLogger("vidtldr_jax")
-_FUNCTION_NAME = re.compile(r"^[a-z]+(_[a-z]+)+: |(?<=: )[a-z]+(_[a-z]+)+: ")
+# snake_case, a class, or a method of one
+_NAME = r"(?:[a-z]+(?:_[a-z]+)+|[A-Z]\w*(?:\.[a-z_]+)?): "
+_FUNCTION_NAME = re.compile(rf"^{_NAME}|(?<=: ){_NAME}")
 
 
 class CommandError(click.ClickException):

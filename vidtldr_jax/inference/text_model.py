@@ -73,10 +73,10 @@ class TextModel(VideoModel):
         """
         cleaned = [clean_text(text) for text in texts]
         if not all(cleaned):
-            raise TextError(f"tokenize: a text has words; {texts[cleaned.index('')]!r} has none; write some.")
+            raise TextError(f"TextModel.tokenize: a text has words; {texts[cleaned.index('')]!r} has none; write some.")
         if max_tokens > self.config.text.max_positions:
             raise TextError(
-                f"tokenize: a text has at most {self.config.text.max_positions} tokens in this model; {max_tokens} "
+                f"TextModel.tokenize: a text has at most {self.config.text.max_positions} tokens in this model; {max_tokens} "
                 "came; allow fewer."
             )
         return self.text_tokenizer.encode(cleaned, max_tokens=max_tokens)
