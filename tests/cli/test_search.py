@@ -10,7 +10,9 @@ from tests.cli.conftest import save_model
 from tests.cli.indexes import Exact, hash_bytes, make_place, read_rows
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import make_umt
-from vidtldr_jax.inference.features import FeatureStore
+from vidtldr_jax.inference import load_model
+from vidtldr_jax.inference.features import FeatureStore, read_features
+from vidtldr_jax.inference.index import search_index
 from vidtldr_jax.models.clip_config import CLIPConfig
 
 # One process runs them all, so that each shape is compiled once.
@@ -132,6 +134,11 @@ def test_an_index_in_half_precision_is_searched_in_it(call, call_json, place, tm
     call("embed", *place.paths[:4], *place.words, "--dtype", "bfloat16", "--tokens", "--out", tmp_path / "index")
     result = call_json("search", tmp_path / "index", TEXT)
     assert (result["schedule"], result["reranked"], len(result["results"])) == ("16,8", 4, 4)
+    store = read_features(tmp_path / "index")
+    for dtype in ("bfloat16", "float32"):
+        hits = search_index(store, load_model(place.model, dtype=dtype), TEXT, top_k=5, rerank=100)
+        is_it = [hit.match for hit in hits] == [hit["match"] for hit in result["results"]]
+        assert is_it == (dtype == "bfloat16")
 
 
 def test_a_folder_that_is_no_index_is_one_error(call, place, tmp_path):
