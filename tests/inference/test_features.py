@@ -1,5 +1,6 @@
 """The folder of features: to the bit, in order, merged, killed anywhere, and read while others write."""
 
+import functools
 import os
 import random
 import subprocess
@@ -342,13 +343,14 @@ def test_the_size_is_told_while_parts_are_merged(tmp_path, monkeypatch):
 
 def test_a_part_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     steps, path = [], tmp_path / "a"
-    for name in ("fsync", "replace"):
+    real = {name: getattr(os, name) for name in ("fsync", "replace")}
 
-        def note(*args, name=name, function=getattr(os, name)):
-            steps.append((name, path.exists()))
-            function(*args)
+    def note(name, *args):
+        steps.append((name, path.exists()))
+        real[name](*args)
 
-        monkeypatch.setattr(os, name, note)
+    for name in real:
+        monkeypatch.setattr(os, name, functools.partial(note, name))
     arrow_parts.write_whole(path, b"whole")
     assert path.read_bytes() == b"whole"
     assert steps == [("fsync", False), ("replace", False), ("fsync", True)]
