@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 
+from tests.cli.indexes import check_quickly
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import PLAIN_WORDS, WORDS, make_umt, make_videos
 from tests.models.test_umt import read_params
@@ -33,22 +34,24 @@ def qa(tmp_path_factory):
     ]
     (home / "answers.json").write_text(json.dumps(answers))
     options = ("--answers", home / "answers.json", "--model", model, "--schedule", SCHEDULE)
-    return types.SimpleNamespace(
+    found = types.SimpleNamespace(
         home=home, model=model, clip=home / name, answers=answers, options=options,
         command=("ask", home / name, QUESTION, *options),
     )  # fmt: skip
+    with check_quickly():
+        yield found
 
 
-def answer_exactly(qa, words, *, k, clip=None, most_question=20, most_answer=5):
+def answer_exactly(qa, words, *, k, clip=None, schedule=SCHEDULE, most_answer=5):
     """The oracle's (answer, probability), the most probable first; the video's tokens are ours."""
-    loaded, params = load_model(qa.model, schedule=SCHEDULE), read_params("umt_qa")
+    loaded, params = load_model(qa.model, schedule=schedule), read_params("umt_qa")
     tokens = np.asarray(loaded.encode_video(read_clip(clip or qa.clip, loaded.preprocessing)[None]).tokens)[0]
 
     def find_ids(text, end, most):
         ids = [WORDS.index(word) for word in ["[CLS]", *text.split(), *end]]
         return ids if len(ids) <= most else [*ids[: most - 1], WORDS.index(END)]
 
-    question = find_ids(words, [END], most_question)
+    question = find_ids(words, [END], 20)
     rated = [find_ids(answer, [END, END], most_answer) for answer in qa.answers]
     masks = [[1] * len(ids) for ids in rated]
     seen = [1] * len(question)
@@ -116,22 +119,18 @@ def test_answers_may_be_lines_of_text(call_json, qa, tmp_path):
     assert found == expected
 
 
-def test_what_is_too_long_is_cut_and_said(call, qa):
+def test_what_is_too_long_is_cut_and_said_and_no_schedule_is_the_default(call, call_json, qa):
     words = [f"w{number}" for number in range(30)]
-    result = call("ask", qa.clip, " ".join(words), *qa.options, "--max-answer-tokens", 3, "--json")
+    command = ("ask", qa.clip, " ".join(words), *qa.options[:4], "--max-answer-tokens", 3)
+    result = call(*command, "--json")
     note = "note: the question is longer than 20 tokens; its end was cut off"
     assert result.stderr.splitlines() == [note]
-    exact = answer_exactly(qa, " ".join(words), k=12, most_answer=3)
-    assert_answers(json.loads(result.stdout)["answers"], exact[:5])
-
-
-def test_the_schedule_counts_and_none_is_the_default(call_json, qa):
-    plain = call_json("ask", qa.clip, QUESTION, *qa.options[:4])
-    assert plain["schedule"]["r"] == [0, 0, 0]
-    assert call_json(*qa.command, "--schedule", "none") == plain
-    merged = call_json(*qa.command)
-    assert merged["gmacs"] < plain["gmacs"]
-    assert merged["answers"] != plain["answers"]
+    found = json.loads(result.stdout)
+    exact = answer_exactly(qa, " ".join(words), k=12, schedule=None, most_answer=3)
+    assert_answers(found["answers"], exact[:5])
+    assert found["schedule"]["r"] == [0, 0, 0]
+    assert found["gmacs"] > call_json(*qa.command)["gmacs"]
+    assert call_json(*command, "--schedule", "none") == found
 
 
 def test_a_tokenizer_of_one_s_own(call, call_json, qa, tmp_path):
