@@ -1,7 +1,5 @@
 """A tiny UMT, and videos to make an index of; an index read with pyarrow alone, what plain arithmetic finds in it."""
 
-import contextlib
-import functools
 import hashlib
 import json
 from pathlib import Path
@@ -9,14 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as arrow
-import pytest
 from click.testing import CliRunner
 
 from tests.cli.umt_sets import WORDS, make_umt, make_videos
 from tests.models.test_umt import read_params
 from tests.reference import bert_oracle, retrieval_oracle
 from vidtldr_jax.cli.main import cli
-from vidtldr_jax.inference import checkpoint
 
 SCHEDULE, NUM_KEPT = "16,8", 64 - 24
 SETTINGS = ("--schedule", SCHEDULE, "--batch-size", 4)
@@ -42,14 +38,6 @@ class Row(NamedTuple):
     name: str
     embedding: np.ndarray
     tokens: np.ndarray | None
-
-
-@contextlib.contextmanager
-def check_quickly():
-    """Lets the shapes that a checkpoint must have be found once: else they are a third of the time of many calls."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "find_param_shapes", functools.cache(checkpoint.find_param_shapes))
-        yield
 
 
 def make_place(folder, *, count=12):

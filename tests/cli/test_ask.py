@@ -7,7 +7,6 @@ import types
 import numpy as np
 import pytest
 
-from tests.cli.indexes import check_quickly
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import PLAIN_WORDS, WORDS, make_umt, make_videos
 from tests.models.test_umt import read_params
@@ -34,12 +33,10 @@ def qa(tmp_path_factory):
     ]
     (home / "answers.json").write_text(json.dumps(answers))
     options = ("--answers", home / "answers.json", "--model", model, "--schedule", SCHEDULE)
-    found = types.SimpleNamespace(
+    return types.SimpleNamespace(
         home=home, model=model, clip=home / name, answers=answers, options=options,
         command=("ask", home / name, QUESTION, *options),
     )  # fmt: skip
-    with check_quickly():
-        yield found
 
 
 def answer_exactly(qa, words, *, k, clip=None, schedule=SCHEDULE, most_answer=5):

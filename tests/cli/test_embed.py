@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import save_model
-from tests.cli.indexes import NUM_KEPT, assert_same_rows, check_quickly, hash_bytes, make_place, read_files, read_rows
+from tests.cli.indexes import NUM_KEPT, assert_same_rows, hash_bytes, make_place, read_files, read_rows
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import make_umt
 from tests.data.making import draw_frame
@@ -25,8 +25,7 @@ pytestmark = pytest.mark.xdist_group("index")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    with check_quickly():
-        yield make_place(tmp_path_factory.mktemp("embed"))
+    return make_place(tmp_path_factory.mktemp("embed"))
 
 
 @pytest.fixture

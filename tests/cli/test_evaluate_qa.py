@@ -346,7 +346,7 @@ def test_wrong_uses_are_one_error(call, qa, tmp_path):
     short = write(tmp_path, "vocab.txt", "\n".join(WORDS[:-1]))
     assert_one_error(ask("--tokenizer", short), f"as many words as its model, 80; {short} has 79; give the model's own")
     retrieval = make_umt(tmp_path, "retrieval")
-    message = f"a UMT for question_answering is needed; '{retrieval}' is a UMT for retrieval; take evaluate retrieval"
+    message = f"a UMT for question_answering is needed; '{retrieval}' is a UMT for retrieval; take vidtldr"
     assert_one_error(ask("--model", retrieval), message)
     bare = shutil.copytree(qa.model, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()

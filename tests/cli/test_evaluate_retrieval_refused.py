@@ -109,7 +109,7 @@ def test_checkpoints_that_do_not_do_are_one_error(call, place, model, tmp_path):
     command = ("evaluate", "retrieval", "--annotation", annotation, "--videos", place.folder, *EQUAL_SHAPES)
     answering = make_umt(tmp_path, "question_answering")
     result = call(*command, "--model", answering)
-    assert_one_error(result, "is a UMT for question_answering; take evaluate qa, or another checkpoint")
+    assert_one_error(result, "is a UMT for question_answering; take vidtldr evaluate qa, or another checkpoint")
     assert_one_error(call(*command, "--model", model), "is a video_vit model; take another checkpoint")
     assert_one_error(call(*command, "--model", "nowhere"), "'nowhere'")
     bare = shutil.copytree(place.checkpoint, tmp_path / "bare")

@@ -1,13 +1,14 @@
 """search: the order of plain arithmetic, by similarity and by match, and indexes that can't be searched."""
 
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 from tests.cli.conftest import save_model
-from tests.cli.indexes import Exact, check_quickly, hash_bytes, make_place, read_rows
+from tests.cli.indexes import Exact, hash_bytes, make_place, read_rows
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import make_umt
 from vidtldr_jax.inference import load_model
@@ -24,8 +25,7 @@ LIMITS = ("--k-test", 2, "--max-text-tokens", 16)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    with check_quickly():
-        yield make_place(tmp_path_factory.mktemp("search"))
+    return make_place(tmp_path_factory.mktemp("search"))
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +197,14 @@ def test_wrong_uses_are_one_error(call, place, tmp_path):
         shutil.copy(place.index / "part-000000.arrow", store.folder)
     assert_one_error(call("search", store.folder, TEXT), "it is not noted where that is; give --model")
     assert call("search", store.folder, TEXT, "--model", place.model).exit_code == 0
+
+
+def test_names_that_are_no_utf_8_and_texts_that_are_too_long_are_told(call, call_json, place, tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(place.paths[0], odd)
+    assert call("embed", odd, *place.words, "--out", tmp_path / "index").exit_code == 0
+    (hit,) = call_json("search", tmp_path / "index", TEXT)["results"]
+    assert hit["path"] == str(odd)
+    shown = call("search", tmp_path / "index", " ".join(["w3"] * 40))
+    assert (shown.exit_code, shown.stderr) == (0, "note: the text is longer than 20 tokens; its end was cut off\n")
+    assert "caf\\udce9.mp4" in shown.stdout

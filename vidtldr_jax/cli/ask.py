@@ -12,7 +12,7 @@ from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import cache_option, dtype_option, json_option, schedule_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_note, print_table
-from vidtldr_jax.cli.umt_setup import build, open_umt, tokenizer_option
+from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.data.annotations import read_answers
 from vidtldr_jax.data.clip import read_frames
 from vidtldr_jax.data.transforms import normalize_frames
@@ -63,7 +63,7 @@ def ask(
 
     The probabilities are among the --k-test answers that begin most probably.
     """
-    stored = open_umt(model, task="question_answering", tokenizer=tokenizer)
+    stored = open_umt(model, task="question_answering", tokenizer=tokenizer, commands=EVERYDAY)
     recipe = dataclasses.replace(stored.preprocessing, num_clips=1, crop="center")
     loaded = build(stored, recipe, schedule, dtype, 1)
     assert isinstance(loaded, AnsweringModel)

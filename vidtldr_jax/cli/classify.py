@@ -19,7 +19,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, print_note, show_progress
+from vidtldr_jax.cli.output import make_printable, print_json, print_note, show_progress
 from vidtldr_jax.cli.predictions import average_views, format_percent, list_top
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.inference.model import VideoModel
@@ -116,7 +116,7 @@ def _print_text(model: VideoModel, results: list[dict[str, Any]]) -> None:
         for notice in result["notices"]:
             print_note(f"{result['video']}: {notice}")
         if result["predictions"] is not None:
-            click.echo(result["video"])
+            click.echo(make_printable(result["video"]))
             for prediction in result["predictions"]:
                 click.echo(f"  {format_percent(prediction):>7}  {prediction['label']}")
     views = model.preprocessing.num_views

@@ -86,7 +86,7 @@ def describe_os_error(error: OSError) -> str:
 
 def format_error(message: str) -> str:
     """Returns the line that tells a failure."""
-    return f"error: {strip_function_name(message)}"
+    return f"error: {strip_function_name(message)}".encode(errors="backslashreplace").decode()
 
 
 def strip_function_name(message: str) -> str:

@@ -17,7 +17,10 @@ from rich.table import Table
 
 def print_json(value: Any) -> None:
     """Prints plain data as strict JSON; what is not finite becomes null."""
-    click.echo(json.dumps(_replace_non_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    plain = _replace_non_finite(value)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    # A file's name need not be UTF-8; escaped, it is read as it was.
+    click.echo(text if make_printable(text) == text else json.dumps(plain, indent=2, allow_nan=False))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -27,10 +30,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
         for number, name in enumerate(header):
             table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(_escape(cell) for cell in row))
+            table.add_row(*(_escape(make_printable(cell)) for cell in row))
         Console().print(table)
         return
-    lines = [list(header), *(list(row) for row in rows)]
+    lines = [[make_printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     if title:
         click.echo(title)
@@ -43,7 +46,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
 
 def print_note(message: str) -> None:
     """Tells something that is no failure, to stderr."""
-    click.echo(f"note: {' '.join(message.split())}", err=True)
+    click.echo(f"note: {make_printable(' '.join(message.split()))}", err=True)
+
+
+def make_printable(text: str) -> str:
+    """Returns a text with what is no Unicode, such as bytes of a file's name, written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ import click
 from vidtldr_jax.cli.evaluation_files import hash_file
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import cache_option, json_option, verbose_option
-from vidtldr_jax.cli.output import print_json, print_table
-from vidtldr_jax.cli.umt_setup import build, open_umt, tokenizer_option
+from vidtldr_jax.cli.output import print_json, print_note, print_table
+from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore, read_features
-from vidtldr_jax.inference.index import list_videos, search_index
+from vidtldr_jax.inference.index import MOST_WORDS, list_videos, search_index
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.text_model import RetrievalModel
 
@@ -55,6 +55,9 @@ def search(
         loaded = _open_model(store, model, tokenizer)
         again = (_RERANK if store.has_tokens else 0) if rerank is None else rerank
         count = len(list_videos(store))
+        longest = min(MOST_WORDS, loaded.config.text.max_positions)
+        if loaded.tokenize([text], max_tokens=longest).num_cut:
+            print_note(f"the text is longer than {longest} tokens; its end was cut off")
         hits = search_index(store, loaded, text, top_k=top_k, rerank=again)
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -86,7 +89,7 @@ def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) ->
     if name is None and not Path(place).is_dir():
         fault = "it is not noted where that is" if noted is None else f"it is no longer at {place}"
         raise CommandError(f"an index is searched with its own model; {fault}; give --model.")
-    stored = open_umt(place, task="retrieval", tokenizer=tokenizer)
+    stored = open_umt(place, task="retrieval", tokenizer=tokenizer, commands=EVERYDAY)
     found = hash_file(find_checkpoint(place) / WEIGHTS_NAME)
     if found != run["checkpoint_sha256"]:
         raise CommandError(

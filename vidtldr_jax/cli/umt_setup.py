@@ -31,6 +31,8 @@ from vidtldr_jax.models.umt_config import UMTConfig
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PURPOSES: Final = {"retrieval": "evaluate retrieval", "question_answering": "evaluate qa"}
+# The same for those who have no data set.
+EVERYDAY: Final = {"retrieval": "search", "question_answering": "ask"}
 # Field of a config's architecture -> where it is in a UMT's.
 _ARCHITECTURE: Final[dict[str, Callable[[UMTConfig], Any]]] = {
     "dim": lambda config: config.vision.dim,
@@ -147,12 +149,15 @@ def prepare(
     return Setup(chosen, find_checkpoint(chosen), build(stored, recipe, written, dtype, devices), fields)
 
 
-def open_umt(name: str, *, task: str, tokenizer: str | None = None) -> Checkpoint:
+def open_umt(
+    name: str, *, task: str, tokenizer: str | None = None, commands: Mapping[str, str] = _PURPOSES
+) -> Checkpoint:
     """Reads the checkpoint of a UMT.
 
     Args:
       name: folder, or hf://owner/name.
       task: what it must be for.
+      commands: task -> the command for it, which the message names.
       tokenizer: place of another tokenizer than the checkpoint's.
 
     Returns:
@@ -167,12 +172,10 @@ def open_umt(name: str, *, task: str, tokenizer: str | None = None) -> Checkpoin
     stored = read_checkpoint(find_checkpoint(name))
     config = stored.config
     if not isinstance(config, UMTConfig) or config.task != task:
-        is_umt = isinstance(config, UMTConfig)
-        what = f"a UMT for {config.task}" if isinstance(config, UMTConfig) else f"a {stored.family} model"
-        hint = f"take {_PURPOSES[config.task]}" if isinstance(config, UMTConfig) else "take another checkpoint"
-        raise CommandError(
-            f"a UMT for {task} is needed; {name!r} is {what}; {hint}{', or another checkpoint' if is_umt else ''}."
-        )
+        what, hint = f"a {stored.family} model", ""
+        if isinstance(config, UMTConfig):
+            what, hint = f"a UMT for {config.task}", f"take vidtldr {commands[config.task]}, or "
+        raise CommandError(f"a UMT for {task} is needed; {name!r} is {what}; {hint or 'take '}another checkpoint.")
     if tokenizer is not None:
         words = load_tokenizer(tokenizer)
         words.check_size(config.text.vocab_size)

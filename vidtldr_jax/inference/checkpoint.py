@@ -7,6 +7,7 @@ that reads texts has its `tokenizer.json` beside them, in the format of the libr
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import os
 import shutil
@@ -200,6 +201,11 @@ def _make_lazy(value: Any) -> LazyArray:
 
 def find_param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Returns the shape of every parameter of an architecture without making one."""
+    return dict(_trace_param_shapes(config))
+
+
+@functools.lru_cache(maxsize=64)
+def _trace_param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     variables = jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
     return {path: leaf.shape for path, leaf in flatten_params(variables["params"]).items()}
 

@@ -26,7 +26,7 @@ from vidtldr_jax.inference.retrieval import VideoItem, encode_videos_into
 from vidtldr_jax.inference.text_model import RetrievalModel
 from vidtldr_jax.models.architectures import describe_config
 
-_MOST_WORDS: Final = 150  # tokens of a sentence to search by, the longest of the published protocols
+MOST_WORDS: Final = 150  # tokens of a sentence to search by, the longest of the published protocols
 
 
 class AddReport(NamedTuple):
@@ -184,7 +184,7 @@ def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k
             f"search_index: to look again at the best needs their tokens; {store.folder} has embeddings alone; embed "
             "the videos again with --tokens into another folder, or leave --rerank out."
         )
-    words = model.tokenize([text], max_tokens=min(_MOST_WORDS, model.config.text.max_positions))
+    words = model.tokenize([text], max_tokens=min(MOST_WORDS, model.config.text.max_positions))
     encoded = model.encode_text(words.ids, words.mask)
     keys = list_videos(store)
     if not keys:
