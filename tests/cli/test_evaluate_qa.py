@@ -293,6 +293,7 @@ def test_a_config_says_it_all_and_options_win(call, call_json, qa, tmp_path):
     assert result["schedule"]["r"] == [20, 8, 0]
     text = call("evaluate", "qa", "--config", config, *SIZES, "--limit", 3, "--out", out).stdout
     assert "published   plain 44.9, merged 44.8: accuracy in percent" in text
+    assert "data set    made-up, split test" in text
     # Other answers than those of the config: every option is there, the end of an answer has none.
     config.write_text(make_config(qa, end_of_answer="[SEP]", max_answer_tokens=5, schedule="none"))
     won = call_json("evaluate", "qa", "--config", config, *SETTINGS)

@@ -153,6 +153,8 @@ def test_the_table_is_for_people(call, place):
     ]  # fmt: skip
     assert "paragraphs of at most 16 tokens" in text
     assert "videos      12 of 12 listed" in text
+    assert f"annotation  {annotation}, SHA-256 {hash_bytes(annotation.read_bytes())}" in text
+    assert "data set" not in text  # no config says which
     _, texts, _ = list_plainly(place.entries["paragraphs"], is_paragraph=True)
     num_cut = sum(len(text.split()) > MAX_TOKENS - 2 for text in texts)
     assert num_cut > 0

@@ -58,6 +58,7 @@ def test_a_config_says_it_all_and_options_go_before_it(call, call_json, place, t
     assert found["published"] == {"unit": "mean R@1 in percent", "plain": 50.0, "merged": None}
     text = call("evaluate", "retrieval", "--config", path, "--batch-size", 4).stdout
     assert "published   plain 50.0: mean R@1 in percent" in text
+    assert "data set    tiny, split val" in text
     write_config(place, path, "'max_text_tokens': 21,")  # more than the model reads
     words = ("--no-paragraph", "--max-text-tokens", MAX_TOKENS, "--annotation", place.folder / "plain.json")
     other = call_json("evaluate", "retrieval", "--config", f"{path}:5", "--batch-size", 4, *words)

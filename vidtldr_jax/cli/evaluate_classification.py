@@ -34,7 +34,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, print_note, show_progress
+from vidtldr_jax.cli.output import SECONDS_BETWEEN_LOGS, print_json, print_note, show_progress
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, read_checkpoint
@@ -48,7 +48,6 @@ from vidtldr_jax.models.architectures import Config, describe_config
 
 log = logging.getLogger("vidtldr_jax")
 
-_SECONDS_BETWEEN_LOGS: Final = 30.0
 _EPILOG: Final = """\b
 Examples:
   vidtldr evaluate classification --manifest val.csv --schedule 100,40 --compare-plain
@@ -298,7 +297,7 @@ def _run(
             right, count = right + _is_right(records.found[entry.name], way), count + 1
             text = f"evaluating, {way} {right / count:.1%} right"
             progress.update(progress.task_ids[0], advance=1, description=text)
-            if time.monotonic() - last_log > _SECONDS_BETWEEN_LOGS:
+            if time.monotonic() - last_log > SECONDS_BETWEEN_LOGS:
                 last_log = time.monotonic()
                 log.info("%d of %d videos, %s", count, len(entries), text)
 

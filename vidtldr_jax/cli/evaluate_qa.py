@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from vidtldr_jax.cli.evaluation_files import (
     write_result,
 )
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.output import print_json, print_note, show_progress
+from vidtldr_jax.cli.output import print_json, print_note, watch_progress
 from vidtldr_jax.cli.qa_report import build_result, print_result
 from vidtldr_jax.cli.umt_setup import prepare, umt_options
 from vidtldr_jax.data.annotations import read_answers, read_questions
@@ -139,13 +138,10 @@ def qa(
             if known:
                 print_note(f"{known} of {len(asked)} questions are answered in {records.path}.")
             start = time.perf_counter()
-            with contextlib.ExitStack() as stack:
-                bar = stack.enter_context(show_progress("answering", total=len(asked)))
-                bar.advance(bar.task_ids[0], known)
+            with watch_progress("answering", total=len(asked), known=known) as advance:
                 answer_into(
                     records, setup.model, asked, words, paths, encoded, k=k, batch_size=batch_size,
-                    block_size=questions_per_run, num_workers=workers,
-                    progress=lambda count: bar.advance(bar.task_ids[0], count),
+                    block_size=questions_per_run, num_workers=workers, progress=advance,
                 )  # fmt: skip
             spent = {"seconds": time.perf_counter() - start, "done": len(asked) - known, "known_before": known}
             found = summarise_answers(records, asked, choices)

@@ -24,7 +24,7 @@ from vidtldr_jax.cli.evaluation_files import (
     write_result,
 )
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.output import print_json, print_note, show_progress
+from vidtldr_jax.cli.output import print_json, print_note, watch_progress
 from vidtldr_jax.cli.retrieval_report import build_result, describe_protocol, print_result
 from vidtldr_jax.cli.umt_setup import Setup, prepare, umt_options
 from vidtldr_jax.data.annotations import RetrievalSet, read_retrieval_set
@@ -336,7 +336,6 @@ def _match_pairs(
 def _watch(text: str, total: int, known: int, seconds: dict[str, Any], name: str) -> Iterator[Callable[[int], None]]:
     """Shows how far a part of the work is, and writes down how long it took for how many."""
     start = time.perf_counter()
-    with show_progress(text, total=total) as progress:
-        progress.advance(progress.task_ids[0], known)
-        yield lambda count: progress.advance(progress.task_ids[0], count)
+    with watch_progress(text, total=total, known=known) as advance:
+        yield advance
     seconds[name] = {"seconds": time.perf_counter() - start, "done": total - known, "known_before": known}

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+log = logging.getLogger("vidtldr_jax")
+
+SECONDS_BETWEEN_LOGS: Final = 30.0
 
 
 def print_json(value: Any) -> None:
@@ -73,6 +79,33 @@ def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
     with Progress(*columns, console=console, transient=True, disable=is_off, refresh_per_second=2) as progress:
         progress.add_task(text, total=total)
         yield progress
+
+
+@contextlib.contextmanager
+def watch_progress(text: str, *, total: int, known: int = 0) -> Iterator[Callable[[int], None]]:
+    """Shows how far long work is: a bar on a terminal, elsewhere with -v a line every half minute.
+
+    Args:
+      text: what is being done.
+      total: how many steps it has.
+      known: how many of them were done before.
+
+    Yields:
+      What to call with the number of steps that are done.
+    """
+    done, last = known, time.monotonic()
+    with show_progress(text, total=total) as progress:
+        progress.advance(progress.task_ids[0], known)
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            done += count
+            progress.advance(progress.task_ids[0], count)
+            if time.monotonic() - last > SECONDS_BETWEEN_LOGS:
+                last = time.monotonic()
+                log.info("%s: %d of %d", text, done, total)
+
+        yield advance
 
 
 def format_seconds(seconds: float) -> str:

@@ -9,7 +9,7 @@ import click
 
 from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.output import print_table
-from vidtldr_jax.cli.retrieval_report import describe_clips, list_costs
+from vidtldr_jax.cli.retrieval_report import describe_clips, list_costs, list_data
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.reduction.cost import count_macs
@@ -76,7 +76,7 @@ def print_result(result: Mapping[str, Any]) -> None:
         videos += f"; {counts['skipped_missing_videos']} that don't exist left out, with their questions"
     if counts["videos_without_answer"]:
         videos += f"; {counts['videos_without_answer']} give no answer, their questions count as wrong"
-    rows = [("protocol", result["protocol"]), ("videos", videos)]
+    rows = [("protocol", result["protocol"]), *list_data(result), ("videos", videos)]
     if counts["answerable"] < counts["questions"]:
         missing = counts["questions"] - counts["answerable"]
         rows.append(("answers", f"{counts['answers']}; questions whose right one is not among them: {missing}"))

@@ -131,6 +131,7 @@ def _list_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("protocol", result["protocol"]),
         ("mean R@1", f"{last['mean_r1']:.2%} of both directions, {_TITLES[list(result['results'])[-1]]}"),
+        *list_data(result),
         ("videos", videos),
         ("texts", texts),
         *list_costs(result),
@@ -141,6 +142,12 @@ def _list_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         if shown:
             rows.insert(2, ("published", f"{shown}: {published['unit']}"))
     return rows
+
+
+def list_data(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lists what was evaluated on: data set and split where a config names them, and the annotation."""
+    named = [("data set", f"{result['dataset']}, split {result['split']}")] if result["dataset"] else []
+    return [*named, ("annotation", f"{result['annotation']}, SHA-256 {result['annotation_sha256']}")]
 
 
 def list_costs(result: Mapping[str, Any]) -> list[tuple[str, str]]:

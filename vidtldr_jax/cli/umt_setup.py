@@ -137,7 +137,7 @@ def prepare(
         num_clips=1,
         crop="center",
         num_frames=frames or fields.get("num_frames") or stored.preprocessing.num_frames,
-        first_seconds=first_seconds or fields.get("first_seconds"),
+        first_seconds=first_seconds or fields.get("first_seconds") or stored.preprocessing.first_seconds,
     )
     size = fields.get("image_size", recipe.image_size)
     if size != recipe.image_size:
