@@ -35,6 +35,7 @@ TABLES = {
     "umt_b16": None,
     "vs_official": None,
 }
+pytestmark = pytest.mark.once
 NEED_TORCH = ("memory", "vs_official")
 
 

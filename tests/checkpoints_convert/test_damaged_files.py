@@ -141,8 +141,8 @@ def test_objects_in_an_npz_are_not_unpickled(tmp_path: Path):
     np.savez(tmp_path / "weights.npz", **{"params/a": trapped})
     expect_refusal(tmp_path / "weights.npz", r"arrays hold numbers; 'params/a.npy' in .* has dtype 'object'", tmp_path)
     assert not (tmp_path / "ran").exists()
-    with pytest.raises(ValueError, match="allow_pickle=False"):
-        np.load(tmp_path / "weights.npz")["params/a"]
+    with np.load(tmp_path / "weights.npz") as file, pytest.raises(ValueError, match="allow_pickle=False"):
+        file["params/a"]
 
 
 def test_a_pickle_behind_the_header_of_numbers_is_not_read(tmp_path: Path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from checkpoints_convert import ConversionError, convert_checkpoint
+from tests.reference.files import read_arrays
 from tests.reference.golden_checkpoints import SCENIC_SETTINGS
 from vidtldr_jax.inference.load import load_model
 
@@ -19,8 +20,8 @@ Find = Callable[[str], Path]
 
 
 def read_params(path: Path) -> dict[str, np.ndarray]:
-    golden = np.load(path)
-    return {name.removeprefix("params/"): golden[name] for name in golden.files if name.startswith("params/")}
+    golden = read_arrays(path)
+    return {name.removeprefix("params/"): golden[name] for name in golden if name.startswith("params/")}
 
 
 def nest(params: dict[str, np.ndarray]) -> dict:
@@ -30,7 +31,7 @@ def nest(params: dict[str, np.ndarray]) -> dict:
 @pytest.mark.parametrize("name", SCENIC_SETTINGS)
 def test_golden_vivits_give_the_original_logits(find_golden: Find, tmp_path: Path, name: str):
     source = find_golden(f"{name}.npz")
-    golden = np.load(source)
+    golden = read_arrays(source)
     report = convert_checkpoint(source, tmp_path / "model", settings=SCENIC_SETTINGS[name])
     model = load_model(tmp_path / "model")
     assert report.family == "scenic_vivit"
@@ -41,7 +42,7 @@ def test_golden_vivits_give_the_original_logits(find_golden: Find, tmp_path: Pat
 
 
 def test_the_layout_of_2023_gives_the_original_logits(find_golden: Find, tmp_path: Path):
-    golden = np.load(find_golden("checkpoint_2023_layout.npz"))
+    golden = read_arrays(find_golden("checkpoint_2023_layout.npz"))
     convert_checkpoint(find_golden("checkpoint_2023_layout"), tmp_path / "model", settings={"frames": 8})
     logits = load_model(tmp_path / "model").classify(golden["input"])
     np.testing.assert_allclose(logits, golden["logits"], atol=1e-5, rtol=0)
@@ -49,7 +50,7 @@ def test_the_layout_of_2023_gives_the_original_logits(find_golden: Find, tmp_pat
 
 @pytest.mark.parametrize("layout", ["train state", "variables", "bare"])
 def test_todays_layouts_give_the_original_logits(find_golden: Find, tmp_path: Path, layout: str):
-    golden = np.load(find_golden("spacetime_token.npz"))
+    golden = read_arrays(find_golden("spacetime_token.npz"))
     params = nest(read_params(find_golden("spacetime_token.npz")))
     state = {
         "train state": {
@@ -76,7 +77,7 @@ def test_the_last_step_of_a_folder_is_taken(find_golden: Find, tmp_path: Path):
         (tmp_path / f"checkpoint_{step}").write_bytes(data)
     report = convert_checkpoint(tmp_path, tmp_path / "out" / "model", settings={"frames": 8})
     assert report.source.endswith("/checkpoint_30")
-    golden = np.load(find_golden("spacetime_token.npz"))
+    golden = read_arrays(find_golden("spacetime_token.npz"))
     logits = load_model(tmp_path / "out" / "model").classify(golden["input"])
     np.testing.assert_allclose(logits, golden["logits"], atol=1e-5, rtol=0)
 
@@ -141,7 +142,7 @@ def test_the_order_of_axes_and_the_form_change_the_logits(find_golden: Find, tmp
         ("factorized_dot_product_gap", {"attention": "spacetime"}),
     ):
         source = find_golden(f"{name}.npz")
-        golden = np.load(source)
+        golden = read_arrays(source)
         convert_checkpoint(source, tmp_path / "model", settings={**SCENIC_SETTINGS[name], **wrong})
         logits = load_model(tmp_path / "model").classify(golden["input"])
         assert np.abs(np.asarray(logits) - golden["logits"]).max() > 1e-3

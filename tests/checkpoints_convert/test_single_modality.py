@@ -15,7 +15,7 @@ import pytest
 
 from checkpoints_convert import FAMILIES, ConversionError, convert_checkpoint
 from checkpoints_convert.facts import find_facts
-from tests.reference.files import require_torch
+from tests.reference.files import load_golden, require_torch
 from vidtldr_jax.inference.load import load_model
 
 torch = require_torch()
@@ -47,7 +47,7 @@ def convert_faulty(tmp_path: Path, state: dict[str, Any], settings: dict[str, An
 
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_classifiers_give_the_original_logits_plain_and_merged(find_golden: Find, tmp_path: Path, name: str):
-    golden = np.load(find_golden(f"cls_{name}.npz"))
+    golden = load_golden(f"cls_{name}.npz")
     convert_checkpoint(find_golden(f"cls_{name}.pth"), tmp_path / "model", settings=SETTINGS)
     model = load_model(tmp_path / "model")
     video = golden["video"].transpose(0, 1, 3, 4, 2)  # [B, T, Y, X, C]

@@ -17,7 +17,7 @@ from checkpoints_convert import FAMILIES, ConversionError, convert_checkpoint
 from checkpoints_convert.facts import find_facts, list_missing
 from checkpoints_convert.families.umt_text import build_umt
 from checkpoints_convert.sources import open_source
-from tests.reference.files import require_torch
+from tests.reference.files import load_golden, require_torch
 from vidtldr_jax.inference.checkpoint import read_checkpoint
 from vidtldr_jax.models.umt import UMT
 
@@ -69,7 +69,7 @@ def test_the_checkpoints_own_config_tells_heads_frames_and_image_size(find_golde
 
 def test_golden_retrieval_gives_the_original_numbers(find_golden: Find, tmp_path: Path):
     convert_checkpoint(find_golden("umt_retrieval.pth"), tmp_path / "model", settings=SETTINGS)
-    golden = np.load(find_golden("umt_merge.npz"))
+    golden = load_golden("umt_merge.npz")
     model, variables = load(tmp_path / "model", tuple(int(r) for r in golden["r"]))
     ids, mask = (jnp.asarray(golden[name]) for name in ("input_ids", "attention_mask"))
 
@@ -88,7 +88,7 @@ def test_golden_retrieval_gives_the_original_numbers(find_golden: Find, tmp_path
 
 def test_golden_question_answering_gives_the_original_answers(find_golden: Find, tmp_path: Path):
     convert_checkpoint(find_golden("umt_qa.pth"), tmp_path / "model", settings=SETTINGS)
-    golden = np.load(find_golden("umtqa_merge.npz"))
+    golden = load_golden("umtqa_merge.npz")
     model, variables = load(tmp_path / "model", tuple(int(r) for r in golden["r"]))
     given = [jnp.asarray(golden[name]) for name in ("question_ids", "question_mask", "answer_ids", "answer_mask")]
     video = read_video(golden)

@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 from tests.cli.test_main import assert_one_error
-from tests.reference.files import find_golden, require_module
+from tests.reference.files import find_golden, load_golden, require_module
 from vidtldr_jax.inference.load import load_model
 
 CLASSIFIER = ("--set", "heads=4", "--set", "frames=4", "--set", "image_size=32")
@@ -39,7 +39,7 @@ def test_a_checkpoint_becomes_a_folder_that_every_command_reads(call, call_json,
     assert report["origins"]["dim"] == "the weights"
     assert report["assignments"]["head.weight"] == ["head/kernel"]
     assert (report["ignored"], report["missing"], report["verification"]) == ([], [], None)
-    golden = np.load(find_golden("cls_umt.npz"))
+    golden = load_golden("cls_umt.npz")
     video = golden["video"].transpose(0, 1, 3, 4, 2)
     np.testing.assert_allclose(load_model(tmp_path / "model").classify(video), golden["logits_plain"], atol=1e-4)
     facts = call_json("info", tmp_path / "model", "--schedule", "8,4")

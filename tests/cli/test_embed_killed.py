@@ -52,6 +52,7 @@ def check_index(index, whole, model):
     return len(rows)
 
 
+@pytest.mark.once
 def test_an_index_whose_process_is_killed_at_any_moment_stays_whole(tmp_path, processes):
     model, videos, index = make_umt(tmp_path, "retrieval"), tmp_path / "videos", tmp_path / "index"
     videos.mkdir()

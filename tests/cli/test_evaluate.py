@@ -154,6 +154,7 @@ def count_lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.once
 def test_a_process_killed_at_random_moments_loses_nothing(call_json, tmp_path):
     rows = ["path,label"]
     for clip in sorted(find_asset("clips").glob("*.mp4")):

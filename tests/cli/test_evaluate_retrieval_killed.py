@@ -38,6 +38,7 @@ def read_bits(folder):
     return [(key, embedding.tobytes(), store.read_tokens(key).tobytes()) for key, embedding in rows]
 
 
+@pytest.mark.once
 def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_path, processes):
     place = make_place(tmp_path_factory)
     rng, moments = np.random.default_rng(4), random.Random(5)

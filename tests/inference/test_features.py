@@ -271,6 +271,7 @@ def test_stopped_while_it_begins_anew_it_holds_some_of_the_old_or_none(tmp_path,
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed where there is fork")
+@pytest.mark.once
 def test_processes_killed_at_random_moments_lose_nothing(tmp_path):
     folder, rng, reached = tmp_path / "killed", random.Random(0), [0]
     folder.mkdir()

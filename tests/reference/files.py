@@ -20,7 +20,12 @@ def find_golden(name):
 
 def load_golden(name):
     """Returns the arrays of an .npz golden."""
-    with np.load(find_golden(name)) as file:
+    return read_arrays(find_golden(name))
+
+
+def read_arrays(path):
+    """Returns the arrays of an .npz file and closes it: what is left open is an error in whatever test comes later."""
+    with np.load(path) as file:
         return dict(file)
 
 
