@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.output import print_table
-from vidtldr_jax.cli.retrieval_report import describe_clips, list_costs, list_data
-from vidtldr_jax.cli.runtime import describe_device
+from vidtldr_jax.cli.umt_report import describe_clips, describe_run, list_costs, list_data
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.reduction.cost import count_macs
 
 
 def build_result(
-    model: VideoModel,
-    *,
-    accuracy: Mapping[str, Any],
-    counts: Mapping[str, int],
-    seconds: Mapping[str, Any],
-    config: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    errors: Mapping[str, str],
-    skipped: Sequence[str],
+    model: VideoModel, *, accuracy: Mapping[str, Any], counts: Mapping[str, int], facts: Mapping[str, Any], **rest: Any
 ) -> dict[str, Any]:
     """Puts a result together.
 
@@ -32,37 +21,19 @@ def build_result(
       model: that was evaluated.
       accuracy: of exact matches, see `count_right`.
       counts: of questions, videos and answers.
-      seconds: by part of the work.
-      config: fields of the config file; empty without one.
       facts: more to be written down: k_test, token limits and end_of_answer are in the protocol too.
-      errors: videos that can't be read.
-      skipped: videos that don't exist and were left out.
+      **rest: see `describe_run`.
 
     Returns:
       Plain data for JSON.
     """
-    return {
-        "task": "question_answering",
-        "protocol": (
-            f"{describe_clips(model.preprocessing)}; questions of at most {facts['max_question_tokens']} tokens, "
-            f"answers of at most {facts['max_answer_tokens']} with {facts['end_of_answer']} behind them; of "
-            f"{counts['answers']} answers {facts['k_test']} are rated in full; exact match"
-        ),
-        "dataset": config.get("dataset"),
-        "split": config.get("split"),
-        "accuracy": dict(accuracy),
-        "counts": dict(counts),
-        "schedule": describe_schedule(model.schedule),
-        "gmacs_per_video": count_macs(model.config, model.schedule).gmacs,
-        "published": config.get("published"),
-        "seconds_of_this_start": dict(seconds),
-        "dtype": str(model.dtype),
-        "device": describe_device(),
-        "preprocessing": model.preprocessing.to_dict(),
-        **facts,
-        "errors": dict(errors),
-        "skipped": list(skipped),
-    }
+    protocol = (
+        f"{describe_clips(model.preprocessing)}; questions of at most {facts['max_question_tokens']} tokens, "
+        f"answers of at most {facts['max_answer_tokens']} with {facts['end_of_answer']} behind them; of "
+        f"{counts['answers']} answers {facts['k_test']} are rated in full; exact match"
+    )
+    described = describe_run(model, protocol=protocol, counts=counts, facts=facts, **rest)
+    return {"task": "question_answering", "accuracy": dict(accuracy), **described}
 
 
 def print_result(result: Mapping[str, Any]) -> None:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
-from vidtldr_jax.cli.comparison import describe_schedule
-from vidtldr_jax.cli.output import format_macs, format_seconds, print_table
-from vidtldr_jax.cli.runtime import describe_device
+from vidtldr_jax.cli.output import print_table
+from vidtldr_jax.cli.umt_report import describe_clips, describe_run, list_costs, list_data
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.ranking import DIRECTIONS, RECALLS, describe_ranks, name_as_originals
-from vidtldr_jax.reduction.cost import count_macs
 
 _TITLES: Final = {"itc": "ITC only", "reranked": "re-ranked"}
-
-
-def describe_clips(recipe: Preprocessing) -> str:
-    """Says in a few words what of a video is looked at."""
-    within = "" if recipe.first_seconds is None else f" of the first {recipe.first_seconds:g} s"
-    shape = "squashed to" if recipe.resize == "squash" else f"shortest edge {recipe.shortest_edge}, centre"
-    size = f"{recipe.image_size} x {recipe.image_size}"
-    return f"{recipe.num_frames} frames ({recipe.sampling}){within}, {shape} {size}, {recipe.kernel}"
 
 
 def describe_protocol(recipe: Preprocessing, max_text_tokens: int, k: int | None, *, is_paragraph: bool) -> str:
@@ -45,57 +35,23 @@ def describe_protocol(recipe: Preprocessing, max_text_tokens: int, k: int | None
     )
 
 
-def build_result(
-    ranks: Mapping[str, Mapping[str, list[int]]],
-    model: VideoModel,
-    *,
-    protocol: str,
-    counts: Mapping[str, int],
-    seconds: Mapping[str, Any],
-    config: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    errors: Mapping[str, str],
-    skipped: Sequence[str],
-) -> dict[str, Any]:
+def build_result(ranks: Mapping[str, Mapping[str, list[int]]], model: VideoModel, **described: Any) -> dict[str, Any]:
     """Puts a result together.
 
     Args:
       ranks: "itc" and perhaps "reranked" -> direction -> ranks from 0.
       model: that was evaluated.
-      protocol: from `describe_protocol`.
-      counts: of videos, texts and pairs.
-      seconds: by part of the work.
-      config: fields of the config file; empty without one.
-      facts: more to be written down, of no meaning here.
-      errors: videos that can't be read.
-      skipped: videos that don't exist and were left out.
+      **described: see `describe_run`.
 
     Returns:
       Plain data for JSON.
     """
     results = {}
     for way, directions in ranks.items():
-        described = {direction: describe_ranks(directions[direction]) for direction in DIRECTIONS}
-        mean = sum(described[direction]["r1"]["value"] for direction in DIRECTIONS) / len(DIRECTIONS)
-        results[way] = {**described, "mean_r1": mean, "originals": name_as_originals(described)}
-    return {
-        "task": "retrieval",
-        "protocol": protocol,
-        "dataset": config.get("dataset"),
-        "split": config.get("split"),
-        "results": results,
-        "counts": dict(counts),
-        "schedule": describe_schedule(model.schedule),
-        "gmacs_per_video": count_macs(model.config, model.schedule).gmacs,
-        "published": config.get("published"),
-        "seconds_of_this_start": dict(seconds),
-        "dtype": str(model.dtype),
-        "device": describe_device(),
-        "preprocessing": model.preprocessing.to_dict(),
-        **facts,
-        "errors": dict(errors),
-        "skipped": list(skipped),
-    }
+        found = {direction: describe_ranks(directions[direction]) for direction in DIRECTIONS}
+        mean = sum(found[direction]["r1"]["value"] for direction in DIRECTIONS) / len(DIRECTIONS)
+        results[way] = {**found, "mean_r1": mean, "originals": name_as_originals(found)}
+    return {"task": "retrieval", "results": results, **describe_run(model, **described)}
 
 
 def print_result(result: Mapping[str, Any]) -> None:
@@ -142,27 +98,3 @@ def _list_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         if shown:
             rows.insert(2, ("published", f"{shown}: {published['unit']}"))
     return rows
-
-
-def list_data(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lists what was evaluated on: data set and split where a config names them, and the annotation."""
-    named = [("data set", f"{result['dataset']}, split {result['split']}")] if result["dataset"] else []
-    return [*named, ("annotation", f"{result['annotation']}, SHA-256 {result['annotation_sha256']}")]
-
-
-def list_costs(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lists what every evaluation of a UMT says of its costs: schedule, time, device, checkpoint."""
-    schedule = result["schedule"]
-    clamped = f" ({'; '.join(schedule['clamps'])})" if schedule["clamps"] else ""
-    cost = f"{format_macs(result['gmacs_per_video'] * 1e9)} GMACs of the video encoder per video"
-    times = [
-        f"{part['done']} {name} in {format_seconds(part['seconds'])}"
-        for name, part in result["seconds_of_this_start"].items()
-        if part["done"]
-    ]
-    return [
-        ("schedule", f"{schedule['text']}{clamped}; {cost}"),
-        ("time", f"{', '.join(times) or 'nothing was left to do'}; reading and compiling are in it"),
-        ("device", f"{result['device']}, {result['dtype']}"),
-        ("checkpoint", f"{result['checkpoint']}, SHA-256 {result['checkpoint_sha256']}"),
-    ]
