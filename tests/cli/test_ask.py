@@ -14,9 +14,6 @@ from tests.reference.bert_oracle import rate_answers, read_question
 from vidtldr_jax.data import read_clip
 from vidtldr_jax.inference import load_model
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("ask")
-
 SCHEDULE, K = "16,8", 7
 QUESTION = "W3, w4-w5 w6?"
 END = "[SEP]"

@@ -19,9 +19,6 @@ from vidtldr_jax.inference import load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.clip_config import CLIPConfig
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("index")
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -16,9 +16,6 @@ from tests.reference.bert_oracle import rate_answers, read_question
 from vidtldr_jax.data import read_clips
 from vidtldr_jax.inference import load_model
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("evaluate qa")
-
 NUM_VIDEOS, NUM_ANSWERS, SCHEDULE = 12, 20, "20,8"
 NOT_LISTED = "w0 w0 w0"
 SIZES = ("--batch-size", 4, "--questions-per-run", 2)

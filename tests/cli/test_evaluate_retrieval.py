@@ -27,9 +27,6 @@ from vidtldr_jax.data import read_clip
 from vidtldr_jax.inference.features import read_features
 from vidtldr_jax.reduction.cost import count_macs
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("retrieval")
-
 DIRECTIONS = ("text_to_video", "video_to_text")
 
 

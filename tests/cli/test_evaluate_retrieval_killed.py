@@ -91,7 +91,6 @@ def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_
         assert one == other
 
 
-@pytest.mark.xdist_group("retrieval")
 def test_what_is_known_is_not_computed_again(call_json, tmp_path_factory, tmp_path, monkeypatch):
     place, out = make_place(tmp_path_factory), tmp_path / "r.json"
     words = ("plain", "--k-test", 4, "--keep-features", "--out", out)

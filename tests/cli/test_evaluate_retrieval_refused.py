@@ -16,9 +16,6 @@ from tests.cli.test_main import ROOT, assert_one_error
 from tests.cli.umt_sets import MOST_TOKENS, WORDS, make_umt, make_vocab
 from vidtldr_jax.inference.features import read_features
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("retrieval")
-
 CONFIG = """
 import ml_collections
 

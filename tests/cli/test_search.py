@@ -16,9 +16,6 @@ from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.index import search_index
 from vidtldr_jax.models.clip_config import CLIPConfig
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("index")
-
 TEXT = "w3 w4 w5"
 LIMITS = ("--k-test", 2, "--max-text-tokens", 16)
 

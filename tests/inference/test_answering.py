@@ -17,9 +17,6 @@ from vidtldr_jax.inference.stream import EncodedVideo
 from vidtldr_jax.models.question_answering import rank_candidates
 from vidtldr_jax.models.umt import UMT
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("answering")
-
 ANSWERS = ("w1", "w2 w3", "w1 w4 w5", "w6", "w7 w1", "w8 w9 w10", "w1 w2")
 PAD, CLS, SEP = 0, 2, 3
 

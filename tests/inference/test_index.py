@@ -18,9 +18,6 @@ from vidtldr_jax.inference.arrow_parts import Feature, FeaturesError
 from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.index import AddReport, add_videos, describe_index, list_videos, search_index
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("index")
-
 TEXT = "W3, w4 w5."
 
 

@@ -11,9 +11,6 @@ from vidtldr_jax.inference.reranking import TextFeatures, score_pairs, score_vid
 from vidtldr_jax.models.umt import UMT, TextOutput
 from vidtldr_jax.models.video_vit import VideoOutput
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("re-ranking")
-
 NUM_TEXTS, NUM_VIDEOS, LENGTH, NUM_TOKENS, DIM = 11, 6, 8, 13, 24
 
 

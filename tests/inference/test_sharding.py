@@ -15,9 +15,6 @@ from tests.inference.test_model import CONFIG
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.sharding import find_spec
 
-# One process runs them all, so that the eight devices are started once.
-pytestmark = pytest.mark.xdist_group("eight devices")
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 CASES = [f"{model_parallel} {scan}" for model_parallel in (1, 2) for scan in (False, True)]
 

@@ -14,9 +14,6 @@ from vidtldr_jax.inference.load import load_model, make_model
 from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
 from vidtldr_jax.models.umt import UMT
 
-# One process runs them all, so that each shape is compiled once.
-pytestmark = pytest.mark.xdist_group("text model")
-
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "cat", "##s", *(f"word{number}" for number in range(73))]
 
 

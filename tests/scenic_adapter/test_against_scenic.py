@@ -21,7 +21,6 @@ from vidtldr_jax.scenic_adapter.settings import read_architecture
 FAULT = find_scenic_fault()
 pytestmark = [
     pytest.mark.skipif(FAULT is not None, reason=f"nothing is held against Scenic: {FAULT}"),
-    pytest.mark.xdist_group("scenic"),  # TensorFlow is imported once
     pytest.mark.filterwarnings("ignore:SelfAttention will be deprecated:DeprecationWarning"),  # Scenic calls it
 ]
 

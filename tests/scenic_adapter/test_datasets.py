@@ -16,10 +16,7 @@ from vidtldr_jax.scenic_adapter.availability import find_scenic_fault
 from vidtldr_jax.scenic_adapter.settings import read_preprocessing
 
 FAULT = find_scenic_fault()
-pytestmark = [
-    pytest.mark.skipif(FAULT is not None, reason=f"no data set is registered with Scenic: {FAULT}"),
-    pytest.mark.xdist_group("scenic"),
-]
+pytestmark = pytest.mark.skipif(FAULT is not None, reason=f"no data set is registered with Scenic: {FAULT}")
 FIELDS = {"num_frames": 4, "stride": 2, "min_resize": 20, "crop_size": 16, "num_classes": 9}
 NUM_VIDEOS = 5
 

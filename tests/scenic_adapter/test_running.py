@@ -24,10 +24,7 @@ from vidtldr_jax.scenic_adapter.availability import find_scenic_fault
 from vidtldr_jax.scenic_adapter.settings import read_preprocessing
 
 FAULT = find_scenic_fault()
-pytestmark = [
-    pytest.mark.skipif(FAULT is not None, reason=f"nothing runs through Scenic: {FAULT}"),
-    pytest.mark.xdist_group("scenic"),
-]
+pytestmark = pytest.mark.skipif(FAULT is not None, reason=f"nothing runs through Scenic: {FAULT}")
 CONFIG = Path(__file__).with_name("tiny.py")
 LABELS = (0, 3, 1, 7, 3, 5)
 # TensorFlow's own warnings and Scenic's come to stderr; only what the main itself makes is looked at.
