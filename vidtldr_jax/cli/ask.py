@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
 import click
@@ -64,7 +63,7 @@ def ask(
     The probabilities are among the --k-test answers that begin most probably.
     """
     stored = open_umt(model, task="question_answering", tokenizer=tokenizer, commands=EVERYDAY)
-    recipe = dataclasses.replace(stored.preprocessing, num_clips=1, crop="center")
+    recipe = stored.preprocessing.take_one_view()
     loaded = build(stored, recipe, schedule, dtype, 1)
     assert isinstance(loaded, AnsweringModel)
     choices = read_answers(answers)

@@ -86,7 +86,7 @@ def demo(
     """
     path = Path(video) if video is not None else find_demo_clip()
     merged = open_model(model, schedule=choose_schedule(schedule, model), dtype=dtype)
-    preprocessing = dataclasses.replace(merged.preprocessing, num_clips=1, crop="center")
+    preprocessing = merged.preprocessing.take_one_view()
     clip = read_frames(path, preprocessing)
     out.mkdir(parents=True, exist_ok=True)
     batch = normalize_frames(clip.frames, mean=preprocessing.mean, std=preprocessing.std)

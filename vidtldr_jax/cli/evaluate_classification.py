@@ -26,10 +26,10 @@ from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
     cache_option,
+    check_model_name,
     choose_mesh,
     devices_option,
     dtype_option,
-    explain_unknown_model,
     json_option,
     schedule_option,
     verbose_option,
@@ -39,8 +39,7 @@ from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, read_checkpoint
 from vidtldr_jax.inference.evaluation import evaluate_videos
-from vidtldr_jax.inference.hub import SCHEME
-from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
+from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.scoring import AVERAGES, Average, ClassEmbeddings, Head, read_class_embeddings
@@ -198,8 +197,7 @@ def _prepare(
     chosen = name or (experiment.checkpoint if experiment else DEFAULT_MODEL)
     if chosen is None:
         raise click.UsageError(f"--model is needed: {config} names no config.evaluation.checkpoint.")
-    if not Path(chosen).exists() and not chosen.startswith(SCHEME) and chosen not in SHIPPED_MODELS:
-        raise CommandError(explain_unknown_model(chosen))
+    check_model_name(chosen)
     folder = find_checkpoint(chosen)
     stored = read_checkpoint(folder)
     architecture: Config = stored.config

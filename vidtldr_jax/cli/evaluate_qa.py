@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
     hash_file,
+    hash_text,
     report_errors,
     write_result,
 )
@@ -112,7 +112,7 @@ def qa(
         raise CommandError(str(error)) from error
     facts = {
         "checkpoint_sha256": hash_file(setup.folder / WEIGHTS_NAME),
-        "tokenizer_sha256": hashlib.sha256((setup.model.tokenizer or "").encode()).hexdigest(),
+        "tokenizer_sha256": hash_text(setup.model.tokenizer),
         "annotation_sha256": hash_file(Path(place)),
         "answers_sha256": hash_file(Path(answers_place)),
         "k_test": k,

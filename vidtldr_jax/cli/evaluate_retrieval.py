@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tempfile
 import time
@@ -20,6 +19,7 @@ from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
     hash_file,
+    hash_text,
     report_errors,
     write_result,
 )
@@ -145,7 +145,7 @@ def retrieval(
                 config=setup.config,
                 facts={
                     "model": setup.name, "config": config, "checkpoint": str(setup.folder),
-                    "checkpoint_sha256": sha256["checkpoint"], "tokenizer_sha256": _hash_text(setup.model.tokenizer),
+                    "checkpoint_sha256": sha256["checkpoint"], "tokenizer_sha256": hash_text(setup.model.tokenizer),
                     "annotation": place, "annotation_sha256": sha256["annotation"], "videos": str(folder),
                     "k_test": job.k, "max_text_tokens": length, "paragraph": is_paragraph, "batch_size": batch_size,
                     "workers": workers, "devices": devices, "version": __version__,
@@ -234,10 +234,6 @@ def _choose_k(asked: int | None, configured: int | None, data: RetrievalSet) -> 
     return min(asked or configured or K_TEST, most)
 
 
-def _hash_text(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
-
-
 def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_paragraph: bool) -> _Outcome:
     model, data = job.model, job.data
     run = {
@@ -254,7 +250,7 @@ def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_par
     words = model.tokenize(keys, max_tokens=job.max_text_tokens)
     seen = {"schedule": model.schedule.text, "preprocessing": model.preprocessing.to_dict()}
     of_videos = {**run, **seen, "videos": str(job.folder.absolute()), "batch_size": job.batch_size}
-    read = {"tokenizer_sha256": _hash_text(model.tokenizer), "max_text_tokens": job.max_text_tokens}
+    read = {"tokenizer_sha256": hash_text(model.tokenizer), "max_text_tokens": job.max_text_tokens}
     with contextlib.ExitStack() as stack:
         kept = {**of_videos, "tokens": job.k is not None}
         videos = stack.enter_context(FeatureStore(room.features / "videos", kept, restart=job.restart))

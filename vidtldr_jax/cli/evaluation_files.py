@@ -45,6 +45,11 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_text(text: str | None) -> str | None:
+    """Returns the SHA-256 of a text, None of none."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
 def check_result_place(path: Path) -> Path:
     """Returns a place for a result, or says that it is none."""
     if path.is_dir() or path.suffix != ".json":

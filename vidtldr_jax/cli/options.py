@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.runtime import set_verbosity, use_compilation_cache
+from vidtldr_jax.inference.hub import SCHEME
 from vidtldr_jax.inference.load import SHIPPED_MODELS, load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
@@ -61,8 +62,7 @@ def open_model(name: str, *, schedule: str | None, dtype: str = "float32", devic
     Raises:
       CommandError: it can't be loaded, the schedule does not fit it, or there are fewer devices.
     """
-    if not Path(name).exists() and not name.startswith("hf://") and name not in SHIPPED_MODELS:
-        raise CommandError(explain_unknown_model(name))
+    check_model_name(name)
     try:
         return load_model(name, schedule=schedule, dtype=dtype, mesh=choose_mesh(devices))
     except ValueError as error:
@@ -88,6 +88,12 @@ def choose_mesh(devices: int) -> Mesh | None:
             "fewer."
         )
     return None if devices == 1 else make_mesh(found[:devices])
+
+
+def check_model_name(name: str) -> None:
+    """Refuses what is no path, no shipped model and no address on a hub, with the nearest name."""
+    if not Path(name).exists() and not name.startswith(SCHEME) and name not in SHIPPED_MODELS:
+        raise CommandError(explain_unknown_model(name))
 
 
 def explain_unknown_model(name: str, *, with_presets: bool = False) -> str:

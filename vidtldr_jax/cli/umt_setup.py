@@ -13,18 +13,18 @@ from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     cache_option,
+    check_model_name,
     choose_mesh,
     devices_option,
     dtype_option,
-    explain_unknown_model,
     json_option,
     schedule_option,
     verbose_option,
 )
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import Checkpoint, check_params, read_checkpoint
-from vidtldr_jax.inference.hub import SCHEME, load_tokenizer
-from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint, make_model
+from vidtldr_jax.inference.hub import load_tokenizer
+from vidtldr_jax.inference.load import find_checkpoint, make_model
 from vidtldr_jax.inference.text_model import TextModel
 from vidtldr_jax.models.umt_config import UMTConfig
 
@@ -133,9 +133,7 @@ def prepare(
     stored = open_umt(chosen, task=task, tokenizer=tokenizer)
     _match_architecture(stored.config, fields.get("architecture") or {}, place=str(config))
     recipe = dataclasses.replace(
-        stored.preprocessing,
-        num_clips=1,
-        crop="center",
+        stored.preprocessing.take_one_view(),
         num_frames=frames or fields.get("num_frames") or stored.preprocessing.num_frames,
         first_seconds=first_seconds or fields.get("first_seconds") or stored.preprocessing.first_seconds,
     )
@@ -167,8 +165,7 @@ def open_umt(
       CommandError: there is none, or it is for another task.
       TextError: the tokenizer is not the model's.
     """
-    if not Path(name).exists() and not name.startswith(SCHEME) and name not in SHIPPED_MODELS:
-        raise CommandError(explain_unknown_model(name))
+    check_model_name(name)
     stored = read_checkpoint(find_checkpoint(name))
     config = stored.config
     if not isinstance(config, UMTConfig) or config.task != task:
@@ -223,9 +220,7 @@ def _read_config(place: str, task: str) -> dict[str, Any]:
     if found != task:
         hint = f"take {_PURPOSES[found]}" if found in _PURPOSES else "take configs/retrieval.py or configs/qa.py"
         raise CommandError(f"a config with task = {task!r} is needed; {place} has {found!r}; {hint}.")
-    fields = config.to_dict()
-    expected = (fields.get("expected") or {}) if isinstance(fields.get("expected"), dict) else {}
-    return {**fields, "expected": expected}
+    return dict(config.to_dict())
 
 
 def _match_architecture(config: Any, wanted: Mapping[str, Any], *, place: str) -> None:

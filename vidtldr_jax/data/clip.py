@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -78,7 +77,7 @@ def read_clip(path: str | os.PathLike[str], preprocessing: Preprocessing) -> Flo
     Raises:
       VideoReadError: the video can't be read.
     """
-    return read_clips(path, dataclasses.replace(preprocessing, num_clips=1, crop="center"))[0]
+    return read_clips(path, preprocessing.take_one_view())[0]
 
 
 def read_clips(path: str | os.PathLike[str], preprocessing: Preprocessing) -> Float32[np.ndarray, "V T Y X 3"]:

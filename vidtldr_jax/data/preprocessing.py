@@ -97,6 +97,10 @@ class Preprocessing:
         """Clips times crops."""
         return self.num_clips * self.num_crops
 
+    def take_one_view(self) -> Self:
+        """Returns the same for one clip, from the middle, and one crop, at the centre."""
+        return dataclasses.replace(self, num_clips=1, crop="center")
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""
         fields = dataclasses.asdict(self)

@@ -9,7 +9,6 @@ A clip is `[T, Y, X, C]` float32, normalised (about -2 to 2); the logits are `[B
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any, Self
@@ -152,7 +151,7 @@ class VideoModel:
     def with_one_view(self) -> Self:
         """Returns the same model for one clip and one crop of a video; parameters are shared, not copied."""
         other = self.with_schedule(self.schedule)
-        other.preprocessing = dataclasses.replace(self.preprocessing, num_clips=1, crop="center")
+        other.preprocessing = self.preprocessing.take_one_view()
         return other
 
     def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: bool = False) -> VideoOutput:
