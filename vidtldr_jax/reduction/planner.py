@@ -1,0 +1,298 @@
+"""A budget -> schedules: several shapes, each made as large as the budget allows.
+
+    plan = plan_schedule(config, max_gmacs=178)
+    print(plan.text)  # "509,255,127": what every command takes; plan.schedule is what load_model takes
+    for proposal in plan.proposals:
+        print(proposal.shape, proposal.schedule.text, proposal.gmacs)
+
+A shape says how the tokens that go are shared out over the layers. How many go is searched for, token by token: of all
+schedules of a shape the one is proposed that costs most and not more than the budget.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
+
+from vidtldr_jax.reduction.cost import Architecture, count_macs
+from vidtldr_jax.reduction.schedule import ResolvedSchedule
+from vidtldr_jax.reduction.shapes import Room, Shape, list_shapes, share_out
+
+Measure: TypeAlias = Callable[[ResolvedSchedule], float]
+
+
+class Plannable(Architecture, Protocol):
+    """What a plan needs to know of a model."""
+
+    @property
+    def image_size(self) -> int: ...  # noqa: D102
+    @property
+    def is_mergeable(self) -> bool: ...  # noqa: D102
+    def count_tokens(self, frames: int, rows: int, columns: int) -> int: ...  # noqa: D102
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A schedule that fits a budget.
+
+    Attributes:
+      shape: how its tokens are shared out, in words.
+      schedule: as it runs.
+      gmacs: multiply-accumulates of a clip, in units of 10^9.
+      value: of what the budget limits: GMACs, or tokens after the last layer, or whatever was measured.
+    """
+
+    shape: str
+    schedule: ResolvedSchedule
+    gmacs: float
+    value: float
+
+
+class Search(NamedTuple):
+    """What a search through all shapes brought.
+
+    Attributes:
+      proposals: one for each shape that can meet the limit, no schedule twice; the plain model alone where that meets
+        it; empty where nothing does.
+      plain: the model without merging.
+      least: the smallest value that any shape reaches.
+    """
+
+    proposals: tuple[Proposal, ...]
+    plain: Proposal
+    least: Proposal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Schedules that fit a budget, the default first.
+
+    Attributes:
+      budget: in words.
+      limit: what `Proposal.value` does not exceed.
+      proposals: at least one.
+      plain: the model without merging.
+    """
+
+    budget: str
+    limit: float
+    proposals: tuple[Proposal, ...]
+    plain: Proposal
+
+    @property
+    def schedule(self) -> ResolvedSchedule:
+        """The first proposal's, as `load_model` takes it."""
+        return self.proposals[0].schedule
+
+    @property
+    def text(self) -> str:
+        """The first proposal's schedule as every command takes it; "none" where the plain model fits."""
+        return self.schedule.text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def describe(self) -> str:
+        """Says in one line what is proposed first and what it costs."""
+        first = self.proposals[0]
+        if first.schedule.is_plain:
+            return f"{self.budget}: the plain model needs no more ({first.gmacs:.1f} GMACs), so nothing need be merged"
+        cost = f"{first.gmacs:.1f} GMACs, plain {self.plain.gmacs:.1f}"
+        return f"{self.budget}: {first.schedule.describe()}; {cost} ({first.shape})"
+
+
+def plan_schedule(
+    config: Plannable,
+    *,
+    max_gmacs: float | None = None,
+    keep: float | None = None,
+    speedup: float | None = None,
+    num_frames: int | None = None,
+) -> Plan:
+    """Proposes schedules for a budget, of which exactly one kind is given.
+
+    Args:
+      config: the model's description.
+      max_gmacs: multiply-accumulates of a clip's encoder at most, in units of 10^9, as `count_macs` counts.
+      keep: share of a sequence's tokens, in (0, 1], that is left after the last layer at most.
+      speedup: how many times fewer multiply-accumulates than the plain model's, at least 1. Seconds fall less.
+      num_frames: of the clips; None means the config's.
+
+    Returns:
+      A `Plan`. Its first proposal halves what it absorbs from layer to layer, as published schedules about do, if that
+      can meet the budget.
+
+    Raises:
+      ValueError: not exactly one budget is given, it is no such number, the model can't merge, or no schedule meets the
+        budget; then the message says what is feasible.
+
+    Reference:
+      Published schedules are those of vid-TLDR, arXiv 2403.13347; the same count in every layer is ToMe's, arXiv
+      2210.09461.
+    """
+    given = {"max_gmacs": max_gmacs, "keep": keep, "speedup": speedup}
+    name, number = _check_budget({name: value for name, value in given.items() if value is not None})
+    if name == "keep":
+        tokens = _count_tokens(config, num_frames)
+        limit: float = math.floor(number * tokens)
+        search = propose_schedules(config, count_last_tokens, limit, num_frames=num_frames)
+        feasible = f"from {_round_up(search.least.value / tokens)} to 1"
+        budget = f"at most {number:g} of the tokens"
+    else:
+        measure = make_gmacs_measure(config, num_frames=num_frames)
+        plain = measure(resolve_plain(config, num_frames=num_frames))
+        limit = number if name == "max_gmacs" else plain / number
+        search = propose_schedules(config, measure, limit, num_frames=num_frames)
+        least = search.least.value
+        is_cost = name == "max_gmacs"
+        feasible = f"from {_round_up(least)} to {plain:.4g}" if is_cost else f"from 1 to {_round_down(plain / least)}"
+        budget = f"at most {limit:.4g} GMACs"
+    if not search.proposals:
+        raise ValueError(
+            f"plan_schedule: {name} is {feasible} for this model, {explain_limit(search)}; {number:g} came; take one "
+            "in between, or fewer or smaller frames."
+        )
+    return Plan(budget=budget, limit=limit, proposals=search.proposals, plain=search.plain)
+
+
+def propose_schedules(config: Plannable, measure: Measure, limit: float, *, num_frames: int | None = None) -> Search:
+    """Finds for every shape the schedule with the largest measure that does not exceed a limit.
+
+    Args:
+      config: the model's description.
+      measure: what a schedule costs, in any unit; it may not grow where a layer that absorbs absorbs more.
+      limit: what it may cost.
+      num_frames: of the clips; None means the config's.
+
+    Returns:
+      A `Search`.
+
+    Raises:
+      ValueError: the model can't merge.
+    """
+    if not config.is_mergeable:
+        raise ValueError(
+            "plan_schedule: a model whose blocks attend over time and space apart needs the whole grid of patches in "
+            "every block, so nothing can be merged; take a joint or a factorised-encoder model."
+        )
+    room, count_gmacs = _find_room(config, num_frames), make_gmacs_measure(config, num_frames=num_frames)
+
+    def propose(shape: str, schedule: ResolvedSchedule) -> Proposal:
+        return Proposal(shape=shape, schedule=schedule, gmacs=count_gmacs(schedule), value=measure(schedule))
+
+    plain = propose("plain", resolve_plain(config, num_frames=num_frames))
+    found: dict[tuple[int, ...], Proposal] = {}
+    least = plain
+    for shape in list_shapes(config.depth):
+        tokens = share_out(shape, room.num_free - 1, room)
+        if tokens is None:
+            continue
+        least = min(least, propose(shape.name, room.resolve(tokens)), key=lambda one: one.value)
+        schedule = _find_within(shape, measure, limit, room)
+        if schedule is not None:
+            found.setdefault(schedule.r, propose(shape.name, schedule))
+    return Search((plain,) if plain.value <= limit else tuple(found.values()), plain, least)
+
+
+def make_gmacs_measure(config: Architecture, *, num_frames: int | None = None) -> Measure:
+    """Returns the function from a schedule to GMACs of a clip, for `propose_schedules`."""
+    return lambda schedule: count_macs(config, schedule, num_frames=num_frames).gmacs
+
+
+def count_last_tokens(schedule: ResolvedSchedule) -> float:
+    """Returns the tokens after the last layer, for `propose_schedules`."""
+    return schedule.tokens[-1]
+
+
+def explain_limit(search: Search) -> str:
+    """Says what keeps a search from going below its least value.
+
+    Args:
+      search: of `propose_schedules`.
+
+    Returns:
+      A part of a sentence.
+    """
+    first, last = search.plain.schedule.tokens[0], search.least.schedule.tokens[-1]
+    return f"whose layers can each absorb half of their tokens at most ({first} -> {last} in the end)"
+
+
+def resolve_plain(config: Plannable, *, num_frames: int | None = None) -> ResolvedSchedule:
+    """Returns the schedule that merges nothing.
+
+    Args:
+      config: the model's description.
+      num_frames: of the clips; None means the config's.
+
+    Returns:
+      It, resolved for clips of so many frames.
+    """
+    room = _find_room(config, num_frames)
+    return room.resolve((room.num_tokens,) * (room.num_layers + 1))
+
+
+def _check_budget(given: dict[str, float]) -> tuple[str, float]:
+    if len(given) != 1:
+        came = " and ".join(f"{name} = {value:g}" for name, value in given.items()) or "none"
+        raise ValueError(
+            f"plan_schedule: exactly one budget is given: max_gmacs, keep or speedup; {came} came; give one."
+        )
+    ((name, number),) = given.items()
+    rules = {
+        "max_gmacs": ("a number above 0", lambda value: value > 0),
+        "keep": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+        "speedup": ("a number from 1 on", lambda value: value >= 1),
+    }
+    rule, is_met = rules[name]
+    if not (math.isfinite(number) and is_met(number)):
+        raise ValueError(f"plan_schedule: {name} is {rule}; {number:g} came; give another.")
+    return name, number
+
+
+def _round_up(value: float) -> str:
+    """Writes a number with three digits, none too small, so that it can be taken at its word."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.ceil(value / step) * step:.3g}"
+
+
+def _round_down(value: float) -> str:
+    """Writes a number with three digits, none too large."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.floor(value / step) * step:.3g}"
+
+
+def _count_tokens(config: Plannable, num_frames: int | None) -> int:
+    frames = config.num_frames if num_frames is None else num_frames
+    if frames < 1 or frames % config.tubelet_size:
+        raise ValueError(
+            f"plan_schedule: frames are a multiple of the model's tubelet, {config.tubelet_size}; {frames} came; give "
+            "another number."
+        )
+    return config.count_tokens(frames, config.image_size, config.image_size)
+
+
+def _find_room(config: Plannable, num_frames: int | None) -> Room:
+    return Room(_count_tokens(config, num_frames), config.depth, config.num_protected)
+
+
+def _find_within(shape: Shape, measure: Measure, limit: float, room: Room) -> ResolvedSchedule | None:
+    """Finds the schedule of a shape with the largest measure within a limit; None where all are above it."""
+
+    def is_within(absorbed: int) -> bool:
+        tokens = share_out(shape, absorbed, room)
+        return tokens is not None and measure(room.resolve(tokens)) <= limit
+
+    # From one token in each layer to all but one.
+    counts = range(len(shape.layers), room.num_free)
+    place = bisect.bisect_left(counts, True, key=is_within)
+    tokens = share_out(shape, counts[place], room) if place < len(counts) else None
+    if tokens is None:
+        return None
+    # With one token fewer it is too much; perhaps not if only the last layers absorb what that means for them.
+    before = share_out(shape, counts[place] - 1, room) or tokens
+    mixed = [tokens[: layer + 1] + before[layer + 1 :] for layer in shape.layers[1:]]
+    candidates = [room.resolve(counted) for counted in (tokens, *mixed)]
+    return max((one for one in candidates if measure(one) <= limit), key=measure)
