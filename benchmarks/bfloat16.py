@@ -2,7 +2,7 @@
 
     python benchmarks/bfloat16.py              # writes benchmarks/results/bfloat16.json
 
-Two models: the shipped trained one on held-out clips of moving digits (pictures from the extra `train`), where logits,
+Two models: the shipped trained one on held-out clips of moving digits (extra `pictures`), where logits,
 answers and accuracy are compared; and UMT-B/16 with random weights on noise, where the pooled token is. Besides, how
 many original tokens end in the same company, or are dropped alike: bfloat16 decides some pairs otherwise.
 """

@@ -1,0 +1,183 @@
+"""One optimiser step, compiled once: loss and gradients part by part, AdamW, moving average. Parameters are flat.
+
+    state = init_state(params, setup)
+    state, metrics = train_step(state, frozen, batch, setup=setup)
+
+Parameters, gradients and the optimiser are float32 whatever the computation's dtype.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jaxtyping import Array, Float
+
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.models.architectures import Config, make_module
+from vidtldr_jax.train.examples import Batch
+from vidtldr_jax.train.losses import blend, compute_cross_entropy, make_targets
+from vidtldr_jax.train.optimizer import HEAD, find_rate, make_optimizer
+from vidtldr_jax.train.recipe import Recipe
+
+Params = Mapping[str, Any]
+
+
+class StepSetup(NamedTuple):
+    """What a step is compiled for; all of it is static.
+
+    Attributes:
+      config: the architecture.
+      preprocessing: has mean and deviation of the pixels.
+      recipe: how to train.
+      r: tokens that every block absorbs; empty for none.
+      num_steps: of the whole run.
+      num_classes: of the classifier.
+      takes_features: whether inputs are features of clips, of which the classifier alone is computed.
+    """
+
+    config: Config
+    preprocessing: Preprocessing
+    recipe: Recipe
+    r: tuple[int, ...]
+    num_steps: int
+    num_classes: int
+    takes_features: bool = False
+
+
+class TrainState(NamedTuple):
+    """What a step changes.
+
+    Attributes:
+      params: flat path -> float32 array, of what is trained.
+      average: their moving average; empty where there is none.
+      optimizer: the optimiser's state.
+      step: int32, how many steps are done.
+    """
+
+    params: dict[str, Any]
+    average: dict[str, Any]
+    optimizer: Any
+    step: Any
+
+
+class Metrics(NamedTuple):
+    """What a step tells, float32.
+
+    Attributes:
+      loss: mean over the batch.
+      accuracy: share of clips whose own class is the most likely one.
+      gradient_norm: before it is limited.
+      learning_rate: of this step, before layer decay.
+    """
+
+    loss: Float[Array, ""]
+    accuracy: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    learning_rate: Float[Array, ""]
+
+
+def split_params(params: Params, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what is trained and what stays as it is."""
+    trained = {path: value for path, value in params.items() if not recipe.probe or path.startswith(HEAD)}
+    return trained, {path: value for path, value in params.items() if path not in trained}
+
+
+def init_state(params: Params, setup: StepSetup) -> TrainState:
+    """Makes the state before the first step; parameters are copied, since steps use their memory again."""
+    copied = {path: jnp.array(value, jnp.float32) for path, value in params.items()}
+    average = {path: jnp.array(value) for path, value in copied.items()} if setup.recipe.ema else {}
+    optimizer = make_optimizer(setup.recipe, setup.config, num_steps=setup.num_steps)
+    return TrainState(copied, average, optimizer.init(copied), jnp.zeros((), jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnames="setup", donate_argnums=0)
+def train_step(state: TrainState, frozen: Params, batch: Batch, *, setup: StepSetup) -> tuple[TrainState, Metrics]:
+    """Takes one step; the one place where training is jitted.
+
+    Args:
+      state: before; its memory is used again.
+      frozen: flat parameters that stay as they are.
+      batch: its parts go through the model one after the other.
+      setup: static.
+
+    Returns:
+      The next state, and what to record.
+    """
+    recipe = setup.recipe
+    find = jax.value_and_grad(find_loss, has_aux=True)
+
+    if recipe.accumulation == 1:
+        found = find(state.params, frozen, jax.tree.map(lambda leaf: leaf[0], batch), setup=setup)
+    else:
+        nothing = jnp.zeros((), jnp.float32)
+        empty = (nothing, nothing), jax.tree.map(jnp.zeros_like, state.params)
+
+        def add_part(total: Any, part: Batch) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, find(state.params, frozen, part, setup=setup)), None
+
+        found, _ = jax.lax.scan(add_part, empty, batch)
+    (loss, accuracy), gradients = jax.tree.map(lambda leaf: leaf / recipe.accumulation, found)
+    rate = find_rate(state.step, recipe=recipe, num_steps=setup.num_steps)
+    optimizer = make_optimizer(recipe, setup.config, num_steps=setup.num_steps)
+    updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+    params = {path: value + updates[path] for path, value in state.params.items()}
+    average = {path: recipe.ema * old + (1 - recipe.ema) * params[path] for path, old in state.average.items()}
+    norm = jnp.sqrt(sum(jnp.square(value).sum() for value in gradients.values()))
+    metrics = Metrics(loss, accuracy, norm, jnp.asarray(rate, jnp.float32))
+    return TrainState(params, average, moments, state.step + 1), metrics
+
+
+def find_loss(trained: Params, frozen: Params, part: Batch, *, setup: StepSetup) -> tuple[Array, Array]:
+    """Computes the loss of one part of a batch.
+
+    Args:
+      trained: flat parameters that gradients are wanted of.
+      frozen: the others.
+      part: `[B, ...]`.
+      setup: static.
+
+    Returns:
+      Loss and accuracy, float32.
+    """
+    recipe = setup.recipe
+    inputs = part.inputs if setup.takes_features else normalise(part.inputs, setup.preprocessing)
+    targets = make_targets(part.labels, num_classes=setup.num_classes, smoothing=recipe.label_smoothing)
+    if recipe.mixup:
+        inputs = blend(inputs, inputs[part.partner], part.weight)
+        targets = blend(targets, targets[part.partner], part.weight)
+    params = {**frozen, **trained}
+    if setup.takes_features:
+        logits = classify_features(params, inputs)
+    else:
+        logits = run_model(params, inputs, setup)
+    accuracy = (logits.argmax(-1) == part.labels).astype(jnp.float32).mean()
+    return compute_cross_entropy(logits, targets), accuracy
+
+
+def run_model(params: Params, video: Float[Array, "B T Y X 3"], setup: StepSetup) -> Float[Array, "B classes"]:
+    """Returns the logits of normalised clips, with the merging of training."""
+    fields: dict[str, Any] = {"dtype": jnp.dtype(setup.recipe.dtype), "param_dtype": jnp.float32, "r": setup.r}
+    module = make_module(setup.config, **fields)
+    return module.apply({"params": traverse_util.unflatten_dict(dict(params), sep="/")}, video).logits
+
+
+def classify_features(params: Params, features: Float[Array, "B D"]) -> Float[Array, "B classes"]:
+    """Returns the classifier's logits of features, in float32."""
+    product = jnp.matmul(features, params[f"{HEAD}kernel"], precision=jax.lax.Precision.HIGHEST)
+    return product + params[f"{HEAD}bias"]
+
+
+def normalise(clips: Any, preprocessing: Preprocessing) -> Float[Array, "B T Y X 3"]:
+    """Maps values of 0 to 255 to what the model expects, as `normalize_frames` does."""
+    mean, std = (jnp.asarray(part, jnp.float32) for part in (preprocessing.mean, preprocessing.std))
+    return (clips.astype(jnp.float32) / 255 - mean) / std
+
+
+def choose_params(state: TrainState) -> dict[str, Any]:
+    """Returns the parameters that are evaluated and kept: the average where there is one."""
+    return state.average or state.params
