@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int, UInt8
 from pictures import Pictures, Split, load_pictures
-from scenes import draw_scenes, render_scenes, shrink_photos
+from scenes import EASY, Look, draw_scenes, render_scenes, shrink_photos
 
 NUM_FRAMES = 16
 IMAGE_SIZE = 48
 BRIGHTNESS = 0.5  # of the photos
+HARD_BRIGHTNESS = 0.9  # of those of the accuracy benchmark
 MEAN, STD = 0.5, 0.5  # of values 0 to 1, every colour
 _SPLIT_SEEDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
 
@@ -21,7 +22,14 @@ def load_small_pictures(split: Split) -> Pictures:
 
 
 def draw_clips(
-    pictures: Pictures, split: Split, batch: int, *, batch_size: int, seed: int = 0, brightness: float = BRIGHTNESS
+    pictures: Pictures,
+    split: Split,
+    batch: int,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    brightness: float = BRIGHTNESS,
+    look: Look = EASY,
 ) -> tuple[UInt8[np.ndarray, "B T Y X 3"], Int[np.ndarray, " B"]]:
     """Renders one batch at the model's size; it depends on the arguments alone.
 
@@ -32,12 +40,13 @@ def draw_clips(
       batch_size: clips.
       seed: another seed, other clips.
       brightness: of the photos.
+      look: how hard the clips are to read.
 
     Returns:
       Clips and labels.
     """
     rng = np.random.default_rng((seed, _SPLIT_SEEDS[split], batch))
     counts = {"num_digits": len(pictures.digits), "num_photos": len(pictures.photos)}
-    scenes = draw_scenes(rng, batch_size, num_frames=NUM_FRAMES, **counts)
+    scenes = draw_scenes(rng, batch_size, num_frames=NUM_FRAMES, look=look, **counts)
     clips = render_scenes(scenes, pictures.digits, pictures.photos, image_size=IMAGE_SIZE, brightness=brightness)
     return clips, scenes.label

@@ -32,16 +32,62 @@ LABELS = (
     "circling each other",
     "still",
 )
-NUM_OBJECTS = 2
+NUM_OBJECTS = 2  # that move as the label says
 _DIGIT_SIDE = 28
-_PAN_SHARE = 0.5  # of the clips
-_PAN_LENGTH = (0.1, 0.3)  # of the frame, over the whole clip
 _SHIFTS = {"left": (0.0, -1.0), "right": (0.0, 1.0), "up": (-1.0, 0.0), "down": (1.0, 0.0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """How hard clips are to read; ranges are (least, most), lengths are fractions of the frame.
+
+    Attributes:
+      side: of an object's square in the middle of the clip.
+      reach: from the middle of the frame to each object.
+      shift: way of objects that go left, right, up or down, over the whole clip.
+      parting: change of `reach` where objects come together or move apart.
+      growth: log of the growth.
+      turn: radians, of an object and of two that circle each other.
+      pan_share: part of the clips in which the camera pans.
+      pan_length: of a pan, over the whole clip.
+      num_distractors: further objects; they stand still or drift, whatever the label.
+      drift: way of a distractor that drifts, over the whole clip.
+    """
+
+    side: tuple[float, float] = (0.36, 0.48)
+    reach: tuple[float, float] = (0.17, 0.23)
+    shift: tuple[float, float] = (0.24, 0.38)
+    parting: tuple[float, float] = (0.14, 0.2)
+    growth: tuple[float, float] = (0.55, 0.8)
+    turn: tuple[float, float] = (1.2, 1.9)
+    pan_share: float = 0.5
+    pan_length: tuple[float, float] = (0.1, 0.3)
+    num_distractors: int = 0
+    drift: tuple[float, float] = (0.1, 0.3)
+
+
+EASY = Look()  # of the shipped model
+HARD = Look(side=(0.28, 0.4), pan_share=0.75, num_distractors=1)  # of the accuracy benchmark
+
+
+def mix_looks(easy: Look, hard: Look, hardness: float) -> Look:
+    """Returns a look between two: ranges in proportion, distractors in the harder half."""
+    ranges = {
+        field.name: tuple(
+            least + (most - least) * hardness
+            for least, most in zip(getattr(easy, field.name), getattr(hard, field.name), strict=True)
+        )
+        for field in dataclasses.fields(Look)
+        if isinstance(field.default, tuple)
+    }
+    return dataclasses.replace(hard if hardness > 0.5 else easy, pan_share=hard.pan_share, **ranges)  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenes:
     """What happens in a batch of clips, free of any resolution. `O` is objects, the last axis of a place is (y, x).
+
+    Distractors come first, so that they are drawn behind the objects that move as the label says.
 
     Attributes:
       label: index into `LABELS`.
@@ -72,7 +118,13 @@ class Scenes:
 
 
 def draw_scenes(
-    rng: np.random.Generator, num_scenes: int, *, num_digits: int, num_photos: int, num_frames: int = 16
+    rng: np.random.Generator,
+    num_scenes: int,
+    *,
+    num_digits: int,
+    num_photos: int,
+    num_frames: int = 16,
+    look: Look = EASY,
 ) -> Scenes:
     """Draws what happens; labels are as equally frequent as `num_scenes` allows, in random order.
 
@@ -82,6 +134,7 @@ def draw_scenes(
       num_digits: pictures of objects to choose from.
       num_photos: photos to choose from.
       num_frames: frames of a clip, evenly over its time.
+      look: how hard they are to read.
 
     Returns:
       The scenes.
@@ -89,20 +142,23 @@ def draw_scenes(
     count, objects = num_scenes, (num_scenes, NUM_OBJECTS)
     label = rng.permutation(np.arange(count) + rng.integers(len(LABELS))) % len(LABELS)
     middle = rng.uniform(0.44, 0.56, (count, 2))
-    reach = rng.uniform(0.17, 0.23, count)  # from the middle to each object
+    reach = rng.uniform(*look.reach, count)  # from the middle to each object
     heading = rng.uniform(0, 2 * np.pi, count)  # from the middle to the first object
-    side = rng.uniform(0.36, 0.48, objects)
+    side = rng.uniform(*look.side, objects)
     angle = rng.uniform(-0.4, 0.4, objects)
     strength = rng.uniform(0.0, 1.0, count)  # slow to fast, within each label's range
     turn_sign = rng.choice((-1.0, 1.0), count)
+    shift_by, part_by, grow_by, turn_by = (
+        least + (most - least) * strength for least, most in (look.shift, look.parting, look.growth, look.turn)
+    )
 
     time = np.linspace(-0.5, 0.5, num_frames)  # 0 is the middle of the clip
     is_label = {name: (label == index)[:, None] for index, name in enumerate(LABELS)}
-    course = (0.24 + 0.14 * strength)[:, None] * time  # [B, T]
+    course = shift_by[:, None] * time  # [B, T]
     shift = sum(is_label[name][..., None] * course[..., None] * np.array(way) for name, way in _SHIFTS.items())
     parting = is_label["moving apart"] * 1.0 - is_label["coming together"]
-    reach_now = reach[:, None] + parting * (0.14 + 0.06 * strength)[:, None] * time
-    circling = is_label["circling each other"] * (turn_sign * (1.2 + 0.7 * strength))[:, None] * time
+    reach_now = reach[:, None] + parting * part_by[:, None] * time
+    circling = is_label["circling each other"] * (turn_sign * turn_by)[:, None] * time
     heading_now = heading[:, None] + circling
     growth = is_label["growing"] * 1.0 - is_label["shrinking"]
     turning = is_label["turning clockwise"] * 1.0 - is_label["turning anticlockwise"]
@@ -110,22 +166,45 @@ def draw_scenes(
     arm = reach_now[..., None] * np.stack([np.sin(heading_now), np.cos(heading_now)], -1)  # [B, T, 2]
     arms = np.stack([arm, -arm], 2)  # [B, T, O, 2]
     colour = rng.uniform(0.25, 1.0, (*objects, 3))
-    is_panned = rng.random(count) < _PAN_SHARE
+    is_panned = rng.random(count) < look.pan_share
     way = rng.uniform(0, 2 * np.pi, count)
-    length = is_panned * rng.uniform(*_PAN_LENGTH, count)
-    return Scenes(
+    length = is_panned * rng.uniform(*look.pan_length, count)
+    scenes = Scenes(
         label=label,
         digit=rng.integers(num_digits, size=objects),
         tint=colour / colour.max(-1, keepdims=True),
         place=(middle[:, None] + shift)[:, :, None] + arms,
-        side=side[:, None] * np.exp(growth * (0.55 + 0.25 * strength)[:, None] * time)[..., None],
-        angle=angle[:, None] + (turning * (1.2 + 0.7 * strength)[:, None] * time)[..., None],
+        side=side[:, None] * np.exp(growth * grow_by[:, None] * time)[..., None],
+        angle=angle[:, None] + (turning * turn_by[:, None] * time)[..., None],
         photo=rng.integers(num_photos, size=count),
         window=np.stack([rng.random(count), rng.random(count), rng.uniform(0.3, 0.65, count)], -1),
         pan=length[:, None] * np.stack([np.sin(way), np.cos(way)], -1),
         is_mirrored=rng.integers(2, size=count),
         gain=rng.uniform(0.6, 1.0, (count, 3)),
     )
+    return _add_distractors(scenes, rng, look=look, num_digits=num_digits) if look.num_distractors else scenes
+
+
+def _add_distractors(scenes: Scenes, rng: np.random.Generator, *, look: Look, num_digits: int) -> Scenes:
+    """Puts objects behind the others that keep their size and angle, and drift straight in half of the clips."""
+    count, num_frames = scenes.place.shape[:2]
+    objects = (count, look.num_distractors)
+    time = np.linspace(-0.5, 0.5, num_frames)[:, None]
+    way, is_drifting = rng.uniform(0, 2 * np.pi, objects), rng.random(objects) < 0.5
+    step = (is_drifting * rng.uniform(*look.drift, objects))[..., None] * np.stack([np.sin(way), np.cos(way)], -1)
+    place = rng.uniform(0.15, 0.85, (*objects, 2))
+    colour = rng.uniform(0.25, 1.0, (*objects, 3))
+    side, angle = rng.uniform(*look.side, objects), rng.uniform(-0.4, 0.4, objects)
+    added = {
+        "digit": rng.integers(num_digits, size=objects),
+        "tint": colour / colour.max(-1, keepdims=True),
+        "place": place[:, None] + time[None, ..., None] * step[:, None],
+        "side": np.repeat(side[:, None], num_frames, 1),
+        "angle": np.repeat(angle[:, None], num_frames, 1),
+    }
+    axes = {"digit": 1, "tint": 1, "place": 2, "side": 2, "angle": 2}
+    both = {name: np.concatenate([new, getattr(scenes, name)], axes[name]) for name, new in added.items()}
+    return dataclasses.replace(scenes, **both)
 
 
 def render_scenes(
@@ -220,7 +299,7 @@ def _paste_object(
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     v = (y * cos)[:, :, None] - (x * sin)[:, None, :]
     u = (y * sin)[:, :, None] + (x * cos)[:, None, :]  # [T, extent, extent]
-    cover = _sample(_prepare_digit(digit, pixels=float(side.mean())), v.astype(np.float32), u.astype(np.float32))
+    cover = sample_picture(_prepare_digit(digit, pixels=float(side.mean())), v.astype(np.float32), u.astype(np.float32))
     inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None, :]
 
     seen = np.nonzero(inside & (cover > 0))
@@ -239,16 +318,16 @@ def _prepare_digit(digit: UInt8[np.ndarray, "28 28"], *, pixels: float) -> Float
     return padded
 
 
-def _sample(
-    picture: Float[np.ndarray, "side side"], v: Float[np.ndarray, "T Y X"], u: Float[np.ndarray, "T Y X"]
-) -> Float[np.ndarray, "T Y X"]:
+def sample_picture(
+    picture: Float[np.ndarray, "side side *colours"], v: Float[np.ndarray, "*places"], u: Float[np.ndarray, "*places"]
+) -> Float[np.ndarray, "*places *colours"]:
     """Reads a picture between its pixels, bilinearly; (0, 0) is its middle, outside is what its rim is."""
     side = picture.shape[0]
     v, u = (np.clip(part + np.float32((side - 1) / 2), 0, np.float32(side - 1.001)) for part in (v, u))
     row, column = v.astype(np.int32), u.astype(np.int32)
-    v -= row
-    u -= column
-    flat = picture.ravel()
+    colours = (1,) * (picture.ndim - 2)
+    v, u = ((part - whole).astype(np.float32).reshape(*part.shape, *colours) for part, whole in ((v, row), (u, column)))
+    flat = picture.reshape(-1, *picture.shape[2:])
     first = row * side + column
     top = flat[first] * (1 - u) + flat[first + 1] * u
     bottom = flat[first + side] * (1 - u) + flat[first + side + 1] * u
