@@ -15,6 +15,7 @@ import pytest
 _CHECKED = (
     "vidtldr_jax.ops",
     "vidtldr_jax.reduction.methods",
+    "vidtldr_jax.reduction.step",
     "vidtldr_jax.models.block",
     "vidtldr_jax.models.encoder",
     "vidtldr_jax.models.heads",

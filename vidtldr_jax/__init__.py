@@ -16,8 +16,8 @@ from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.reduction.cost import count_macs
-from vidtldr_jax.reduction.methods import reduce_tokens
 from vidtldr_jax.reduction.schedule import resolve_schedule
+from vidtldr_jax.reduction.step import reduce_tokens
 
 __version__ = "0.1.0"
 

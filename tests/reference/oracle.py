@@ -136,8 +136,11 @@ def gelu(x, kind="exact"):
     return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 
 
-def block(params, prefix, tokens, size, source, *, heads, r, epsilon=1e-6, gelu_kind="exact"):
-    """One block on (tokens, sizes, source matrix); params is flat, path -> array."""
+def block(params, prefix, tokens, size, source, *, heads, r, epsilon=1e-6, gelu_kind="exact", choose=None):
+    """One block on (tokens, sizes, source matrix); params is flat, path -> array.
+
+    choose(evidence, r) -> (plans, weights) is another method than vid-TLDR.
+    """
     get = {path[len(prefix) :]: np.asarray(a, np.float64) for path, a in params.items() if path.startswith(prefix)}
     normed = layer_norm(tokens, get["norm1/scale"], get["norm1/bias"], epsilon)
     batch, num_tokens, dim = normed.shape
@@ -148,10 +151,16 @@ def block(params, prefix, tokens, size, source, *, heads, r, epsilon=1e-6, gelu_
 
     query, key, value = project("query"), project("key"), project("value")
     update = attend(query, key, value, size).reshape(batch, num_tokens, dim)
-    tokens = tokens + update @ get["attn/proj/kernel"] + get["attn/proj/bias"]
+    update = update @ get["attn/proj/kernel"] + get["attn/proj/bias"]
+    tokens = tokens + update
     if r:
-        weight = saliency(attention_map(query, key))
+        attention = attention_map(query, key)
+        weight = saliency(attention)
         plans = match(tokens, r)
+        if choose is not None:
+            received = attention.mean((1, 2))
+            seen = {"features": tokens, "saliency": weight, "received": received, "keys": key, "update": update}
+            plans, weight = choose(seen, r)
         tokens, size = merge(tokens, size, plans, weight)
         source = trace(plans, weight, source)
     hidden = layer_norm(tokens, get["norm2/scale"], get["norm2/bias"], epsilon)
@@ -184,16 +193,20 @@ def sincos(num_positions, dim):
     return table
 
 
-def encode(params, video, positions, *, heads, r, epsilon=1e-6, gelu_kind="exact"):
-    """Patches, positions and all blocks: tokens, sizes and source matrix after the last block."""
+def encode(params, video, positions, *, heads, r, epsilon=1e-6, gelu_kind="exact", choose=None, first=None):
+    """Patches, positions and all blocks: tokens, sizes and source matrix after the last block.
+
+    choose is another method than vid-TLDR, see `block`; first are the plans of what is dropped before the first block.
+    """
     tokens = embed_patches(video, params["patch_embed/kernel"], params["patch_embed/bias"]) + positions
     size = np.ones(tokens.shape[:2])
     source = np.broadcast_to(np.eye(tokens.shape[1]), (tokens.shape[0], tokens.shape[1], tokens.shape[1]))
+    if first is not None:
+        (tokens, size), source = merge(tokens, size, first), trace(first, None, source)
+    kinds = {"epsilon": epsilon, "gelu_kind": gelu_kind, "choose": choose}
     for layer, count in enumerate(r):
         prefix = f"encoder/block_{layer}/"
-        tokens, size, source = block(
-            params, prefix, tokens, size, source, heads=heads, r=count, epsilon=epsilon, gelu_kind=gelu_kind
-        )
+        tokens, size, source = block(params, prefix, tokens, size, source, heads=heads, r=count, **kinds)
     if "encoder/norm/scale" in params:
         tokens = layer_norm(tokens, params["encoder/norm/scale"], params["encoder/norm/bias"], epsilon)
     return tokens, size, source

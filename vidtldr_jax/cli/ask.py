@@ -9,7 +9,14 @@ import numpy as np
 
 from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.options import cache_option, dtype_option, json_option, schedule_option, verbose_option
+from vidtldr_jax.cli.options import (
+    cache_option,
+    dtype_option,
+    json_option,
+    method_option,
+    schedule_option,
+    verbose_option,
+)
 from vidtldr_jax.cli.output import print_json, print_note, print_table
 from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.data.annotations import read_answers
@@ -35,6 +42,7 @@ Examples:
 @click.option("--answers", required=True, metavar="FILE", help="To choose from: a JSON list, or one a line.")
 @click.option("--model", required=True, metavar="FOLDER|NAME", help="Checkpoint folder of a UMT for questions.")
 @schedule_option("Without it: no merging.")
+@method_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers to show.")
 @click.option(
     "--k-test", type=click.IntRange(min=1), default=_K_TEST, show_default=True, help="Answers to rate in full."
@@ -51,6 +59,7 @@ def ask(
     answers: str,
     model: str,
     schedule: str | None,
+    method: str | None,
     top_k: int,
     k_test: int,
     max_answer_tokens: int,
@@ -64,7 +73,7 @@ def ask(
     """
     stored = open_umt(model, task="question_answering", tokenizer=tokenizer, commands=EVERYDAY)
     recipe = stored.preprocessing.take_one_view()
-    loaded = build(stored, recipe, schedule, dtype, 1)
+    loaded = build(stored, recipe, schedule, method, dtype, 1)
     assert isinstance(loaded, AnsweringModel)
     choices = read_answers(answers)
     try:

@@ -17,6 +17,7 @@ from vidtldr_jax.cli.options import (
     devices_option,
     dtype_option,
     json_option,
+    method_option,
     open_model,
     schedule_option,
     verbose_option,
@@ -50,6 +51,7 @@ Examples:
 @click.option("--model", metavar="FOLDER|NAME", help=f"Checkpoint folder or shipped model.  [default: {DEFAULT_MODEL}]")
 @click.option("--preset", metavar="NAME", help="Published architecture with random weights, such as umt-b16.")
 @schedule_option("Without it: one that suits the model.")
+@method_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips per run.")
 @click.option("--frames", type=click.IntRange(min=1), help="Frames per clip.  [default: the model's]")
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Counted runs of each.")
@@ -67,6 +69,7 @@ def benchmark(
     model: str | None,
     preset: str | None,
     schedule: str | None,
+    method: str | None,
     batch_size: int,
     frames: int | None,
     repeats: int,
@@ -89,9 +92,9 @@ def benchmark(
     written = choose_schedule(schedule, name)
     try:
         loaded = (
-            make_random_model(get_preset(preset), written, dtype=dtype, mesh=choose_mesh(devices))
+            make_random_model(get_preset(preset), written, method=method, dtype=dtype, mesh=choose_mesh(devices))
             if preset
-            else open_model(name, schedule=written, dtype=dtype, devices=devices)
+            else open_model(name, schedule=written, method=method, dtype=dtype, devices=devices)
         )
         batch_size = round_up_batch(batch_size, loaded.mesh)
         shape = _find_shape(loaded.config, batch_size, frames)

@@ -14,6 +14,7 @@ from vidtldr_jax.cli.options import (
     devices_option,
     dtype_option,
     json_option,
+    method_option,
     model_option,
     open_model,
     schedule_option,
@@ -43,6 +44,7 @@ _WORKERS_HELP = (
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...", type=click.Path())
 @model_option
 @schedule_option("Without it: no merging.")
+@method_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Predictions per video.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Clips per run.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help=_WORKERS_HELP)
@@ -55,6 +57,7 @@ def classify(
     videos: tuple[str, ...],
     model: str,
     schedule: str | None,
+    method: str | None,
     top_k: int,
     batch_size: int,
     workers: int,
@@ -67,7 +70,7 @@ def classify(
     A bad file is reported and the others are done; the exit code is then 1. Where a model looks at several views of a
     video (clips, crops), the probabilities of the views are averaged.
     """
-    loaded = open_model(model, schedule=schedule, dtype=dtype, devices=devices)
+    loaded = open_model(model, schedule=schedule, method=method, dtype=dtype, devices=devices)
     if loaded.config.num_classes is None:
         raise CommandError(f"classify needs a model with a classifier; {model!r} has none; take another --model.")
     results: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds
 from vidtldr_jax.inference.measure import Measurement, measure_models
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 MEMORY_MEANING = "input, outputs and temporaries as the compiler planned them, without the weights"
@@ -46,11 +47,18 @@ def describe_schedule(schedule: ResolvedSchedule) -> dict[str, Any]:
     """Returns a schedule as plain data, clamps included."""
     return {
         "text": schedule.text,
+        "method": schedule.method.name,
         "requested": list(schedule.requested),
         "r": list(schedule.r),
         "tokens": list(schedule.tokens),
         "clamps": list(schedule.clamps),
     }
+
+
+def name_schedule(schedule: Mapping[str, Any]) -> str:
+    """Returns the title of a schedule that `describe_schedule` described: its text, and the method where it matters."""
+    is_usual = not any(schedule["r"]) or schedule["method"] == DEFAULT_METHOD.name
+    return schedule["text"] if is_usual else f"{schedule['text']} by {schedule['method']}"
 
 
 def describe_run(model: VideoModel, shape: tuple[int, ...], measured: Measurement) -> dict[str, Any]:

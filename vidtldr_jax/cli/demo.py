@@ -16,6 +16,7 @@ from vidtldr_jax.cli.options import (
     choose_schedule,
     dtype_option,
     json_option,
+    method_option,
     model_option,
     open_model,
     schedule_option,
@@ -55,6 +56,7 @@ _DEFAULT_FPS = 8.0
 @click.option("--video", metavar="FILE", help="Video, GIF or folder of images.  [default: a clip that ships with it]")
 @model_option
 @schedule_option("Without it: one that suits the model.")
+@method_option
 @click.option(
     "--out",
     default="vidtldr-demo",
@@ -73,6 +75,7 @@ def demo(
     video: str | None,
     model: str,
     schedule: str | None,
+    method: str | None,
     out: Path,
     top_k: int,
     repeats: int,
@@ -85,7 +88,7 @@ def demo(
     strip (PNG). One clip from the middle of the video is looked at, cropped at the centre.
     """
     path = Path(video) if video is not None else find_demo_clip()
-    merged = open_model(model, schedule=choose_schedule(schedule, model), dtype=dtype)
+    merged = open_model(model, schedule=choose_schedule(schedule, model), method=method, dtype=dtype)
     preprocessing = merged.preprocessing.take_one_view()
     clip = read_frames(path, preprocessing)
     out.mkdir(parents=True, exist_ok=True)

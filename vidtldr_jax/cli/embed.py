@@ -17,6 +17,7 @@ from vidtldr_jax.cli.options import (
     devices_option,
     dtype_option,
     json_option,
+    method_option,
     open_model,
     schedule_option,
     verbose_option,
@@ -42,6 +43,7 @@ Examples:
 @click.option("--out", required=True, metavar="FOLDER", help="The index; videos are added to one that is there.")
 @click.option("--model", required=True, metavar="FOLDER|NAME", help="Checkpoint folder of a model that embeds videos.")
 @schedule_option("Without it: no merging.")
+@method_option
 @click.option("--tokens", is_flag=True, help="Keep the surviving tokens too, to look again at the best of a search.")
 @click.option("--restart", is_flag=True, help="Forget what the index has.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Videos per run.")
@@ -56,6 +58,7 @@ def embed(
     out: str,
     model: str,
     schedule: str | None,
+    method: str | None,
     tokens: bool,
     restart: bool,
     batch_size: int,
@@ -70,7 +73,7 @@ def embed(
     model, schedule and dtype; others are refused. A process may be killed at any moment, the same command goes on. A
     video that can't be read is named and the others are done; the exit code is then 1.
     """
-    loaded = open_model(model, schedule=schedule, dtype=dtype, devices=devices)
+    loaded = open_model(model, schedule=schedule, method=method, dtype=dtype, devices=devices)
     if loaded.config.embed_dim is None:
         raise CommandError(f"an index needs a model that embeds videos; {model!r} does not; take a UMT for retrieval.")
     loaded = loaded.with_one_view()

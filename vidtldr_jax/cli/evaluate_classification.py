@@ -31,6 +31,7 @@ from vidtldr_jax.cli.options import (
     devices_option,
     dtype_option,
     json_option,
+    method_option,
     schedule_option,
     verbose_option,
 )
@@ -61,6 +62,7 @@ Examples:
 @click.option("--manifest", metavar="FILE", help="CSV with a header, or JSON Lines: path, label.")
 @click.option("--root", metavar="FOLDER", help="What paths are relative to.  [default: the manifest's folder]")
 @schedule_option("Without it: the config's, or no merging.")
+@method_option
 @click.option("--clips", type=click.IntRange(min=1), help="Clips per video.  [default: the config's or the model's]")
 @click.option("--crops", type=click.Choice(["1", "3"]), help="Crops per clip.  [default: the same]")
 @click.option(
@@ -89,6 +91,7 @@ def classification(
     manifest: str | None,
     root: str | None,
     schedule: str | None,
+    method: str | None,
     clips: int | None,
     crops: str | None,
     average: Average | None,
@@ -111,8 +114,8 @@ def classification(
     """
     experiment = load_experiment(config) if config else None
     setup = _prepare(
-        experiment, config, model, schedule=schedule, clips=clips, crops=crops, class_embeddings=class_embeddings,
-        dtype=dtype, devices=devices,
+        experiment, config, model, schedule=schedule, method=method, clips=clips, crops=crops,
+        class_embeddings=class_embeddings, dtype=dtype, devices=devices,
     )  # fmt: skip
     ways = {"plain" if setup.model.schedule.is_plain else "merged": setup.model}
     if compare_plain and "plain" in ways:
@@ -136,7 +139,7 @@ def classification(
         "average": averaged,
         "checkpoint_sha256": sha256["checkpoint"],
         "architecture": describe_config(setup.model.config),
-        "schedules": {way: one.schedule.text for way, one in ways.items()},
+        "schedules": {way: one.schedule.title for way, one in ways.items()},
         "preprocessing": setup.model.preprocessing.to_dict(),
         "dtype": str(setup.model.dtype),
         "platform": jax.default_backend(),
@@ -188,6 +191,7 @@ def _prepare(
     name: str | None,
     *,
     schedule: str | None,
+    method: str | None,
     clips: int | None,
     crops: str | None,
     class_embeddings: str | None,
@@ -220,6 +224,7 @@ def _prepare(
             preprocessing=recipe,
             labels=stored.labels,
             schedule=written,
+            method=method or (experiment.method if experiment else None),
             source=stored.source,
             dtype=dtype,
             mesh=choose_mesh(devices),

@@ -59,6 +59,7 @@ def qa(
     videos: str | None,
     tokenizer: str | None,
     schedule: str | None,
+    method: str | None,
     frames: int | None,
     first_seconds: float | None,
     limit: int | None,
@@ -83,8 +84,8 @@ def qa(
     it was broken off. Questions about a video that can't be read count as wrong; the exit code is then 1.
     """
     setup = prepare(
-        config, model, task="question_answering", schedule=schedule, frames=frames, first_seconds=first_seconds,
-        tokenizer=tokenizer, dtype=dtype, devices=devices,
+        config, model, task="question_answering", schedule=schedule, method=method, frames=frames,
+        first_seconds=first_seconds, tokenizer=tokenizer, dtype=dtype, devices=devices,
     )  # fmt: skip
     assert isinstance(setup.model, AnsweringModel)
     place, answers_place = annotation or setup.config.get("annotation"), answers or setup.config.get("answers")
@@ -122,7 +123,7 @@ def qa(
     }
     description = {
         **facts,
-        "schedule": setup.model.schedule.text,
+        "schedule": setup.model.schedule.title,
         "preprocessing": setup.model.preprocessing.to_dict(),
         "architecture": describe_config(setup.model.config),
         "dtype": str(setup.model.dtype),

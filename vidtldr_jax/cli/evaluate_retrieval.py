@@ -84,6 +84,7 @@ def retrieval(
     videos: str | None,
     tokenizer: str | None,
     schedule: str | None,
+    method: str | None,
     frames: int | None,
     first_seconds: float | None,
     limit: int | None,
@@ -109,7 +110,7 @@ def retrieval(
     can't be read is named, finds nothing and is not found; the exit code is then 1.
     """
     setup = prepare(
-        config, model, task="retrieval", schedule=schedule, frames=frames, first_seconds=first_seconds,
+        config, model, task="retrieval", schedule=schedule, method=method, frames=frames, first_seconds=first_seconds,
         tokenizer=tokenizer, dtype=dtype, devices=devices,
     )  # fmt: skip
     assert isinstance(setup.model, RetrievalModel)
@@ -248,7 +249,7 @@ def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_par
     number = {key: row for row, key in enumerate(keys)}
     text_of = np.array([number[text] for text in data.texts], np.int64)
     words = model.tokenize(keys, max_tokens=job.max_text_tokens)
-    seen = {"schedule": model.schedule.text, "preprocessing": model.preprocessing.to_dict()}
+    seen = {"schedule": model.schedule.title, "preprocessing": model.preprocessing.to_dict()}
     of_videos = {**run, **seen, "videos": str(job.folder.absolute()), "batch_size": job.batch_size}
     read = {"tokenizer_sha256": hash_text(model.tokenizer), "max_text_tokens": job.max_text_tokens}
     with contextlib.ExitStack() as stack:

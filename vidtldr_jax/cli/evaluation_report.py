@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from vidtldr_jax.cli.comparison import describe_schedule
+from vidtldr_jax.cli.comparison import describe_schedule, name_schedule
 from vidtldr_jax.cli.output import format_macs, format_seconds, print_table
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.manifest import ManifestEntry
@@ -156,7 +156,7 @@ def _list_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         cost += f"{format_macs(found['gmacs_per_video'] * 1e9)} per video"
         pace = found["computing_seconds_per_video"]
         cost += "" if pace is None else f", {format_seconds(pace)} of computing per video"
-        rows.append((way, f"schedule {schedule['text']}{clamped}; {cost}"))
+        rows.append((way, f"schedule {name_schedule(schedule)}{clamped}; {cost}"))
     rows.append(
         (
             "time",

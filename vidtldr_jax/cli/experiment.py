@@ -11,6 +11,7 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.scoring import Average, Head
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.schedule import ScheduleEntry
 from vidtldr_jax.scenic_adapter.settings import read_architecture, read_preprocessing, read_token_merging
 
@@ -26,6 +27,7 @@ class Experiment(NamedTuple):
       preprocessing: the clips and crops of a test.
       heads: groups of classes; None where the config has one and does not say of how many classes.
       schedule: entries to merge by; empty for none.
+      method: how tokens are chosen.
       average: how views become one answer.
       checkpoint: `config.evaluation.checkpoint`, or None.
       manifest: `config.evaluation.manifest`, else that of the test split of the adapter's data set, or None.
@@ -36,6 +38,7 @@ class Experiment(NamedTuple):
     preprocessing: Preprocessing
     heads: tuple[Head, ...] | None
     schedule: tuple[ScheduleEntry, ...]
+    method: str
     average: Average
     checkpoint: str | None
     manifest: str | None
@@ -83,6 +86,7 @@ def load_experiment(place: str) -> Experiment:
         preprocessing,
         _read_heads(data, architecture.num_classes),
         merging.schedule if merging is not None else (),
+        merging.method if merging is not None else DEFAULT_METHOD.name,
         "probabilities" if config.get("multicrop_softmax_logits", False) else "logits",
         evaluation.get("checkpoint") or None,
         evaluation.get("manifest") or manifests.get("test") or None,

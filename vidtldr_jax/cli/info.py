@@ -13,19 +13,26 @@ import click
 from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
 from vidtldr_jax.cli.convert import collect_settings, source_options
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.options import DEFAULT_MODEL, explain_unknown_model, json_option, schedule_option, verbose_option
+from vidtldr_jax.cli.options import (
+    DEFAULT_MODEL,
+    explain_unknown_model,
+    json_option,
+    method_option,
+    schedule_option,
+    verbose_option,
+)
 from vidtldr_jax.cli.output import format_macs, print_json, print_table
 from vidtldr_jax.cli.source_info import is_source, show_source
 from vidtldr_jax.data.text import TOKENIZER_NAME, TextTokenizer
 from vidtldr_jax.inference.checkpoint import Checkpoint, find_param_shapes, read_checkpoint
 from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
-from vidtldr_jax.models.architectures import Config
+from vidtldr_jax.models.architectures import Config, resolve_for
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.cost import EncoderCost, count_macs
 from vidtldr_jax.reduction.elementwise import count_xla_gmacs
-from vidtldr_jax.reduction.schedule import ResolvedSchedule, resolve_schedule
+from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 _EPILOG = """\b
 Examples:
@@ -39,12 +46,14 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("model", default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET|SOURCE]")
 @schedule_option("Without it: no merging.")
+@method_option
 @source_options
 @json_option
 @verbose_option
 def info(
     model: str,
     schedule: str | None,
+    method: str | None,
     family: str | None,
     settings: tuple[tuple[str, str], ...],
     allow_missing: tuple[str, ...],
@@ -73,9 +82,7 @@ def info(
         raise click.UsageError("--family, --set, --allow-missing and --ignore belong to a source, not to a model.")
     config, facts = _read_facts(model)
     try:
-        resolved = resolve_schedule(
-            schedule, num_tokens=config.num_tokens, num_layers=config.depth, num_protected=config.num_protected
-        )
+        resolved = resolve_for(config, schedule, method=method)
     except ValueError as error:
         raise CommandError(str(error)) from error
     cost = count_macs(config, resolved)

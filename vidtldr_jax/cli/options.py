@@ -18,6 +18,7 @@ from vidtldr_jax.inference.load import SHIPPED_MODELS, load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.models.presets import PRESETS
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, METHODS, get_method
 from vidtldr_jax.reduction.schedule import parse_schedule
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,17 +43,33 @@ class ScheduleType(click.ParamType):
         return str(value)
 
 
+class MethodType(click.ParamType):
+    """A method's name; one that is unknown is a usage error that names the nearest."""
+
+    name = "method"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the name as it came, or fails."""
+        try:
+            return get_method(str(value)).name
+        except ValueError as error:
+            self.fail(str(error).removeprefix("get_method: "), param, ctx)
+
+
 def choose_schedule(schedule: str | None, name: str) -> str:
     """Returns the schedule asked for, or the one that suits a model."""
     return schedule if schedule is not None else DEFAULT_SCHEDULES.get(name, FALLBACK_SCHEDULE)
 
 
-def open_model(name: str, *, schedule: str | None, dtype: str = "float32", devices: int = 1) -> VideoModel:
+def open_model(
+    name: str, *, schedule: str | None, method: str | None = None, dtype: str = "float32", devices: int = 1
+) -> VideoModel:
     """Loads a model for a command.
 
     Args:
       name: a checkpoint folder or a shipped model.
       schedule: as it was written.
+      method: how tokens are chosen; None is vid-TLDR.
       dtype: of the computation.
       devices: over how many to split the clips.
 
@@ -64,7 +81,7 @@ def open_model(name: str, *, schedule: str | None, dtype: str = "float32", devic
     """
     check_model_name(name)
     try:
-        return load_model(name, schedule=schedule, dtype=dtype, mesh=choose_mesh(devices))
+        return load_model(name, schedule=schedule, method=method, dtype=dtype, mesh=choose_mesh(devices))
     except ValueError as error:
         raise CommandError(str(error)) from error
 
@@ -123,8 +140,14 @@ def model_option(command: Command) -> Command:
 
 def schedule_option(text: str) -> Callable[[Command], Command]:
     """Adds --schedule, with what is done where it is missing."""
-    forms = 'Tokens absorbed per layer: "600,200,100", ratios "0.25,0.25", a constant "60x12", or "none".'
+    forms = 'Tokens that each layer loses: "600,200,100", ratios "0.25,0.25", a constant "60x12", or "none".'
     return click.option("--schedule", type=ScheduleType(), metavar="TEXT", help=f"{forms} {text}")
+
+
+def method_option(command: Command) -> Command:
+    """Adds --method."""
+    text = f"How tokens are chosen: {', '.join(METHODS)}.  [default: {DEFAULT_METHOD.name}]"
+    return click.option("--method", type=MethodType(), metavar="NAME", help=text)(command)
 
 
 def dtype_option(command: Command) -> Command:

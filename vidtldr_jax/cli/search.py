@@ -96,6 +96,6 @@ def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) ->
             f"an index is searched with its own model, SHA-256 {run['checkpoint_sha256'][:12]}...; the weights in "
             f"{place} have {found[:12]}...; give --model, or embed the videos anew."
         )
-    loaded = build(stored, stored.preprocessing, None, run["dtype"], 1)
+    loaded = build(stored, stored.preprocessing, None, None, run["dtype"], 1)
     assert isinstance(loaded, RetrievalModel)
     return loaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vidtldr_jax.cli.comparison import describe_schedule
+from vidtldr_jax.cli.comparison import describe_schedule, name_schedule
 from vidtldr_jax.cli.output import format_macs, format_seconds
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.preprocessing import Preprocessing
@@ -82,7 +82,7 @@ def list_costs(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         if part["done"]
     ]
     return [
-        ("schedule", f"{schedule['text']}{clamped}; {cost}"),
+        ("schedule", f"{name_schedule(schedule)}{clamped}; {cost}"),
         ("time", f"{', '.join(times) or 'nothing was left to do'}; reading and compiling are in it"),
         ("device", f"{result['device']}, {result['dtype']}"),
         ("checkpoint", f"{result['checkpoint']}, SHA-256 {result['checkpoint_sha256']}"),

@@ -18,6 +18,7 @@ from vidtldr_jax.cli.options import (
     devices_option,
     dtype_option,
     json_option,
+    method_option,
     schedule_option,
     verbose_option,
 )
@@ -70,6 +71,7 @@ def umt_options(command: Command) -> Command:
         click.option("--videos", metavar="FOLDER", help="Where they are.  [default: the annotation's folder]"),
         tokenizer_option,
         schedule_option("Without it: the config's, or no merging."),
+        method_option,
         click.option("--frames", type=click.IntRange(min=1), help="Per video.  [default: the config's or the model's]"),
         click.option("--first-seconds", type=click.FloatRange(min=0, min_open=True), help="Of a video to look at."),
         click.option("--limit", type=click.IntRange(min=1), help="Only the first so many videos."),
@@ -101,6 +103,7 @@ def prepare(
     *,
     task: str,
     schedule: str | None,
+    method: str | None,
     frames: int | None,
     first_seconds: float | None,
     tokenizer: str | None,
@@ -114,6 +117,7 @@ def prepare(
       name: of the model, or None for the config's.
       task: "retrieval" or "question_answering".
       schedule: as it was written; None for the config's.
+      method: how tokens are chosen; None for the config's, or vid-TLDR.
       frames: of a clip; None for the config's, or the model's.
       first_seconds: what of a video is looked at; None for the config's, or all.
       tokenizer: place of one; None for the checkpoint's.
@@ -144,7 +148,8 @@ def prepare(
             f"{recipe.image_size}; take another checkpoint or another config."
         )
     written = schedule if schedule is not None else fields.get("schedule")
-    return Setup(chosen, find_checkpoint(chosen), build(stored, recipe, written, dtype, devices), fields)
+    model = build(stored, recipe, written, method or fields.get("method"), dtype, devices)
+    return Setup(chosen, find_checkpoint(chosen), model, fields)
 
 
 def open_umt(
@@ -180,13 +185,16 @@ def open_umt(
     return stored
 
 
-def build(stored: Checkpoint, recipe: Preprocessing, schedule: str | None, dtype: str, devices: int) -> TextModel:
+def build(
+    stored: Checkpoint, recipe: Preprocessing, schedule: str | None, method: str | None, dtype: str, devices: int
+) -> TextModel:
     """Makes a UMT for clips of a recipe's length.
 
     Args:
       stored: its checkpoint.
       recipe: how clips are made.
       schedule: as it was written.
+      method: how tokens are chosen; None is vid-TLDR.
       dtype: of the computation.
       devices: over how many to split batches.
 
@@ -205,6 +213,7 @@ def build(stored: Checkpoint, recipe: Preprocessing, schedule: str | None, dtype
         model = make_model(
             stored._replace(config=config, preprocessing=recipe),
             schedule=schedule,
+            method=method,
             dtype=dtype,
             mesh=choose_mesh(devices),
         )

@@ -76,7 +76,7 @@ def describe_index(model: VideoModel, checkpoint_sha256: str, *, with_tokens: bo
         "is_index": True,  # evaluations keep features that are described by much the same
         "checkpoint_sha256": checkpoint_sha256,
         "architecture": describe_config(model.config),
-        "schedule": model.schedule.text,
+        "schedule": model.schedule.title,
         "preprocessing": model.preprocessing.to_dict(),
         "dtype": str(model.dtype),
         "tokens": with_tokens,

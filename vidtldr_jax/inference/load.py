@@ -20,6 +20,7 @@ from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.umt_config import UMTConfig
+from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.reduction.schedule import Schedule
 
 SHIPPED_MODELS: Final = {"moving-objects": "moving_objects"}
@@ -29,6 +30,7 @@ def load_model(
     checkpoint: str | os.PathLike[str],
     *,
     schedule: Schedule = None,
+    method: str | Method | None = None,
     dtype: Any = jnp.float32,
     attention: ops.AttentionForm = "auto",
     scan_layers: bool | None = None,
@@ -39,7 +41,8 @@ def load_model(
     Args:
       checkpoint: a folder with model.safetensors and config.json, "moving-objects", or hf://owner/name of a repository
         with these two files, which needs huggingface_hub.
-      schedule: tokens to absorb per layer, in any form `parse_schedule` reads; None is the plain model.
+      schedule: tokens that each layer loses, in any form `parse_schedule` reads; None is the plain model.
+      method: how they are chosen: a name in `reduction.METHODS`, or a `Method` of your own; None is vid-TLDR.
       dtype: computation dtype, float32 or bfloat16.
       attention: one of the forms of `ops.attend`.
       scan_layers: run the blocks after the last reduction under one scan; None chooses, see `VideoModel`.
@@ -50,10 +53,11 @@ def load_model(
 
     Raises:
       CheckpointError: the folder is missing, damaged or does not fit.
-      ValueError: the schedule or the mesh does not fit the model.
+      ValueError: the schedule, the method or the mesh does not fit the model.
     """
     stored = read_checkpoint(find_checkpoint(checkpoint))
-    return make_model(stored, schedule=schedule, dtype=dtype, attention=attention, scan_layers=scan_layers, mesh=mesh)
+    reducing: dict[str, Any] = {"schedule": schedule, "method": method}
+    return make_model(stored, dtype=dtype, attention=attention, scan_layers=scan_layers, mesh=mesh, **reducing)
 
 
 def make_model(stored: Checkpoint, **options: Any) -> VideoModel:
@@ -61,7 +65,7 @@ def make_model(stored: Checkpoint, **options: Any) -> VideoModel:
 
     Args:
       stored: what `read_checkpoint` returned, perhaps with another architecture or preprocessing put in.
-      **options: of `VideoModel`: schedule, dtype, attention, scan_layers, mesh.
+      **options: of `VideoModel`: schedule, method, dtype, attention, scan_layers, mesh.
 
     Returns:
       A `RetrievalModel` or an `AnsweringModel` for a UMT of that task, else a `VideoModel`.

@@ -24,10 +24,11 @@ from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
-from vidtldr_jax.models.architectures import Config, make_module
+from vidtldr_jax.models.architectures import Config, make_module, resolve_for
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
 from vidtldr_jax.models.video_vit import VideoOutput
-from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
+from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
 
 
 class VideoModel:
@@ -38,7 +39,7 @@ class VideoModel:
       preprocessing: how clips are sampled, resized and normalised for it.
       labels: names of the classes, or None.
       tokenizer: content of the tokenizer.json of its texts, or None.
-      schedule: the resolved schedule: tokens absorbed in every layer, clamps included.
+      schedule: the resolved schedule: tokens that every layer loses, clamps and the method included.
       source: what the weights were made from.
       mesh: the devices that it is spread over, or None for one.
     """
@@ -52,6 +53,7 @@ class VideoModel:
         labels: list[str] | None = None,
         tokenizer: str | None = None,
         schedule: Schedule = None,
+        method: str | Method | None = None,
         source: Mapping[str, Any] | None = None,
         dtype: Any = jnp.float32,
         attention: ops.AttentionForm = "auto",
@@ -67,6 +69,8 @@ class VideoModel:
           labels: names of the classes.
           tokenizer: content of the tokenizer.json of its texts.
           schedule: anything `parse_schedule` reads; None is the plain model.
+          method: how tokens are chosen: a name in `reduction.METHODS`, or a `Method` of your own; None is the one that
+            the schedule was resolved for before, or vid-TLDR.
           source: what the weights were made from.
           dtype: computation dtype; parameters are kept in it too.
           attention: one of the forms of `ops.attend`.
@@ -75,21 +79,14 @@ class VideoModel:
           mesh: devices to spread the model over, see `make_mesh`; None is the default device.
 
         Raises:
-          ValueError: the schedule or the mesh does not fit the model.
+          ValueError: the schedule, the method or the mesh does not fit the model.
         """
         self.config = config
         self.preprocessing = preprocessing
         self.labels = labels
         self.tokenizer = tokenizer
         self.source = dict(source or {})
-        self.schedule: ResolvedSchedule = resolve_schedule(
-            schedule, num_tokens=config.num_tokens, num_layers=config.depth, num_protected=config.num_protected
-        )
-        if any(self.schedule.r) and not config.is_mergeable:
-            raise ValueError(
-                "VideoModel: a model whose blocks attend over time and space apart needs the whole grid of patches in "
-                f"every block, so nothing can be merged; the schedule {self.schedule.describe()} came; take none."
-            )
+        self.schedule: ResolvedSchedule = resolve_for(config, schedule, method=method)
         self._dtype = jnp.dtype(dtype)
         self._is_stacked = jax.default_backend() != "cpu" if scan_layers is None else scan_layers
         self.mesh = mesh
@@ -122,17 +119,18 @@ class VideoModel:
         """Computation dtype."""
         return self._dtype
 
-    def with_schedule(self, schedule: Schedule) -> Self:
+    def with_schedule(self, schedule: Schedule, *, method: str | Method | None = None) -> Self:
         """Returns the same model under another schedule; parameters are shared, not copied.
 
         Args:
           schedule: anything `parse_schedule` reads; None is the plain model.
+          method: how tokens are chosen; None leaves this model's method, or that of a resolved schedule.
 
         Returns:
           Another model of the same class.
 
         Raises:
-          ValueError: the schedule does not fit the model.
+          ValueError: the schedule or the method does not fit the model.
         """
         return type(self)(
             self._weights,
@@ -141,12 +139,16 @@ class VideoModel:
             labels=self.labels,
             tokenizer=self.tokenizer,
             schedule=schedule,
+            method=self._keep_method(schedule) if method is None else method,
             source=self.source,
             dtype=self._dtype,
             attention=self._attention,
             scan_layers=self._is_stacked,
             mesh=self.mesh,
         )
+
+    def _keep_method(self, schedule: Schedule) -> Method:
+        return schedule.method if isinstance(schedule, ResolvedSchedule) else self.schedule.method
 
     def with_one_view(self) -> Self:
         """Returns the same model for one clip and one crop of a video; parameters are shared, not copied."""
@@ -216,13 +218,10 @@ class VideoModel:
           The schedule that runs; `self.schedule` for clips of the config's size.
         """
         config = self.config
-        _, frames, rows, columns, _ = shape
-        num_tokens = config.count_tokens(frames, rows, columns)
-        if num_tokens == config.num_tokens:
+        size = shape[1:4]
+        if size == (config.num_frames, config.image_size, config.image_size):
             return self.schedule
-        return resolve_schedule(
-            self.schedule, num_tokens=num_tokens, num_layers=config.depth, num_protected=config.num_protected
-        )
+        return resolve_for(config, self.schedule, size=size)
 
     def get_encode_function(self, shape: tuple[int, ...], *, trace: bool = False) -> Any:
         """Returns the jitted function of (weights, video) that runs for clips of a shape.
@@ -242,14 +241,18 @@ class VideoModel:
                 f"VideoModel: a video is [B, T, Y, X, C]; shape {tuple(shape)} came; "
                 "put a batch axis in front: clip[None]."
             )
-        r = self.schedule_for(shape).r
-        return _compiled_encoder(self.config, r, self._attention, self._dtype, trace, self._is_stacked, self.mesh)
+        runs = self.schedule_for(shape)
+        method = DEFAULT_METHOD if runs.is_plain else runs.method  # plain models share what is compiled
+        return _compiled_encoder(
+            self.config, runs.r, method, self._attention, self._dtype, trace, self._is_stacked, self.mesh
+        )
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled_encoder(
     config: Config,
     r: tuple[int, ...],
+    method: Method,
     attention: ops.AttentionForm,
     dtype: jnp.dtype,
     trace: bool,
@@ -258,7 +261,8 @@ def _compiled_encoder(
 ) -> Any:
     """The one place where inference is jitted; jit itself keeps one compilation per shape."""
     dtypes = {"dtype": dtype, "param_dtype": dtype}
-    module = make_module(config, r=r if any(r) else (), form=attention, is_stacked=is_stacked, **dtypes)
+    fields = {"r": r if any(r) else (), "method": method, "form": attention, "is_stacked": is_stacked, **dtypes}
+    module = make_module(config, **fields)
 
     def encode(weights: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
         return module.apply({"params": weights}, video, trace=trace)

@@ -10,6 +10,8 @@ from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.reduction.methods import Method
+from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
 
 _NAME_FIELD: Final = "name"
 Config = VideoViTConfig | ViViTConfig | UMTConfig | CLIPConfig
@@ -82,9 +84,44 @@ def make_module(config: Config, **fields: Any) -> Any:
 
     Args:
       config: the description.
-      **fields: the module's others: r, form, dtype, param_dtype.
+      **fields: the module's others: r, method, form, dtype, param_dtype.
 
     Returns:
       A Flax module of (video, trace=False).
     """
     return ARCHITECTURES[config.architecture].module_class(config, **fields)
+
+
+def resolve_for(
+    config: Config, schedule: Schedule, *, method: str | Method | None = None, size: tuple[int, ...] | None = None
+) -> ResolvedSchedule:
+    """Resolves a schedule for the clips of a model.
+
+    Args:
+      config: the description.
+      schedule: anything `parse_schedule` reads.
+      method: how tokens are chosen, see `resolve_schedule`.
+      size: frames, rows and columns of a clip; None means the description's.
+
+    Returns:
+      The schedule with its token counts.
+
+    Raises:
+      ValueError: the schedule or the method does not fit, see `resolve_schedule`, or the model needs the whole grid of
+        patches in every block.
+    """
+    frames, rows, columns = size or (config.num_frames, config.image_size, config.image_size)
+    resolved = resolve_schedule(
+        schedule,
+        num_tokens=config.count_tokens(frames, rows, columns),
+        num_layers=config.depth,
+        num_protected=config.num_protected,
+        method=method,
+        num_first=config.count_tokens(config.tubelet_size, rows, columns) - config.num_protected,
+    )
+    if any(resolved.r) and not config.is_mergeable:
+        raise ValueError(
+            "resolve_for: a model whose blocks attend over time and space apart needs the whole grid of patches in "
+            f"every block, so nothing can be merged; the schedule {resolved.describe()} came; take none."
+        )
+    return resolved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.models.config import EncoderConfig
 from vidtldr_jax.ops.blocks import balance_blocks
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Evidence, Method, Need
 
 # Tokens that pass the MLP at a time on a CPU: 2352 in two to five blocks are faster by a sixth than all at once.
 _CPU_BLOCK_SIZE: Final = 588
@@ -48,9 +49,9 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Float[Array, "B N D"], size: Float[Array, "B N"] | None, *, with_saliency: bool
-    ) -> tuple[Float[Array, "B N D"], Float[Array, "B N"] | None]:
-        """Returns the update of the residual stream and, if asked, the saliency."""
+        self, tokens: Float[Array, "B N D"], size: Float[Array, "B N"] | None, *, needs: Sequence[Need] = ()
+    ) -> tuple[Float[Array, "B N D"], dict[Need, Array]]:
+        """Returns the update of the residual stream and, of what the attention knows, what a method needs."""
         batch, num_tokens, dim = tokens.shape
         heads = self.config.num_heads
 
@@ -59,18 +60,26 @@ class SelfAttention(nn.Module):
             dense = nn.Dense(dim, use_bias=use_bias, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
             return dense(tokens).reshape(batch, num_tokens, heads, dim // heads)  # [B, N, H, K]
 
+        query, key, value = (project(name) for name in ("query", "key", "value"))
         attended = ops.attend(
-            project("query"),
-            project("key"),
-            project("value"),
+            query,
+            key,
+            value,
             size,
-            with_saliency=with_saliency,
+            with_saliency="saliency" in needs,
+            with_received="received" in needs,
             num_protected=self.config.num_protected,
             form=self.form,
         )
         update = attended.update.reshape(batch, num_tokens, dim)
-        proj = nn.Dense(dim, dtype=self.dtype, param_dtype=self.param_dtype, name="proj")
-        return proj(update), attended.saliency
+        update = nn.Dense(dim, dtype=self.dtype, param_dtype=self.param_dtype, name="proj")(update)
+        known: dict[Need, Array | None] = {
+            "saliency": attended.saliency,
+            "received": attended.received,
+            "keys": key,
+            "update": update,
+        }
+        return update, {need: found for need in needs if (found := known.get(need)) is not None}
 
 
 class MLP(nn.Module):
@@ -120,8 +129,9 @@ class Block(nn.Module):
 
     Attributes:
       config: the model's description.
-      r: how many tokens this block absorbs; 0 is the plain block.
+      r: how many tokens this block takes out; 0 is the plain block.
       use_size: whether an earlier block has merged, so that sizes differ from 1.
+      method: how they are chosen.
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
@@ -130,23 +140,26 @@ class Block(nn.Module):
     config: EncoderConfig
     r: int = 0
     use_size: bool = False
+    method: Method = DEFAULT_METHOD
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, state: ops.MergeState) -> tuple[ops.MergeState, Float[Array, "B N"] | None]:
-        """Returns the state after the block and the saliency that the reduction used (None where r is 0)."""
+        """Returns the state after the block and the method's score (None where r is 0, or it has none)."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         attend = SelfAttention(self.config, self.form, name="attn", **dtypes)
         mlp = MLP(self.config, name="mlp", **dtypes)
         norm1, norm2 = (make_layer_norm(self.config.norm_eps, name=name, **dtypes) for name in ("norm1", "norm2"))
 
         size = state.size if self.use_size else None
-        update, saliency = attend(norm1(state.tokens), size, with_saliency=self.r > 0)
+        score = None
+        update, evidence = attend(norm1(state.tokens), size, needs=self.method.needs if self.r else ())
         state = state._replace(tokens=state.tokens + update)
         if self.r:
-            plan = ops.match_tokens(state.tokens, r=self.r, num_protected=self.config.num_protected)
-            state = ops.merge_tokens(state, plan, saliency)
+            seen = Evidence(state.tokens, **evidence)
+            plan, weight, score = self.method.choose(seen, r=self.r, num_protected=self.config.num_protected)
+            state = ops.merge_tokens(state, plan, weight)
         state = state._replace(tokens=state.tokens + mlp(norm2(state.tokens)))
-        return state, saliency
+        return state, score

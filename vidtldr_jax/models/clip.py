@@ -22,9 +22,10 @@ from vidtldr_jax import ops
 from vidtldr_jax.models.block import make_layer_norm
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.encoder import Encoder, join_sequences
-from vidtldr_jax.models.patches import PatchEmbed
+from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions
 from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
 
 class CLIPVision(nn.Module):
@@ -32,7 +33,8 @@ class CLIPVision(nn.Module):
 
     Attributes:
       config: the model's description.
-      r: tokens that each block absorbs per sequence; empty is the plain model.
+      r: tokens that each block loses per sequence; empty is the plain model.
+      method: how they are chosen, see `reduction.methods`.
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
@@ -41,6 +43,7 @@ class CLIPVision(nn.Module):
 
     config: CLIPConfig
     r: tuple[int, ...] = ()
+    method: Method = DEFAULT_METHOD
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
@@ -82,8 +85,12 @@ class CLIPVision(nn.Module):
         tokens = jnp.concatenate([cls, patches], axis=1)
         tokens = make_layer_norm(config.norm_eps, name="pre_norm", **dtypes)(tokens)
 
-        encoder = Encoder(config, self.r, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
-        state, path = encoder(tokens, trace=trace)
+        encoder = Encoder(config, self.r, self.method, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
+        novelty = None
+        if self.method.is_early and any(self.r) and config.encoding == "joint":
+            units = {"patch_size": config.patch_size, "tubelet_size": 1}
+            novelty = measure_novelty(video, num_cls_tokens=config.num_cls_tokens, **units)
+        state, path = encoder(tokens, trace=trace, novelty=novelty)
         pooled = make_layer_norm(config.norm_eps, name="pool_norm", **dtypes)(state.tokens[:, 0])
         pooled = pooled.astype(jnp.float32).reshape(batch, -1, config.dim).mean(1).astype(self.dtype)  # [B, D]
         embedding = None

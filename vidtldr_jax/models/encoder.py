@@ -12,13 +12,15 @@ from vidtldr_jax import ops
 from vidtldr_jax.models.block import Block, make_layer_norm
 from vidtldr_jax.models.config import EncoderConfig
 from vidtldr_jax.models.stacking import get_stack, scan_blocks, take_block
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Evidence, Method
 
 
 class ReductionStep(NamedTuple):
     """What one reducing block saw.
 
     Attributes:
-      saliency: `[B, N]` float32, of the tokens that came into the block.
+      saliency: `[B, N]` float32 in [0, 1], of the tokens that came into the block: vid-TLDR's, or another method's
+        score of single tokens, scaled; 1 everywhere where the method has no opinion of single tokens.
       source: `[B, N0]` int32, which of those tokens held each original one (-1: dropped before).
     """
 
@@ -32,7 +34,7 @@ class Trace(NamedTuple):
     Attributes:
       source: `[B, N0]` int32, index of the output token that holds it, -1 if it was dropped.
       weight: `[B, N0]` float32, product of the weights on its way.
-      steps: one `ReductionStep` per block that reduces, in order.
+      steps: one `ReductionStep` per reduction, in order.
     """
 
     source: Int[Array, "B N0"]
@@ -45,7 +47,8 @@ class Encoder(nn.Module):
 
     Attributes:
       config: the model's description.
-      r: tokens that each block absorbs; empty means none.
+      r: tokens that each block loses; empty means none. An early method takes their sum out before the first block.
+      method: how they are chosen.
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
@@ -55,32 +58,52 @@ class Encoder(nn.Module):
 
     config: EncoderConfig
     r: tuple[int, ...] = ()
+    method: Method = DEFAULT_METHOD
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     is_stacked: bool = False
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "B N D"], *, trace: bool = False) -> tuple[ops.MergeState, Trace | None]:
-        """Returns the state after the last block and, if asked, where every token went."""
+    def __call__(
+        self, tokens: Float[Array, "B N D"], *, trace: bool = False, novelty: Float[Array, "B N"] | None = None
+    ) -> tuple[ops.MergeState, Trace | None]:
+        """Returns the state after the last block and, if asked, where every token went.
+
+        Args:
+          tokens: of each sequence, positions added.
+          trace: also follow every token. Static.
+          novelty: of each token, see `measure_novelty`; only early methods look at it.
+
+        Returns:
+          The state, and a `Trace` or None.
+        """
         counts = self.r or (0,) * self.config.depth
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         state = ops.init_merge_state(tokens, trace=trace)
-        steps = []
+        steps: list[ReductionStep] = []
+        if self.method.is_early and any(counts):
+            seen = Evidence(tokens, novelty=novelty)
+            plan, weight, score = self.method.choose(seen, r=sum(counts), num_protected=self.config.num_protected)
+            steps += _make_step(score, state)
+            state = ops.merge_tokens(state, plan, weight)
+            counts = (0,) * self.config.depth
         stacked = get_stack(self) if self.is_stacked else None
         num_reducing = max((layer + 1 for layer, r in enumerate(counts) if r), default=0)
+        fields = {"method": self.method, "form": self.form, **dtypes}
+        has_sizes = self.method.grows and any(self.r)
         for layer, r in enumerate(counts[:num_reducing] if self.is_stacked else counts):
-            use_size = any(counts[:layer])
-            source = state.source
+            use_size = self.method.grows and any(counts[:layer])
+            before = state
             if stacked is None:
-                state, saliency = Block(self.config, r, use_size, self.form, name=f"block_{layer}", **dtypes)(state)
+                state, score = Block(self.config, r, use_size, name=f"block_{layer}", **fields)(state)
             else:
-                block = Block(self.config, r, use_size, self.form, parent=None, **dtypes)
-                state, saliency = block.apply({"params": take_block(stacked, layer)}, state)
-            if source is not None and saliency is not None:
-                steps.append(ReductionStep(saliency, source))
+                block = Block(self.config, r, use_size, parent=None, **fields)
+                state, score = block.apply({"params": take_block(stacked, layer)}, state)
+            if r:
+                steps += _make_step(score, before)
         if stacked is not None:
-            plain = Block(self.config, 0, num_reducing > 0, self.form, parent=None, **dtypes)
+            plain = Block(self.config, 0, has_sizes, parent=None, **fields)
             state = scan_blocks(lambda p, s: plain.apply({"params": p}, s)[0], stacked, state, first=num_reducing)
         if self.config.final_norm:
             norm = make_layer_norm(self.config.norm_eps, name="norm", **dtypes)
@@ -88,6 +111,13 @@ class Encoder(nn.Module):
         if state.source is None or state.source_weight is None:
             return state, None
         return state, Trace(state.source, state.source_weight, tuple(steps))
+
+
+def _make_step(score: Float[Array, "B N"] | None, before: ops.MergeState) -> list[ReductionStep]:
+    """Returns the step of one reduction; none where nothing is traced."""
+    if before.source is None:
+        return []
+    return [ReductionStep(jnp.ones_like(before.size) if score is None else score, before.source)]
 
 
 def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tuple[ops.MergeState, Trace | None]:

@@ -75,7 +75,7 @@ class FactorizedBlock(nn.Module):
         def attend(values: Array, axis: str) -> Array:
             attention = SelfAttention(config, self.form, name=f"attn_{axis}", **dtypes)
             sequences = normalise(values, f"norm_{axis}").reshape(-1, *values.shape[2:])
-            return attention(sequences, None, with_saliency=False)[0].reshape(values.shape)
+            return attention(sequences, None)[0].reshape(values.shape)
 
         if config.attention == "factorized_dot_product":
             tokens = tokens + HalvedAttention(config, name="attn", **dtypes)(normalise(tokens, "norm1"))

@@ -1,4 +1,4 @@
-"""Video -> tokens: non-overlapping tubelets, each projected to one token."""
+"""Video -> tokens: non-overlapping tubelets, each projected to one token; and how much of each is new."""
 
 from __future__ import annotations
 
@@ -48,6 +48,36 @@ PATCH_INITS: Final = {
     "central_frame": _init_central_frame,
     "average_frame": _init_average_frame,
 }
+
+
+def measure_novelty(
+    video: Float[Array, "B T Y X C"], *, patch_size: int, tubelet_size: int, num_cls_tokens: int = 0
+) -> Float[Array, "B N"]:
+    """Measures how far each patch is from the one at its place one moment earlier.
+
+    Args:
+      video: normalised frames, channels last.
+      patch_size: rows and columns of a patch, pixels. Static.
+      tubelet_size: frames of a patch. Static.
+      num_cls_tokens: tokens at the front that stand for no patch. Static.
+
+    Returns:
+      Mean absolute difference between the first frame of the earlier patch and the last frame of the later one,
+      float32, in the video's units; infinite for the first moment and for the tokens at the front.
+
+    Reference:
+      Run-length tokenization, arXiv 2411.05222, section 3.1.
+    """
+    batch, _, rows, columns, colours = video.shape
+    first = video[:, 0::tubelet_size].astype(jnp.float32)  # [B, t, Y, X, C]
+    last = video[:, tubelet_size - 1 :: tubelet_size].astype(jnp.float32)
+    change = jnp.abs(last[:, 1:] - first[:, :-1])  # [B, t - 1, Y, X, C]
+    p = patch_size
+    change = change.reshape(batch, -1, rows // p, p, columns // p, p, colours).mean((3, 5, 6))  # [B, t - 1, y, x]
+    num_first = num_cls_tokens + (rows // p) * (columns // p)
+    return jnp.concatenate(
+        [jnp.full((batch, num_first), jnp.inf, jnp.float32), change.reshape(batch, -1)], axis=1
+    )  # [B, N]
 
 
 class PatchEmbed(nn.Module):

@@ -24,6 +24,7 @@ from vidtldr_jax.models.bert import Bert, LanguageModelHead, ProjectedContext
 from vidtldr_jax.models.question_answering import RankedAnswers, find_candidates, rank_candidates
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.video_vit import VideoOutput, VideoViT
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
 
 class TextOutput(NamedTuple):
@@ -45,7 +46,8 @@ class UMT(nn.Module):
 
     Attributes:
       config: the model's description.
-      r: tokens that each block of the video encoder absorbs, one per block; empty is the plain model.
+      r: tokens that each block of the video encoder loses, one per block; empty is the plain model.
+      method: how they are chosen, see `reduction.methods`.
       form: how the video encoder's attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
@@ -54,6 +56,7 @@ class UMT(nn.Module):
 
     config: UMTConfig
     r: tuple[int, ...] = ()
+    method: Method = DEFAULT_METHOD
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
@@ -63,7 +66,7 @@ class UMT(nn.Module):
         """Declares the parts; a task has only those that it needs."""
         config = self.config
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.vision = VideoViT(config.vision, self.r, self.form, is_stacked=self.is_stacked, **dtypes)
+        self.vision = VideoViT(config.vision, self.r, self.method, self.form, is_stacked=self.is_stacked, **dtypes)
         self.text = Bert(config.text, **dtypes)
         if config.task == "retrieval":
             self.text_projection = nn.Dense(config.vision.embed_dim, **dtypes)

@@ -20,8 +20,9 @@ from vidtldr_jax.models.block import make_layer_norm
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.encoder import Encoder, Trace
 from vidtldr_jax.models.heads import pool_tokens
-from vidtldr_jax.models.patches import PatchEmbed
+from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions, sincos_positions
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
 
 class VideoOutput(NamedTuple):
@@ -49,7 +50,8 @@ class VideoViT(nn.Module):
 
     Attributes:
       config: the model's description.
-      r: tokens that each block absorbs, one per block; empty is the plain model.
+      r: tokens that each block loses, one per block; empty is the plain model.
+      method: how they are chosen, see `reduction.methods`.
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
@@ -58,6 +60,7 @@ class VideoViT(nn.Module):
 
     config: VideoViTConfig
     r: tuple[int, ...] = ()
+    method: Method = DEFAULT_METHOD
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
@@ -84,8 +87,11 @@ class VideoViT(nn.Module):
         embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, N, D]
         tokens = tokens + self._find_positions(grid).astype(self.dtype)
-        encoder = Encoder(config, self.r, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
-        state, path = encoder(tokens, trace=trace)
+        encoder = Encoder(config, self.r, self.method, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
+        novelty = None
+        if self.method.is_early and any(self.r):
+            novelty = measure_novelty(video, patch_size=config.patch_size, tubelet_size=config.tubelet_size)
+        state, path = encoder(tokens, trace=trace, novelty=novelty)
 
         if config.pooling == "first":
             pooled = state.tokens[:, 0]  # [B, D]

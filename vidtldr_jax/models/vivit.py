@@ -20,10 +20,11 @@ from vidtldr_jax import ops
 from vidtldr_jax.models.encoder import Encoder, Trace, join_sequences
 from vidtldr_jax.models.factorized import FactorizedEncoder
 from vidtldr_jax.models.heads import pool_surviving, pool_tokens
-from vidtldr_jax.models.patches import PatchEmbed
+from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
 Grid = tuple[int, int, int]
 
@@ -33,7 +34,8 @@ class ViViT(nn.Module):
 
     Attributes:
       config: the model's description.
-      r: tokens that each block of the (spatial) encoder absorbs per sequence; empty is the plain model.
+      r: tokens that each block of the (spatial) encoder loses per sequence; empty is the plain model.
+      method: how they are chosen, see `reduction.methods`.
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
@@ -42,6 +44,7 @@ class ViViT(nn.Module):
 
     config: ViViTConfig
     r: tuple[int, ...] = ()
+    method: Method = DEFAULT_METHOD
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
@@ -76,12 +79,17 @@ class ViViT(nn.Module):
 
         if config.attention == "spacetime":
             tokens = self._add_positions(tokens, "", made_for, grid)
-            state, path = Encoder(config, self.r, name="encoder", **blocks)(tokens, trace=trace)
+            novelty = None
+            if self.method.is_early and any(self.r):
+                units = {"patch_size": config.patch_size, "tubelet_size": config.tubelet_size}
+                novelty = measure_novelty(video, num_cls_tokens=config.num_cls_tokens, **units)
+            encoder = Encoder(config, self.r, self.method, name="encoder", **blocks)
+            state, path = encoder(tokens, trace=trace, novelty=novelty)
             pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]
         elif config.attention == "factorized_encoder":
             frames = tokens.reshape(batch * grid[0], grid[1] * grid[2], config.dim)  # [B t, y x, D]
             frames = self._add_positions(frames, "", (1, *made_for[1:]), (1, *grid[1:]))
-            state, path = Encoder(config, self.r, name="encoder", **blocks)(frames, trace=trace)
+            state, path = Encoder(config, self.r, self.method, name="encoder", **blocks)(frames, trace=trace)
             moments = pool_surviving(state, config.pooling, num_tokens=frames.shape[1])  # [B t, D]
             moments = moments.reshape(batch, grid[0], config.dim)  # [B, t, D]
             if config.temporal is not None:
@@ -93,8 +101,8 @@ class ViViT(nn.Module):
             state, path = join_sequences(state, path, batch)
         else:
             tokens = self._add_positions(tokens, "", made_for, grid)
-            encoder = FactorizedEncoder(config, name="encoder", **blocks)
-            state = ops.init_merge_state(encoder(tokens, num_times=grid[0]), trace=trace)
+            factorized = FactorizedEncoder(config, name="encoder", **blocks)
+            state = ops.init_merge_state(factorized(tokens, num_times=grid[0]), trace=trace)
             if state.source is not None and state.source_weight is not None:
                 path = Trace(state.source, state.source_weight, ())
             pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]

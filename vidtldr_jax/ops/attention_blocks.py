@@ -2,7 +2,7 @@
 
 With `e = exp(logits - max)` the plain map is `e / sum e`, and the map biased by log(size), applied to the values, is
 `(e @ (size * v)) / (e @ size)`. Shapes as in `ops.attention`; what comes back beside the update is the sharpness of
-every query row, `[B, N]` float32, or None.
+every query row, `[B, N]` float32, or the attention that every key receives in the plain map, or None.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def attend_all_heads(
     size: Float[Array, "B N"] | None,
     *,
     with_sharpness: bool,
+    with_received: bool = False,
     block_size: int | None = None,
 ) -> tuple[Float[Array, "B N H K"], Float[Array, "B N"] | None]:
     """Attends to a block of rows with all heads at once, one block after the other.
@@ -41,10 +42,11 @@ def attend_all_heads(
       value: the same shape.
       size: of each key, or None.
       with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
+      with_received: instead return the mean of the plain map over heads and queries. Static.
       block_size: rows of a block; None chooses. Static.
 
     Returns:
-      The update, and the sharpness or None.
+      The update, and the sharpness, the attention received, or None.
     """
     batch, num_tokens, num_heads, channels = query.shape
     num_blocks, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ALL_HEADS)
@@ -53,22 +55,27 @@ def attend_all_heads(
     weight = None if size is None else size.astype(jnp.float32)
     sized_value = weigh_values(value, weight)
 
-    def attend_rows(block: Float[Array, "B Q H K"]) -> tuple[Array, Array | None]:
+    def attend_rows(part: tuple[Float[Array, "B Q H K"], Float[Array, " Q"]]) -> tuple[Array, Array | None]:
+        block, share = part
         logits = jnp.einsum("bqhc,bkhc->bhqk", block, key, preferred_element_type=jnp.float32)
         exp = _exponentiate(logits, channels)  # [B, H, Q, N]
         plain_sum = exp.sum(-1)  # [B, H, Q]
         sized_sum = plain_sum if weight is None else jnp.einsum("bhqk,bk->bhq", exp, weight)
         update = jnp.einsum("bhqk,bkhc->bqhc", exp.astype(value.dtype), sized_value, preferred_element_type=jnp.float32)
         update = (update / sized_sum.swapaxes(1, 2)[..., None]).astype(value.dtype)  # [B, Q, H, K]
+        if with_received:
+            return update, jnp.einsum("bhqk,bhq->bk", exp, share / (num_heads * plain_sum))  # [B, N]
         if not with_sharpness:
             return update, None
         mean_map = jnp.einsum("bhqk,bhq->bqk", exp, 1.0 / (num_heads * plain_sum))
         return update, negative_entropy(mean_map)  # [B, Q]
 
-    updates, sharpness = jax.lax.map(attend_rows, blocks)
+    updates, sharpness = jax.lax.map(attend_rows, (blocks, _share_rows(num_tokens, num_blocks, rows)))
     update = updates.swapaxes(0, 1).reshape(batch, num_blocks * rows, num_heads, channels)[:, :num_tokens]
     if sharpness is None:
         return update, None
+    if with_received:
+        return update, sharpness.sum(0)
     return update, sharpness.swapaxes(0, 1).reshape(batch, num_blocks * rows)[:, :num_tokens]
 
 
@@ -79,6 +86,7 @@ def attend_by_head(
     size: Float[Array, "B N"] | None,
     *,
     with_sharpness: bool,
+    with_received: bool = False,
     block_size: int | None = None,
 ) -> tuple[Float[Array, "B Q H K"], Float[Array, "B Q"] | None]:
     """Attends to a block of rows with one head at a time: plain matrix products, which a CPU is fastest at.
@@ -92,10 +100,11 @@ def attend_by_head(
       value: the same shape as the keys.
       size: of each key, or None.
       with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
+      with_received: instead return the mean of the plain map over heads and queries, one number for each key. Static.
       block_size: rows of a block; None chooses. Static.
 
     Returns:
-      The update, and the sharpness or None.
+      The update, and the sharpness, the attention received, or None.
     """
     batch, num_tokens, num_heads, channels = query.shape
     num_blocks, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ONE_HEAD)
@@ -104,7 +113,14 @@ def attend_by_head(
     keys = key.transpose(0, 2, 3, 1)  # [B, H, K, N]
     values = weigh_values(value, weight).transpose(0, 2, 1, 3)  # [B, H, N, K]
     sharpness = None
-    if with_sharpness:
+    if with_received:
+        by_head = blocks.transpose(0, 3, 1, 2, 4)  # [B, H, blocks, rows, K]
+        share = _share_rows(num_tokens, num_blocks, rows)
+        updates, received = jax.lax.map(
+            lambda clip: _attend_heads_received(*clip, share=share), (by_head, keys, values, weight)
+        )
+        updates, sharpness = updates.transpose(0, 2, 3, 1, 4), received
+    elif with_sharpness:
         by_block = blocks.transpose(0, 1, 3, 2, 4)  # [B, blocks, H, rows, K]
         attend_clip = _make_clip_attention(num_heads)
         updates, sharpness = jax.lax.map(lambda clip: attend_clip(*clip), (by_block, keys, values, weight))
@@ -112,7 +128,6 @@ def attend_by_head(
         sharpness = sharpness.reshape(batch, num_blocks * rows)[:, :num_tokens]
     else:
         by_head = blocks.transpose(0, 3, 1, 2, 4)  # [B, H, blocks, rows, K]
-
         updates = jax.lax.map(_attend_heads, (by_head, keys, values, weight)).transpose(0, 2, 3, 1, 4)
     update = updates.reshape(batch, num_blocks * rows, num_heads, channels)[:, :num_tokens]
     return update.astype(value.dtype), sharpness
@@ -157,6 +172,32 @@ def _attend_heads(clip: tuple[Array, Array, Array, Array | None]) -> Float[Array
         return jax.lax.map(lambda block: _attend_rows(block, head_keys, head_values, weight)[2], head_blocks)
 
     return jax.lax.map(attend_head, (blocks, keys, values))
+
+
+def _attend_heads_received(
+    blocks: Array, keys: Array, values: Array, weight: Array | None, *, share: Float[Array, "blocks Q"]
+) -> tuple[Float[Array, "H blocks Q K"], Float[Array, " N"]]:
+    """Attends one head after the other, and adds up the attention that each key receives."""
+
+    def add_head(received: Array, head: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        head_blocks, head_keys, head_values = head
+
+        def add_block(received: Array, part: tuple[Array, Array]) -> tuple[Array, Array]:
+            block, share_of_rows = part
+            exp, plain_sum, update = _attend_rows(block, head_keys, head_values, weight)
+            return received + (share_of_rows / plain_sum) @ exp, update
+
+        return jax.lax.scan(add_block, received, (head_blocks, share))
+
+    none = jnp.zeros(keys.shape[-1], jnp.float32)  # [N]
+    received, updates = jax.lax.scan(add_head, none, (blocks, keys, values))
+    return updates, received / blocks.shape[0]
+
+
+def _share_rows(num_tokens: int, num_blocks: int, rows: int) -> Float[Array, "blocks Q"]:
+    """Returns each query row's share in a mean over all; what only fills a block has none."""
+    is_row = jnp.arange(num_blocks * rows) < num_tokens
+    return jnp.where(is_row, 1.0 / num_tokens, 0.0).astype(jnp.float32).reshape(num_blocks, rows)
 
 
 def _attend_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,18 @@ from vidtldr_jax.ops.state import MergePlan
 # Even tokens that are compared with all odd ones at a time, so that memory grows with the tokens and not their square.
 # Up to 4096 tokens that is all of them.
 _ROWS_OF_SIMILARITY: Final = 2048
+
+
+class Pairs(NamedTuple):
+    """Every even token with its most similar odd one; `S` even tokens, counted after the protected ones.
+
+    Attributes:
+      similarity: `[B, S]` float32, cosine of the two, -1 to 1; 0 where either is a zero vector.
+      partner: `[B, S]` int32, index of the odd token among the odd ones; the first on ties.
+    """
+
+    similarity: Float[Array, "B S"]
+    partner: Int[Array, "B S"]
 
 
 def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int = 0) -> MergePlan:
@@ -39,22 +51,57 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
     """
     batch, num_tokens, _ = features.shape
     check_protected("match_tokens", num_tokens, num_protected)
-    num_odd = (num_tokens - num_protected) // 2
-    num_even = num_tokens - num_protected - num_odd
-    if not 0 <= r <= num_odd:
-        raise ValueError(
-            f"match_tokens: r is from 0 to {num_odd} (half of {num_tokens - num_protected} unprotected tokens); "
-            f"{r} came; resolve the schedule first, which clamps it."
-        )
+    _check_r("match_tokens", r, num_tokens - num_protected)
     if r == 0:
-        kept = jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))
-        none = jnp.zeros((batch, 0), jnp.int32)
-        return MergePlan(kept, none, none)
+        return _keep_all(batch, num_tokens)
+    pairs = pair_tokens(features, num_protected=num_protected)
+    sizes = {"num_tokens": num_tokens, "num_protected": num_protected}
+    return absorb_pairs(pairs.partner, pairs.similarity, r=r, **sizes)
 
+
+def pair_tokens(features: Float[Array, "B N D"], *, num_protected: int = 0) -> Pairs:
+    """Finds for each even token the most similar odd one.
+
+    Args:
+      features: what similarity is measured on; any scale, a zero vector is similar to nothing.
+      num_protected: leading tokens (CLS) that are left out; parity is counted after them. Static.
+
+    Returns:
+      `Pairs`.
+
+    Raises:
+      ValueError: fewer than two tokens are not protected.
+    """
+    check_protected("pair_tokens", features.shape[1] - 1, num_protected)
     unit = normalise_features(features[:, num_protected:])
-    even, odd = unit[:, 0::2], unit[:, 1::2]
-    best, partner = _find_partners(even, odd)  # [B, S]
-    _, chosen = jax.lax.top_k(best, r)  # [B, R], index among the even tokens
+    similarity, partner = _find_partners(unit[:, 0::2], unit[:, 1::2])
+    return Pairs(similarity, partner.astype(jnp.int32))
+
+
+def absorb_pairs(
+    partner: Int[Array, "B S"], score: Float[Array, "B S"], *, r: int, num_tokens: int, num_protected: int = 0
+) -> MergePlan:
+    """Picks the r pairs of highest score; their even tokens are absorbed by their odd ones.
+
+    Args:
+      partner: index of the odd token of each even one, among the odd ones.
+      score: what is ranked; on ties the first is taken.
+      r: how many tokens to absorb. Static.
+      num_tokens: N, protected ones included. Static.
+      num_protected: leading tokens (CLS). Static.
+
+    Returns:
+      A `MergePlan` in the order of `match_tokens`.
+
+    Raises:
+      ValueError: r is negative or more than half of the unprotected tokens.
+    """
+    batch, num_even = partner.shape
+    num_odd = num_tokens - num_protected - num_even
+    _check_r("absorb_pairs", r, num_tokens - num_protected)
+    if r == 0:
+        return _keep_all(batch, num_tokens)
+    _, chosen = jax.lax.top_k(score, r)  # [B, R], index among the even tokens
     target = (num_even - r) + jnp.take_along_axis(partner, chosen, axis=1)  # among the unprotected outputs
 
     is_absorbed = jnp.zeros((batch, num_even), bool).at[jnp.arange(batch)[:, None], chosen].set(True)
@@ -68,6 +115,20 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
         (num_protected + 2 * chosen).astype(jnp.int32),
         (num_protected + target).astype(jnp.int32),
     )
+
+
+def _check_r(function: str, r: int, num_free: int) -> None:
+    if not 0 <= r <= num_free // 2:
+        raise ValueError(
+            f"{function}: r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); "
+            f"{r} came; resolve the schedule first, which clamps it."
+        )
+
+
+def _keep_all(batch: int, num_tokens: int) -> MergePlan:
+    kept = jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))
+    none = jnp.zeros((batch, 0), jnp.int32)
+    return MergePlan(kept, none, none)
 
 
 def _find_partners(

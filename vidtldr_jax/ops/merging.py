@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -39,29 +39,33 @@ def merge_tokens(
     Reference:
       vid-TLDR, section 4.3; sizes as in ToMe, section 3.
     """
+    if form not in get_args(MergeForm):
+        raise ValueError(
+            f'merge_tokens: form is "segment_sum" or "one_hot"; {form!r} came; leave it out for the default.'
+        )
     tokens, size = state.tokens, state.size
     batch, num_tokens, _ = tokens.shape
     num_kept = plan.kept.shape[1]
 
-    mass = jnp.take_along_axis(size, plan.absorbed, axis=1)  # [B, R]
-    absorbed_weight = jnp.ones_like(mass)
+    merged = _take(tokens, plan.kept)  # [B, M, D]
+    new_size = jnp.take_along_axis(size, plan.kept, axis=1)  # [B, M]
+    absorbed_weight = jnp.ones(plan.absorbed.shape, jnp.float32)
     if weight is not None:
         absorbed_weight = jnp.take_along_axis(weight.astype(jnp.float32), plan.absorbed, axis=1)  # [B, R]
-    mass = mass * absorbed_weight
-    absorbed = _take(tokens, plan.absorbed).astype(jnp.float32)  # [B, R, D]
-    addends = jnp.concatenate([mass[..., None] * absorbed, mass[..., None]], axis=-1)  # [B, R, D + 1]
-    added = _sum_by_target(addends, plan.target, num_kept, form)  # [B, M, D + 1]
-    added_sum, added_mass = added[..., :-1], added[..., -1]
-
-    kept = _take(tokens, plan.kept)  # [B, M, D]
-    kept_size = jnp.take_along_axis(size, plan.kept, axis=1)  # [B, M]
-    new_size = kept_size + added_mass
-    mean = (kept_size[..., None] * kept.astype(jnp.float32) + added_sum) / new_size[..., None]
-    merged = jnp.where(added_mass[..., None] > 0, mean.astype(tokens.dtype), kept)  # [B, M, D]
+    if plan.absorbed.shape[1]:
+        mass = jnp.take_along_axis(size, plan.absorbed, axis=1) * absorbed_weight  # [B, R]
+        absorbed = _take(tokens, plan.absorbed).astype(jnp.float32)  # [B, R, D]
+        addends = jnp.concatenate([mass[..., None] * absorbed, mass[..., None]], axis=-1)  # [B, R, D + 1]
+        added = _sum_by_target(addends, plan.target, num_kept, form)  # [B, M, D + 1]
+        added_sum, added_mass = added[..., :-1], added[..., -1]
+        kept, kept_size, new_size = merged, new_size, new_size + added_mass
+        mean = (kept_size[..., None] * kept.astype(jnp.float32) + added_sum) / new_size[..., None]
+        merged = jnp.where(added_mass[..., None] > 0, mean.astype(tokens.dtype), kept)  # [B, M, D]
 
     if state.source is None or state.source_weight is None:
         return MergeState(merged, new_size)
     rows = jnp.arange(batch)[:, None]
+    # Who is neither kept nor absorbed stays -1.
     goes_to = jnp.full((batch, num_tokens), -1, jnp.int32)
     goes_to = goes_to.at[rows, plan.kept].set(jnp.arange(num_kept, dtype=jnp.int32))
     goes_to = goes_to.at[rows, plan.absorbed].set(jnp.where(absorbed_weight > 0, plan.target, -1))  # [B, N]
@@ -115,7 +119,5 @@ def _sum_by_target(
 ) -> Float[Array, "B M C"]:
     if form == "segment_sum":
         return jax.vmap(lambda a, t: jax.ops.segment_sum(a, t, num_targets))(addends, target)
-    if form == "one_hot":
-        one_hot = jax.nn.one_hot(target, num_targets, dtype=jnp.float32)  # [B, R, M]
-        return jnp.einsum("brm,brc->bmc", one_hot, addends, precision=jax.lax.Precision.HIGHEST)
-    raise ValueError(f'merge_tokens: form is "segment_sum" or "one_hot"; {form!r} came; leave it out for the default.')
+    one_hot = jax.nn.one_hot(target, num_targets, dtype=jnp.float32)  # [B, R, M]
+    return jnp.einsum("brm,brc->bmc", one_hot, addends, precision=jax.lax.Precision.HIGHEST)

@@ -25,7 +25,7 @@ class MergeState(NamedTuple):
 
 
 class MergePlan(NamedTuple):
-    """Who is absorbed by whom. Its shapes depend on static numbers only.
+    """Who is absorbed by whom. Its shapes depend on static numbers only. A token that is in neither list is dropped.
 
     Attributes:
       kept: `[B, M]` int32. Input position of every output token, in output order.

@@ -2,7 +2,7 @@
 
 from vidtldr_jax.reduction.cost import EncoderCost, LayerCost, count_macs
 from vidtldr_jax.reduction.elementwise import count_xla_gmacs
-from vidtldr_jax.reduction.methods import reduce_tokens
+from vidtldr_jax.reduction.methods import METHODS, Choice, Evidence, Method, get_method
 from vidtldr_jax.reduction.schedule import (
     ResolvedSchedule,
     Schedule,
@@ -11,15 +11,21 @@ from vidtldr_jax.reduction.schedule import (
     resolve_r,
     resolve_schedule,
 )
+from vidtldr_jax.reduction.step import reduce_tokens
 
 __all__ = [
+    "METHODS",
+    "Choice",
     "EncoderCost",
+    "Evidence",
     "LayerCost",
+    "Method",
     "ResolvedSchedule",
     "Schedule",
     "count_macs",
     "count_xla_gmacs",
     "format_schedule",
+    "get_method",
     "parse_schedule",
     "reduce_tokens",
     "resolve_r",

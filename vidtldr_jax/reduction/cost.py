@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
+
 if TYPE_CHECKING:
     from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
@@ -59,7 +61,7 @@ class LayerCost:
       tokens_out: tokens of a sequence that the MLP sees.
       projections: query, key, value and output projections.
       attention: q k^T and attention times values.
-      matching: similarity of even and odd tokens; 0 where nothing is absorbed.
+      matching: similarity of even and odd tokens; 0 where nothing is lost, and for methods that compare nothing.
       mlp: both dense layers.
       norms: both LayerNorms.
     """
@@ -137,8 +139,8 @@ def count_macs(config: Architecture, schedule: ResolvedSchedule, *, num_frames: 
     return EncoderCost(
         patches=sequences * (schedule.tokens[0] - config.num_cls_tokens) * tubelet * config.dim,
         layers=tuple(
-            _count_layer(config, before, after, frames=frames, sequences=sequences)
-            for before, after in zip(schedule.tokens, schedule.tokens[1:], strict=False)
+            _count_layer(config, before, after, frames=frames, sequences=sequences, method=schedule.method)
+            for before, after in zip(schedule.attended, schedule.tokens[1:], strict=True)
         ),
         final_norm=sequences * _count_final_norm(config, schedule.tokens[-1]),
         temporal=temporal,
@@ -149,17 +151,18 @@ def _count_final_norm(config: Architecture, tokens: int) -> int:
     return _NORM_MACS_PER_ELEMENT * tokens * config.dim if config.final_norm else 0
 
 
-def _count_layer(config: Architecture, before: int, after: int, *, frames: int, sequences: int) -> LayerCost:
+def _count_layer(
+    config: Architecture, before: int, after: int, *, frames: int, sequences: int, method: Method = DEFAULT_METHOD
+) -> LayerCost:
     dim = config.dim
     attentions, pairs = config.count_attention(frames, before)
-    free = before - config.num_protected
-    even, odd = free - free // 2, free // 2
+    matching = method.count_matching(before - config.num_protected, dim=dim, num_heads=config.num_heads)
     return LayerCost(
         tokens_in=before,
         tokens_out=after,
         projections=sequences * attentions * 4 * before * dim * dim,
         attention=sequences * 2 * pairs * dim,
-        matching=sequences * even * odd * dim if after < before else 0,
+        matching=sequences * matching if after < before else 0,
         mlp=sequences * 2 * after * dim * config.mlp_dim,
         norms=sequences * _NORM_MACS_PER_ELEMENT * (attentions * before + after) * dim,
     )

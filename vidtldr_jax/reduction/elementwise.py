@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vidtldr_jax.reduction.cost import Architecture, count_macs
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
 if TYPE_CHECKING:
     from vidtldr_jax.reduction.schedule import ResolvedSchedule
@@ -29,8 +30,9 @@ def count_xla_gmacs(config: Architecture, schedule: ResolvedSchedule, *, num_fra
       num_frames: of the clip; None means the config's.
 
     Returns:
-      Matrix products, and half of the operations on single elements. What merging adds is counted from its definition:
-      the mean of the maps, its entropy, the size bias, the features' lengths and the weighted sums; not the sorting.
+      Matrix products, and half of the operations on single elements. What a method adds is counted from its
+      definition (for vid-TLDR the mean of the maps, its entropy, the size bias, the features' lengths and the weighted
+      sums), without the sorting.
 
     Reference:
       ViViT, arXiv 2103.15691, table 2: 455.2 for B/16x2 and 284.4 for its factorised encoder.
@@ -39,9 +41,11 @@ def count_xla_gmacs(config: Architecture, schedule: ResolvedSchedule, *, num_fra
     sequences = config.count_sequences(frames)
     cost = count_macs(config, schedule, num_frames=frames)
     products = sum(layer.total - layer.norms for layer in cost.layers) + cost.patches
-    merged = [before != after for before, after in zip(schedule.tokens, schedule.tokens[1:])]
+    method = schedule.method
+    merged = [r > 0 and method.grows for r in schedule.r]
     operations = sum(
-        sequences * _count_block(config, layer.tokens_in, layer.tokens_out, frames, is_sized=any(merged[:number]))
+        sequences
+        * _count_block(config, layer.tokens_in, layer.tokens_out, frames, is_sized=any(merged[:number]), method=method)
         for number, layer in enumerate(cost.layers)
     )
     # Patches get a bias and a position.
@@ -56,7 +60,9 @@ def count_xla_gmacs(config: Architecture, schedule: ResolvedSchedule, *, num_fra
     return (products + operations / 2) / 1e9
 
 
-def _count_block(config: Architecture, before: int, after: int, frames: int, *, is_sized: bool) -> int:
+def _count_block(
+    config: Architecture, before: int, after: int, frames: int, *, is_sized: bool, method: Method = DEFAULT_METHOD
+) -> int:
     """Counts the operations on single elements of one block and one sequence."""
     attentions, pairs = config.count_attention(frames, before)
     width = attentions * before * config.dim
@@ -64,5 +70,18 @@ def _count_block(config: Architecture, before: int, after: int, frames: int, *, 
     total += (_SOFTMAX + is_sized) * pairs * config.num_heads
     total += after * ((_NORM + 2) * config.dim + (1 + _GELU[config.gelu]) * config.mlp_dim)
     if after < before:
-        total += (config.num_heads + 2) * pairs + 3 * config.dim * (2 * before - after)
+        total += _count_evidence(config, method, before, pairs)
+        total += 3 * config.dim * (2 * before - after) if method.grows else 0
+    return total
+
+
+def _count_evidence(config: Architecture, method: Method, tokens: int, pairs: int) -> int:
+    """Counts what finding a method's evidence adds in one layer of one sequence."""
+    total = 0
+    if "saliency" in method.needs:
+        total += (config.num_heads + 2) * pairs
+    if "received" in method.needs:
+        total += config.num_heads * (tokens if config.num_protected else pairs)
+    if "update" in method.needs:
+        total += 2 * config.dim * tokens
     return total

@@ -1,7 +1,8 @@
 """Per-layer r: every way to write a schedule, resolved against a model into static token counts.
 
-A schedule says how many tokens each layer absorbs: a count, or a ratio in (0, 1) of the tokens that the layer gets.
-Layers that are not written absorb none.
+A schedule says how many tokens each layer loses: a count, or a ratio in (0, 1) of the tokens that the layer gets.
+Layers that are not written lose none. How many a layer can lose depends on the method; one that acts before the first
+layer takes out there what the layers would have lost together.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 import re
 from collections.abc import Sequence
 from typing import TypeAlias
+
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method, get_method
 
 ScheduleEntry: TypeAlias = int | float
 _FORMS = 'write "600,200,100" (layer by layer), "0.25,0.25" (ratios), "60x12" (60 in each of 12 layers), or none'
@@ -23,19 +26,21 @@ class ResolvedSchedule:
 
     Attributes:
       requested: the entries as they were written, one per layer named.
-      r: tokens that each layer absorbs, one per layer of the model.
+      r: tokens that each layer loses, one per layer of the model; what an early method takes out stands at the first.
       tokens: tokens before the first layer and after each layer; one more than layers.
-      clamps: a sentence for every layer in which less than was written is absorbed.
+      clamps: a sentence for every layer in which less than was written is lost.
+      method: how tokens are chosen.
     """
 
     requested: tuple[ScheduleEntry, ...]
     r: tuple[int, ...]
     tokens: tuple[int, ...]
     clamps: tuple[str, ...]
+    method: Method = DEFAULT_METHOD
 
     @property
     def is_plain(self) -> bool:
-        """Whether no layer absorbs anything."""
+        """Whether no layer loses anything."""
         return not any(self.r)
 
     @property
@@ -43,12 +48,25 @@ class ResolvedSchedule:
         """The schedule as it is written on a command line; "none" where nothing is absorbed."""
         return format_schedule(self.r)
 
+    @property
+    def title(self) -> str:
+        """The schedule with the method's name where it is another than vid-TLDR: two that are equal run the same."""
+        return self.text if self.is_plain or self.method == DEFAULT_METHOD else f"{self.text} by {self.method.name}"
+
     def describe(self) -> str:
         """Says in one line what runs: r of the layers that absorb, tokens in and out, clamps."""
         if self.is_plain:
             return f"no merging, {self.tokens[0]} tokens in all {len(self.r)} layers"
-        line = f"r = {self.text}: {self.tokens[0]} -> {self.tokens[-1]} tokens over {len(self.r)} layers"
-        return "; ".join([line, *self.clamps])
+        where = "before" if self.method.is_early else "over"
+        line = f"r = {self.text}: {self.tokens[0]} -> {self.tokens[-1]} tokens {where} {len(self.r)} layers"
+        name = [] if self.method == DEFAULT_METHOD else [self.method.name]
+        return "; ".join([*name, line, *self.clamps])
+
+    @property
+    def attended(self) -> tuple[int, ...]:
+        """Tokens that the attention of each layer sees, one per layer."""
+        first = self.tokens[1:2] if self.method.is_early else self.tokens[:1]
+        return (*first, *self.tokens[1:-1])
 
 
 Schedule: TypeAlias = str | ScheduleEntry | Sequence[ScheduleEntry] | ResolvedSchedule | None
@@ -88,7 +106,13 @@ def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
 
 
 def resolve_schedule(
-    schedule: Schedule, *, num_tokens: int, num_layers: int, num_protected: int = 0
+    schedule: Schedule,
+    *,
+    num_tokens: int,
+    num_layers: int,
+    num_protected: int = 0,
+    method: str | Method | None = None,
+    num_first: int = 0,
 ) -> ResolvedSchedule:
     """Turns a schedule into token counts for one model.
 
@@ -96,29 +120,47 @@ def resolve_schedule(
       schedule: anything that `parse_schedule` reads.
       num_tokens: tokens before the first layer, protected ones included.
       num_layers: layers of the encoder.
-      num_protected: leading tokens (CLS) that are never absorbed; ratios and halves count the others.
+      num_protected: leading tokens (CLS) that are never lost; ratios and halves count the others.
+      method: how tokens are chosen, by name or as a `Method`; None is the one that the schedule was resolved for
+        before, or vid-TLDR.
+      num_first: unprotected tokens of a clip's first moment, which an early method always keeps.
 
     Returns:
-      The resolved schedule. An r above half of the tokens is clamped to half, and said so in `clamps`.
+      The resolved schedule. An r above what the method can take out of a layer (half of the tokens where they merge) is
+      clamped to that, and said so in `clamps`. For an early method the entries are added up.
 
     Raises:
-      ValueError: entries for more layers than the model has, or anything `parse_schedule` refuses.
+      ValueError: entries for more layers than the model has, an unknown method, an early method where all tokens are of
+        one moment, or anything `parse_schedule` refuses.
     """
     requested = parse_schedule(schedule)
+    if method is None:
+        method = schedule.method if isinstance(schedule, ResolvedSchedule) else DEFAULT_METHOD
+    method = get_method(method)
     if len(requested) > num_layers:
         raise ValueError(
             f"resolve_schedule: at most {num_layers} entries for {num_layers} layers; {len(requested)} came "
             f"({format_schedule(requested)}); leave out the entries past layer {num_layers - 1}."
         )
+    entries: list[ScheduleEntry] = [*requested, *[0] * (num_layers - len(requested))]
+    if method.is_early:
+        entries = [_sum_entries(requested, num_tokens - num_protected), *[0] * (num_layers - 1)]
+        if any(entries) and num_first >= num_tokens - num_protected:
+            raise ValueError(
+                f"resolve_schedule: {method.name} compares a patch with the one a moment earlier; a sequence of one "
+                "moment came (a model that encodes frame by frame, or a clip of one frame); take another method."
+            )
     tokens, counts, clamps = [num_tokens], [], []
-    for layer in range(num_layers):
-        entry = requested[layer] if layer < len(requested) else 0
-        count, limit = resolve_r(entry, tokens[-1] - num_protected)
-        if limit is not None:
-            clamps.append(f"layer {layer}: r = {entry} clamped to {count}, half of {tokens[-1] - num_protected} tokens")
-        counts.append(count)
-        tokens.append(tokens[-1] - count)
-    return ResolvedSchedule(requested=requested, r=tuple(counts), tokens=tuple(tokens), clamps=tuple(clamps))
+    for layer, entry in enumerate(entries):
+        count = count_entry(entry, tokens[-1] - num_protected)
+        limit, name = method.find_limit(tokens[-1] - num_protected, num_first)
+        if count > limit:
+            clamps.append(f"layer {layer}: r = {entry} clamped to {limit}, {name}")
+        counts.append(min(count, limit))
+        tokens.append(tokens[-1] - counts[-1])
+    return ResolvedSchedule(
+        requested=requested, r=tuple(counts), tokens=tuple(tokens), clamps=tuple(clamps), method=method
+    )
 
 
 def resolve_r(r: ScheduleEntry, num_tokens: int) -> tuple[int, int | None]:
@@ -134,10 +176,34 @@ def resolve_r(r: ScheduleEntry, num_tokens: int) -> tuple[int, int | None]:
     Raises:
       ValueError: r is negative, or neither a whole number nor in (0, 1).
     """
-    entry = _check_entry(r, r)
-    count = int(entry * num_tokens) if isinstance(entry, float) else entry
+    count = count_entry(r, num_tokens)
     limit = num_tokens // 2
     return (count, None) if count <= limit else (limit, limit)
+
+
+def count_entry(r: ScheduleEntry, num_tokens: int) -> int:
+    """Turns one entry into a count, whatever can be lost.
+
+    Args:
+      r: a count, or a ratio in (0, 1) of the tokens, truncated to an int.
+      num_tokens: tokens that may be lost in this layer.
+
+    Returns:
+      The count.
+
+    Raises:
+      ValueError: r is negative, or neither a whole number nor in (0, 1).
+    """
+    entry = _check_entry(r, r)
+    return int(entry * num_tokens) if isinstance(entry, float) else entry
+
+
+def _sum_entries(entries: Sequence[ScheduleEntry], num_tokens: int) -> int:
+    """Returns what the layers would lose together; a ratio is of what the entries before it leave."""
+    left = num_tokens
+    for entry in entries:
+        left -= min(count_entry(entry, left), left)
+    return num_tokens - left
 
 
 def format_schedule(entries: Sequence[ScheduleEntry]) -> str:

@@ -36,7 +36,8 @@ from vidtldr_jax.inference.scoring import (  # noqa: E402
     compute_mean_average_precision,
     count_accuracies,
 )
-from vidtldr_jax.reduction import ResolvedSchedule, count_macs, count_xla_gmacs, resolve_schedule  # noqa: E402
+from vidtldr_jax.models.architectures import resolve_for  # noqa: E402
+from vidtldr_jax.reduction import ResolvedSchedule, count_macs, count_xla_gmacs  # noqa: E402
 from vidtldr_jax.reduction.schedule import ScheduleEntry  # noqa: E402
 from vidtldr_jax.scenic_adapter import datasets as _registered  # noqa: E402, F401
 from vidtldr_jax.scenic_adapter.checkpoints import check_params, find_shapes, read_checkpoint  # noqa: E402
@@ -118,7 +119,7 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
     architecture = read_architecture(config, num_classes=meta["num_classes"])
     found = {
         name: {
-            "schedule": way.schedule.text,
+            "schedule": way.schedule.title,
             "clamps": list(way.schedule.clamps),
             "gmacs_per_view": count_macs(architecture, way.schedule).gmacs,
             "xla_gmacs_per_view": count_xla_gmacs(architecture, way.schedule),
@@ -227,24 +228,17 @@ def _choose_ways(
     num_classes = meta["num_classes"]
     architecture = read_architecture(config, num_classes=num_classes)
 
-    def resolve(schedule: tuple[ScheduleEntry, ...]) -> ResolvedSchedule:
-        return resolve_schedule(
-            schedule,
-            num_tokens=architecture.num_tokens,
-            num_layers=architecture.depth,
-            num_protected=architecture.num_protected,
-        )
-
     ways = {}
     schedules: dict[str, tuple[ScheduleEntry, ...]] = {"plain": ()} if architecture.is_mergeable else {}
     if merging is not None and not merging.is_plain:
         schedules["merged"] = merging.schedule  # building it says why where nothing can be merged
     for name, schedule in schedules.items():
-        asked = TokenMerging(schedule=schedule, attention="auto")
-        ways[name] = _Way(build_merging_module(config, num_classes=num_classes, merging=asked), resolve(schedule))
+        asked = TokenMerging(schedule=schedule, method=merging.method if merging else "vidtldr", attention="auto")
+        module = build_merging_module(config, num_classes=num_classes, merging=asked)
+        ways[name] = _Way(module, resolve_for(architecture, schedule, method=asked.method))
     if use_scenic_module or not ways:
         model_cls = get_model_cls(config.model_name.removesuffix(SUFFIX))
-        ways["scenic"] = _Way(model_cls(config, meta).flax_model, resolve(()))
+        ways["scenic"] = _Way(model_cls(config, meta).flax_model, resolve_for(architecture, ()))
     return ways
 
 

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from absl import logging
 
-from vidtldr_jax.reduction.schedule import resolve_schedule
+from vidtldr_jax.models.architectures import resolve_for
+from vidtldr_jax.reduction.methods import get_method
 from vidtldr_jax.scenic_adapter.availability import require_scenic
 from vidtldr_jax.scenic_adapter.modules import MergingViViT
 from vidtldr_jax.scenic_adapter.settings import TokenMerging, read_architecture, read_token_merging
@@ -39,17 +40,11 @@ def build_merging_module(config: Any, *, num_classes: int, merging: TokenMerging
     """
     model = config.model
     architecture = read_architecture(config, num_classes=num_classes)
-    resolved = resolve_schedule(
-        merging.schedule,
-        num_tokens=architecture.num_tokens,
-        num_layers=architecture.depth,
-        num_protected=architecture.num_protected,
-    )
-    logging.info("token merging (%s, pooling %s): %s", merging.method, merging.pooling, resolved.describe())
     is_sampled = model.temporal_encoding_config.method == "temporal_sampling"
     module = MergingViViT(
         architecture,
         schedule=merging.schedule,
+        method=get_method(merging.method),
         num_sampled_frames=model.temporal_encoding_config.n_sampled_frames if is_sampled else None,
         # What Scenic takes where a config says nothing.
         dropout_rate=model.get("dropout_rate", 0.1),
@@ -61,6 +56,8 @@ def build_merging_module(config: Any, *, num_classes: int, merging: TokenMerging
         dtype=getattr(jnp, config.get("model_dtype_str", "float32")),
     )
     module.check_mergeable()
+    resolved = resolve_for(architecture, merging.schedule, method=merging.method)
+    logging.info("token merging (%s, pooling %s): %s", merging.method, merging.pooling, resolved.describe())
     return module
 
 

@@ -10,6 +10,7 @@ ways. All shapes are static and nothing is random but dropout.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import flax.linen as nn
@@ -22,7 +23,7 @@ from vidtldr_jax import ops
 from vidtldr_jax.models.heads import pool_surviving, pool_tokens
 from vidtldr_jax.models.patches import PATCH_INITS
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.reduction.methods import reduce_tokens
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Evidence, Method, Need
 from vidtldr_jax.reduction.schedule import ScheduleEntry, resolve_schedule
 
 _XAVIER: Final = nn.initializers.xavier_uniform()
@@ -47,17 +48,24 @@ class MergingSelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Float[Array, "B N D"], size: Float[Array, "B N"] | None, *, with_saliency: bool, train: bool
-    ) -> tuple[Float[Array, "B N D"], Float[Array, "B N"] | None]:
-        """Returns the update of the residual stream and, if asked, the saliency."""
+        self, tokens: Float[Array, "B N D"], size: Float[Array, "B N"] | None, *, needs: Sequence[Need], train: bool
+    ) -> tuple[Float[Array, "B N D"], dict[Need, Array]]:
+        """Returns the update of the residual stream and, of what the attention knows, what a method needs."""
         dim = tokens.shape[-1]
         shape = (self.num_heads, dim // self.num_heads)
         query, key, value = (
             nn.DenseGeneral(shape, kernel_init=_XAVIER, dtype=self.dtype, name=name)(tokens)
             for name in ("query", "key", "value")
         )  # [B, N, H, K]
-        update, saliency = ops.attend(
-            query, key, value, size, with_saliency=with_saliency, num_protected=self.num_protected, form=self.form
+        update, saliency, received = ops.attend(
+            query,
+            key,
+            value,
+            size,
+            with_saliency="saliency" in needs,
+            with_received="received" in needs,
+            num_protected=self.num_protected,
+            form=self.form,
         )
         if train and self.dropout_rate:
             bias = None if size is None else jnp.log(size)[:, None, None, :]
@@ -72,7 +80,9 @@ class MergingSelfAttention(nn.Module):
                 dtype=self.dtype,
             )
         out = nn.DenseGeneral(dim, axis=(-2, -1), kernel_init=_XAVIER, dtype=self.dtype, name="out")
-        return out(update), saliency
+        update = out(update)
+        known: dict[Need, Array | None] = {"saliency": saliency, "received": received, "keys": key, "update": update}
+        return update, {need: found for need in needs if (found := known.get(need)) is not None}
 
 
 class MLPBlock(nn.Module):
@@ -103,8 +113,9 @@ class MergingEncoderBlock(nn.Module):
 
     Attributes:
       config: the encoder's description: heads, MLP, protected tokens.
-      r: tokens that the block absorbs.
+      r: tokens that the block loses.
       is_sized: whether an earlier block has merged.
+      method: how they are chosen.
       dropout_rate: of both updates.
       attention_dropout_rate: of attention weights.
       drop_probability: of leaving an update out, per example (stochastic depth).
@@ -115,6 +126,7 @@ class MergingEncoderBlock(nn.Module):
     config: ViViTConfig
     r: int
     is_sized: bool
+    method: Method
     dropout_rate: float
     attention_dropout_rate: float
     drop_probability: float
@@ -135,11 +147,13 @@ class MergingEncoderBlock(nn.Module):
         )
         size = state.size if self.is_sized else None
         normed = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(state.tokens)
-        update, saliency = attend(normed, size, with_saliency=self.r > 0, train=train)
+        update, evidence = attend(normed, size, needs=self.method.needs if self.r else (), train=train)
         update = nn.Dropout(self.dropout_rate)(update, deterministic=not train)
         state = state._replace(tokens=state.tokens + self._keep_some(update, train))
         if self.r:
-            state = reduce_tokens(state, state.tokens, saliency, r=self.r, num_protected=config.num_protected)
+            seen = Evidence(state.tokens, **evidence)
+            plan, weight, _ = self.method.choose(seen, r=self.r, num_protected=config.num_protected)
+            state = ops.merge_tokens(state, plan, weight)
         normed = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(state.tokens)
         update = MLPBlock(config.mlp_dim, self.dropout_rate, self.dtype, name="MlpBlock_0")(normed, train=train)
         return state._replace(tokens=state.tokens + self._keep_some(update, train))
@@ -158,6 +172,7 @@ class MergingEncoder(nn.Module):
     Attributes:
       config: the encoder's description.
       schedule: entries of a schedule, resolved by the number of tokens that come; empty merges nothing.
+      method: how tokens are chosen.
       dropout_rate: after the positions and in the blocks.
       attention_dropout_rate: of attention weights.
       stochastic_droplayer_rate: of the last block; it grows linearly from 0.
@@ -167,6 +182,7 @@ class MergingEncoder(nn.Module):
 
     config: ViViTConfig
     schedule: tuple[ScheduleEntry, ...]
+    method: Method
     dropout_rate: float
     attention_dropout_rate: float
     stochastic_droplayer_rate: float
@@ -179,15 +195,15 @@ class MergingEncoder(nn.Module):
         depth, protected = self.config.depth, self.config.num_protected
         tokens = _AddPositions(name="posembed_input")(tokens)
         tokens = nn.Dropout(self.dropout_rate)(tokens, deterministic=not train)
-        counts = resolve_schedule(
-            self.schedule, num_tokens=tokens.shape[1], num_layers=depth, num_protected=protected
-        ).r
+        sizes = {"num_tokens": tokens.shape[1], "num_layers": depth, "num_protected": protected}
+        counts = resolve_schedule(self.schedule, method=self.method, **sizes).r
         state = ops.init_merge_state(tokens)
         for layer, r in enumerate(counts):
             state = MergingEncoderBlock(
                 self.config,
                 r,
-                any(counts[:layer]),
+                self.method.grows and any(counts[:layer]),
+                self.method,
                 self.dropout_rate,
                 self.attention_dropout_rate,
                 self.stochastic_droplayer_rate * layer / max(depth - 1, 1),
@@ -213,6 +229,7 @@ class MergingViViT(nn.Module):
     Attributes:
       config: the model's description, see `settings.read_architecture`.
       schedule: entries of a schedule, for all tokens or for those of each frame; empty merges nothing.
+      method: how tokens are chosen, see `reduction.methods`.
       num_sampled_frames: take so many frames of a video and cut plain patches, instead of tubelets; None cuts tubelets.
       dropout_rate: of updates.
       attention_dropout_rate: of attention weights.
@@ -225,6 +242,7 @@ class MergingViViT(nn.Module):
 
     config: ViViTConfig
     schedule: tuple[ScheduleEntry, ...] = ()
+    method: Method = DEFAULT_METHOD
     num_sampled_frames: int | None = None
     dropout_rate: float = 0.0
     attention_dropout_rate: float = 0.0
@@ -322,6 +340,7 @@ class MergingViViT(nn.Module):
         encoder = MergingEncoder(
             config,
             self.schedule if merge else (),
+            self.method,
             self.dropout_rate,
             self.attention_dropout_rate,
             self.stochastic_droplayer_rate,

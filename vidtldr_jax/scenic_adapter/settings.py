@@ -14,14 +14,15 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from vidtldr_jax import ops
+from vidtldr_jax import ops, reduction
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.ops.attention_forms import FORM_NAMES
 from vidtldr_jax.reduction.schedule import ScheduleEntry, parse_schedule
 
 _SUBTREE: Final = "config.model.token_merging"
-METHODS: Final = ("vidtldr",)
+# One that acts before the first layer looks at pixels, which Scenic's encoder does not get.
+METHODS: Final = tuple(name for name, method in reduction.METHODS.items() if not method.is_early)
 POOLINGS: Final = ("plain", "by_size")
 
 _ATTENTIONS: Final = {
@@ -40,7 +41,7 @@ class TokenMerging:
 
     Attributes:
       schedule: the entries as written, one per layer named; empty merges nothing.
-      method: "vidtldr".
+      method: how tokens are chosen, a name in `reduction.METHODS`; those that act before the first layer are refused.
       pooling: "plain", as the model was trained, or "by_size": a classifier that pools (`gap`, `gsp`) weighs each token
         by how many it stands for; others are not changed by it.
       attention: a form of `ops.attend`. "dense" holds whole maps, as Scenic's own attention does, and is counted in
@@ -48,7 +49,7 @@ class TokenMerging:
     """
 
     schedule: tuple[ScheduleEntry, ...]
-    method: Literal["vidtldr"] = "vidtldr"
+    method: str = "vidtldr"
     pooling: Literal["plain", "by_size"] = "plain"
     attention: ops.AttentionForm = "dense"
 
