@@ -12,6 +12,7 @@ from vidtldr_jax.cli.convert import convert
 from vidtldr_jax.cli.demo import demo
 from vidtldr_jax.cli.embed import embed
 from vidtldr_jax.cli.evaluate import evaluate
+from vidtldr_jax.cli.finetune import finetune
 from vidtldr_jax.cli.group import CommandGroup
 from vidtldr_jax.cli.info import info
 from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
@@ -24,6 +25,7 @@ Examples:
   vidtldr embed videos/ --model checkpoints/umt-b16-msrvtt --tokens --out index
   vidtldr search index "a dog catches a frisbee"
   vidtldr evaluate classification --manifest val.csv
+  vidtldr finetune --data train.csv --val val.csv --out runs/mine
   vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400
   vidtldr info umt-b16 --schedule 600,200,100
 
@@ -39,7 +41,7 @@ def cli(verbose: bool) -> None:
     set_verbosity(verbose)
 
 
-for _command in (demo, classify, embed, search, ask, evaluate, convert, info, benchmark):
+for _command in (demo, classify, embed, search, ask, evaluate, finetune, convert, info, benchmark):
     cli.add_command(_command)
 
 

@@ -1,0 +1,188 @@
+"""`vidtldr finetune`: a checkpoint and labelled videos in, a checkpoint for these videos out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+
+from vidtldr_jax.cli.config_file import run_config
+from vidtldr_jax.cli.convert import SettingType, collect_settings
+from vidtldr_jax.cli.evaluation_files import report_errors
+from vidtldr_jax.cli.group import CommandError, strip_function_name
+from vidtldr_jax.cli.options import (
+    ScheduleType,
+    cache_option,
+    check_model_name,
+    json_option,
+    model_option,
+    verbose_option,
+)
+from vidtldr_jax.cli.output import print_json, print_note, print_table, watch_progress
+from vidtldr_jax.inference.load import find_checkpoint
+
+_EPILOG: Final = """\b
+Examples:
+  vidtldr finetune --data train.csv --val val.csv --model checkpoints/videomae-b16 --out runs/mine
+  vidtldr finetune --data train.csv --val val.csv --out runs/few --config configs/finetune.py:few,k5
+  vidtldr finetune --data train.csv --val val.csv --out runs/probe --probe --few 20
+  vidtldr finetune --data train.csv --out runs/merged --schedule 100,40 --epochs 30 --set label_smoothing=0.1
+  vidtldr classify clip.mp4 --model runs/mine/model
+"""
+_TASK: Final = "finetune"
+_PLACES: Final = ("data", "val", "root", "checkpoint")
+# What suits a classifier alone; nothing is random, so that every video is encoded once.
+PROBE: Final[dict[str, Any]] = {
+    "probe": True,
+    "random_time": False,
+    "learning_rate": 1e-2,
+    "layer_decay": 1.0,
+    "weight_decay": 0.0,
+    "epochs": 100.0,
+    "batch_size": 32,
+}
+
+
+def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the fields of the recipe that are asked for most; None is what was not given."""
+    options = (
+        click.option("--config", metavar="FILE.py:ARG", help="Recipe; options count more. Needs the extra 'configs'."),
+        click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, instead of --epochs."),
+        click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Passes over the training videos."),
+        click.option("--batch-size", type=click.IntRange(min=1), help="Clips per step."),
+        click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="The highest one."),
+        click.option("--few", type=click.IntRange(min=1), metavar="K", help="Use K videos of each class only."),
+        click.option("--probe", is_flag=True, help="Train the classifier alone, on features that are computed once."),
+        click.option("--schedule", type=ScheduleType(), metavar="TEXT", help="Merge in training.  [default: none]"),
+        click.option("--eval-schedule", type=ScheduleType(), metavar="TEXT", help="Merge in evaluation.  [the same]"),
+        click.option("--evaluate-every", type=click.IntRange(min=1), metavar="STEPS", help="Else at the end only."),
+        click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Computation dtype."),
+        click.option("--seed", type=click.IntRange(min=0), help="Of order, clips, and a new classifier.  [default: 0]"),
+        click.option(
+            "--set", "settings", type=SettingType(), multiple=True,
+            help="Another field of the recipe: ema=0.99, mixup=0.2, crop=0.8, mirror=true, accumulation=4. Repeatable.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--data", metavar="FILE", help="Training videos: CSV with a header, or JSON Lines: path, label.")
+@click.option("--val", metavar="FILE", help="Videos to evaluate on, of the same classes.")
+@model_option
+@click.option("--out", required=True, metavar="FOLDER", help="The run; a killed one goes on with the same command.")
+@click.option("--root", metavar="FOLDER", help="What paths are relative to.  [default: each list's folder]")
+@_recipe_options
+@click.option("--save-every", type=click.IntRange(min=1), metavar="STEPS", help="States to go on from.  [2 minutes]")
+@click.option("--resume", is_flag=True, help="Refuse to begin a new run.")
+@click.option("--restart", is_flag=True, help="Forget what is in --out.")
+@click.option("--skip-unreadable", is_flag=True, help="Go on without videos that can't be read, and name them.")
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard too, below --out.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
+@json_option
+@cache_option
+@verbose_option
+@click.pass_context
+def finetune(
+    ctx: click.Context,
+    data: str | None,
+    val: str | None,
+    model: str,
+    out: str,
+    root: str | None,
+    config: str | None,
+    settings: tuple[tuple[str, str], ...],
+    save_every: int | None,
+    resume: bool,
+    restart: bool,
+    skip_unreadable: bool,
+    tensorboard: bool,
+    workers: int,
+    as_json: bool,
+    **fields: Any,
+) -> int:
+    """Trains a classifier on labelled videos, with merging or without, from a checkpoint.
+
+    Where the videos have other classes than the model, it gets a new classifier. FOLDER/model is then a checkpoint
+    folder that every command reads; FOLDER/metrics.jsonl has the losses. A video that can't be read ends the run, which
+    goes on once it is mended; with --skip-unreadable the exit code is 1 at the end instead.
+    """
+    if resume and restart:
+        raise click.UsageError("--resume and --restart exclude each other.")
+    places, recipe_fields = _read_config(config) if config else ({}, {})
+    if fields.pop("probe"):
+        recipe_fields = PROBE | recipe_fields | {"probe": True}
+    given = {name: value for name, value in fields.items() if value is not None}
+    if "epochs" in given and "steps" not in given:
+        given["steps"] = None
+    recipe_fields |= given | {name: _parse(text) for name, text in collect_settings(settings).items()}
+    if ctx.get_parameter_source("model") == click.core.ParameterSource.DEFAULT and places.get("checkpoint"):
+        model = places["checkpoint"]
+    listed = data or places.get("data")
+    if listed is None:
+        raise click.UsageError("--data is needed: a list of videos and their classes.")
+    check_model_name(model)
+    try:
+        from vidtldr_jax.train import Recipe, prepare
+        from vidtldr_jax.train import finetune as train
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"training needs {error.name}, which is not installed; pip install 'vidtldr-jax[train]'."
+        ) from error
+    try:
+        setup = prepare(
+            find_checkpoint(model), listed, Recipe.from_dict(recipe_fields), val=val or places.get("val"),
+            root=root or places.get("root"),
+        )  # fmt: skip
+        with watch_progress("training", total=setup.num_steps) as progress:
+            result = train(
+                setup, out, restart=restart, must_resume=resume, save_every=save_every, num_workers=workers,
+                skips=skip_unreadable, use_tensorboard=tensorboard, tell=print_note, progress=progress,
+            )  # fmt: skip
+    except ValueError as error:
+        raise CommandError(strip_function_name(str(error))) from error
+    result = {"started_from": model, **result}
+    report_errors(result["unreadable"])
+    if as_json:
+        print_json(result)
+    else:
+        _print_result(result)
+    return 1 if result["unreadable"] else 0
+
+
+def _read_config(place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the places and the recipe that a config names."""
+    config = run_config(place)
+    if config.get("task") != _TASK:
+        raise CommandError(
+            f"a config with task = {_TASK!r} is needed; {place} has {config.get('task')!r}; take configs/finetune.py."
+        )
+    recipe = config.get("recipe") or {}
+    places = {name: config.get(name) or None for name in _PLACES}
+    return places, dict(recipe.to_dict() if hasattr(recipe, "to_dict") else recipe)
+
+
+def _parse(text: str) -> Any:
+    """Reads true, false, null and numbers; the rest is text."""
+    try:
+        return json.loads(text.lower())
+    except ValueError:
+        return text
+
+
+def _print_result(result: Mapping[str, Any]) -> None:
+    rows = [("videos", str(result["videos"])), ("classes", str(result["classes"]))]
+    rows += [("merging in training", result["schedule"])]
+    train = result["train"]
+    if train is not None:
+        rows.append(("last loss in training", f"{train['loss']:.4f}"))
+    for name, title in (("val_before", "accuracy before"), ("val", f"accuracy at step {result['kept_step']}")):
+        if result[name] is not None:
+            counted = result[name]
+            rows.append((title, f"{counted['accuracy']:.1%} ({counted['right']} of {counted['of']})"))
+    rows.append(("model", result["model"]))
+    print_table(("fine-tuned", f"{result['steps']} steps"), rows)
