@@ -16,6 +16,7 @@ from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.reduction.planner import plan_schedule
 from vidtldr_jax.reduction.schedule import resolve_schedule
 from vidtldr_jax.reduction.step import reduce_tokens
 
@@ -29,6 +30,7 @@ __all__ = [
     "make_mesh",
     "models",
     "ops",
+    "plan_schedule",
     "read_clip",
     "reduce_tokens",
     "reduction",

@@ -12,8 +12,8 @@ from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.presets import PRESETS, get_preset
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.reduction import count_macs, parse_schedule, resolve_schedule
-from vidtldr_jax.reduction.planner import count_last_tokens, plan_schedule, propose_schedules
+from vidtldr_jax.reduction import count_macs, parse_schedule, plan_schedule, resolve_schedule
+from vidtldr_jax.reduction.planner import count_last_tokens, propose_schedules
 from vidtldr_jax.reduction.shapes import list_shapes
 
 SIZES = {"num_frames": 4, "image_size": 16, "patch_size": 4, "dim": 8, "depth": 4, "num_heads": 2, "mlp_dim": 16}
@@ -181,8 +181,8 @@ def test_a_budget_that_the_plain_model_meets_asks_for_no_merging(budget):
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        ({"max_gmacs": 30}, "max_gmacs is from 38.9 to 303.3 for this model, whose layers can each absorb half of "
-         "their tokens at most (2352 -> 2 in the end); 30 came; take one in between"),
+        ({"max_gmacs": 30}, "max_gmacs is from 38.9 to 303.3 for this model by vidtldr, whose first layer can lose "
+         "half of 2352 tokens at most (2352 -> 2 in the end); 30 came; take one in between"),
         ({"speedup": 9}, "speedup is from 1 to 7.8 for this model"),
         ({"keep": 0.0004}, "keep is from 0.000851 to 1 for this model"),
         ({"max_gmacs": 0}, "max_gmacs is a number above 0; 0 came"),
@@ -213,6 +213,38 @@ def test_a_model_that_cannot_merge_is_refused():
 def test_frames_that_tubelets_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="frames are a multiple of the model's tubelet, 2; 3 came"):
         plan_schedule(TINY, keep=0.5, num_frames=3)
+
+
+def test_a_method_has_its_own_matching_and_its_own_limits():
+    budget = {"max_gmacs": 178}
+    merging, few_channels, pruning = (
+        plan_schedule(UMT, **budget, method=method) for method in ("vidtldr", "tome_mean_keys", "svitt")
+    )
+    assert few_channels.schedule.method.name == "tome_mean_keys"
+    lost = [sum(plan.schedule.r) for plan in (merging, few_channels, pruning)]
+    assert lost[0] > lost[1] > lost[2]  # matching costs 1.06 GMACs in layer 0, a twelfth of that, and nothing
+    for plan in (few_channels, pruning):
+        assert all(0.99 * 178 <= one.gmacs <= 178 for one in plan.proposals)
+    assert plan_schedule(UMT, keep=0.3, method="svitt").proposals[6].schedule.r[0] == 2352 - 705  # more than half
+    assert "by svitt, whose first layer can lose all but one of 2352 tokens" in explain(
+        UMT, keep=0.0001, method="svitt"
+    )
+    assert "methods are vidtldr, " in explain(UMT, keep=0.5, method="vidtdlr")
+
+
+def test_a_method_that_acts_before_the_first_layer_has_one_shape():
+    plan = plan_schedule(UMT, max_gmacs=178, method="rlt")
+    assert [one.shape for one in plan.proposals] == ["all before layer 0"]
+    assert 0.99 * 178 < plan.proposals[0].gmacs <= 178
+    assert plan.describe().startswith("at most 178 GMACs: rlt; r = ")
+    assert "all but the first moment's 196 of 2352 tokens" in explain(UMT, keep=0.05, method="rlt")
+    assert "it can lose all but the first moment's 16 of 16 tokens" in explain(FRAMES, keep=0.5, method="rlt")
+
+
+def explain(config, **budget):
+    with pytest.raises(ValueError) as error:
+        plan_schedule(config, **budget)
+    return str(error.value)
 
 
 def test_a_measure_of_one_s_own_is_met_too():

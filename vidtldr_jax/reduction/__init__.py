@@ -3,6 +3,7 @@
 from vidtldr_jax.reduction.cost import EncoderCost, LayerCost, count_macs
 from vidtldr_jax.reduction.elementwise import count_xla_gmacs
 from vidtldr_jax.reduction.methods import METHODS, Choice, Evidence, Method, get_method
+from vidtldr_jax.reduction.planner import Plan, Proposal, plan_schedule
 from vidtldr_jax.reduction.schedule import (
     ResolvedSchedule,
     Schedule,
@@ -20,6 +21,8 @@ __all__ = [
     "Evidence",
     "LayerCost",
     "Method",
+    "Plan",
+    "Proposal",
     "ResolvedSchedule",
     "Schedule",
     "count_macs",
@@ -27,6 +30,7 @@ __all__ = [
     "format_schedule",
     "get_method",
     "parse_schedule",
+    "plan_schedule",
     "reduce_tokens",
     "resolve_r",
     "resolve_schedule",

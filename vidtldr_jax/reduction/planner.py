@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from vidtldr_jax.reduction.cost import Architecture, count_macs
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method, get_method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 from vidtldr_jax.reduction.shapes import Room, Shape, list_shapes, share_out
 
@@ -59,11 +60,21 @@ class Search(NamedTuple):
         it; empty where nothing does.
       plain: the model without merging.
       least: the smallest value that any shape reaches.
+      room: what the schedules are made for.
     """
 
     proposals: tuple[Proposal, ...]
     plain: Proposal
     least: Proposal
+    room: Room
+
+    def explain_limit(self) -> str:
+        """Says what keeps the search from going below its least value, to be put behind the model's name."""
+        room, last = self.room, self.least.schedule.tokens[-1]
+        return (
+            f" by {room.method.name}, whose first layer can lose {room.describe_limit()} at most "
+            f"({room.num_tokens} -> {last} in the end)"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +121,7 @@ def plan_schedule(
     max_gmacs: float | None = None,
     keep: float | None = None,
     speedup: float | None = None,
+    method: str | Method = DEFAULT_METHOD,
     num_frames: int | None = None,
 ) -> Plan:
     """Proposes schedules for a budget, of which exactly one kind is given.
@@ -119,15 +131,17 @@ def plan_schedule(
       max_gmacs: multiply-accumulates of a clip's encoder at most, in units of 10^9, as `count_macs` counts.
       keep: share of a sequence's tokens, in (0, 1], that is left after the last layer at most.
       speedup: how many times fewer multiply-accumulates than the plain model's, at least 1. Seconds fall less.
+      method: how tokens are chosen, by name or as a `Method`; matching costs what it compares, and it says how many
+        tokens a layer can lose.
       num_frames: of the clips; None means the config's.
 
     Returns:
-      A `Plan`. Its first proposal halves what it absorbs from layer to layer, as published schedules about do, if that
-      can meet the budget.
+      A `Plan`. In its first proposal each layer loses half of what the one before does, as published schedules about
+      do, if that can meet the budget.
 
     Raises:
-      ValueError: not exactly one budget is given, it is no such number, the model can't merge, or no schedule meets the
-        budget; then the message says what is feasible.
+      ValueError: not exactly one budget is given, it is no such number, the model or its clips can't be reduced by the
+        method, or no schedule meets the budget; then the message says what is feasible.
 
     Reference:
       Published schedules are those of vid-TLDR, arXiv 2403.13347; the same count in every layer is ToMe's, arXiv
@@ -136,57 +150,71 @@ def plan_schedule(
     given = {"max_gmacs": max_gmacs, "keep": keep, "speedup": speedup}
     name, number = _check_budget({name: value for name, value in given.items() if value is not None})
     if name == "keep":
-        tokens = _count_tokens(config, num_frames)
+        tokens = _find_room(config, method, num_frames).num_tokens
         limit: float = math.floor(number * tokens)
-        search = propose_schedules(config, count_last_tokens, limit, num_frames=num_frames)
+        search = propose_schedules(config, count_last_tokens, limit, method=method, num_frames=num_frames)
         feasible = f"from {_round_up(search.least.value / tokens)} to 1"
         budget = f"at most {number:g} of the tokens"
     else:
         measure = make_gmacs_measure(config, num_frames=num_frames)
-        plain = measure(resolve_plain(config, num_frames=num_frames))
+        plain = measure(_find_room(config, method, num_frames).resolve_plain())
         limit = number if name == "max_gmacs" else plain / number
-        search = propose_schedules(config, measure, limit, num_frames=num_frames)
+        search = propose_schedules(config, measure, limit, method=method, num_frames=num_frames)
         least = search.least.value
         is_cost = name == "max_gmacs"
         feasible = f"from {_round_up(least)} to {plain:.4g}" if is_cost else f"from 1 to {_round_down(plain / least)}"
         budget = f"at most {limit:.4g} GMACs"
     if not search.proposals:
         raise ValueError(
-            f"plan_schedule: {name} is {feasible} for this model, {explain_limit(search)}; {number:g} came; take one "
-            "in between, or fewer or smaller frames."
+            f"plan_schedule: {name} is {feasible} for this model{search.explain_limit()}; {number:g} came; take one in "
+            "between, or fewer frames."
         )
     return Plan(budget=budget, limit=limit, proposals=search.proposals, plain=search.plain)
 
 
-def propose_schedules(config: Plannable, measure: Measure, limit: float, *, num_frames: int | None = None) -> Search:
+def propose_schedules(
+    config: Plannable,
+    measure: Measure,
+    limit: float,
+    *,
+    method: str | Method = DEFAULT_METHOD,
+    num_frames: int | None = None,
+) -> Search:
     """Finds for every shape the schedule with the largest measure that does not exceed a limit.
 
     Args:
       config: the model's description.
-      measure: what a schedule costs, in any unit; it may not grow where a layer that absorbs absorbs more.
+      measure: what a schedule costs, in any unit; it may not grow where a layer that loses tokens loses more.
       limit: what it may cost.
+      method: how tokens are chosen.
       num_frames: of the clips; None means the config's.
 
     Returns:
       A `Search`.
 
     Raises:
-      ValueError: the model can't merge.
+      ValueError: the model, or clips of so many frames, can't be reduced by the method.
     """
     if not config.is_mergeable:
         raise ValueError(
             "plan_schedule: a model whose blocks attend over time and space apart needs the whole grid of patches in "
             "every block, so nothing can be merged; take a joint or a factorised-encoder model."
         )
-    room, count_gmacs = _find_room(config, num_frames), make_gmacs_measure(config, num_frames=num_frames)
+    room = _find_room(config, method, num_frames)
+    if room.find_limit(room.num_tokens) < 1:
+        raise ValueError(
+            f"plan_schedule: the first layer must be able to lose a token; by {room.method.name} it can lose "
+            f"{room.describe_limit()} of a sequence; take another method, or more frames."
+        )
+    count_gmacs = make_gmacs_measure(config, num_frames=num_frames)
 
     def propose(shape: str, schedule: ResolvedSchedule) -> Proposal:
         return Proposal(shape=shape, schedule=schedule, gmacs=count_gmacs(schedule), value=measure(schedule))
 
-    plain = propose("plain", resolve_plain(config, num_frames=num_frames))
+    plain = propose("plain", room.resolve_plain())
     found: dict[tuple[int, ...], Proposal] = {}
     least = plain
-    for shape in list_shapes(config.depth):
+    for shape in list_shapes(config.depth, room.method):
         tokens = share_out(shape, room.num_free - 1, room)
         if tokens is None:
             continue
@@ -194,7 +222,7 @@ def propose_schedules(config: Plannable, measure: Measure, limit: float, *, num_
         schedule = _find_within(shape, measure, limit, room)
         if schedule is not None:
             found.setdefault(schedule.r, propose(shape.name, schedule))
-    return Search((plain,) if plain.value <= limit else tuple(found.values()), plain, least)
+    return Search((plain,) if plain.value <= limit else tuple(found.values()), plain, least, room)
 
 
 def make_gmacs_measure(config: Architecture, *, num_frames: int | None = None) -> Measure:
@@ -205,33 +233,6 @@ def make_gmacs_measure(config: Architecture, *, num_frames: int | None = None) -
 def count_last_tokens(schedule: ResolvedSchedule) -> float:
     """Returns the tokens after the last layer, for `propose_schedules`."""
     return schedule.tokens[-1]
-
-
-def explain_limit(search: Search) -> str:
-    """Says what keeps a search from going below its least value.
-
-    Args:
-      search: of `propose_schedules`.
-
-    Returns:
-      A part of a sentence.
-    """
-    first, last = search.plain.schedule.tokens[0], search.least.schedule.tokens[-1]
-    return f"whose layers can each absorb half of their tokens at most ({first} -> {last} in the end)"
-
-
-def resolve_plain(config: Plannable, *, num_frames: int | None = None) -> ResolvedSchedule:
-    """Returns the schedule that merges nothing.
-
-    Args:
-      config: the model's description.
-      num_frames: of the clips; None means the config's.
-
-    Returns:
-      It, resolved for clips of so many frames.
-    """
-    room = _find_room(config, num_frames)
-    return room.resolve((room.num_tokens,) * (room.num_layers + 1))
 
 
 def _check_budget(given: dict[str, float]) -> tuple[str, float]:
@@ -264,25 +265,22 @@ def _round_down(value: float) -> str:
     return f"{math.floor(value / step) * step:.3g}"
 
 
-def _count_tokens(config: Plannable, num_frames: int | None) -> int:
+def _find_room(config: Plannable, method: str | Method, num_frames: int | None) -> Room:
     frames = config.num_frames if num_frames is None else num_frames
     if frames < 1 or frames % config.tubelet_size:
         raise ValueError(
             f"plan_schedule: frames are a multiple of the model's tubelet, {config.tubelet_size}; {frames} came; give "
             "another number."
         )
-    return config.count_tokens(frames, config.image_size, config.image_size)
-
-
-def _find_room(config: Plannable, num_frames: int | None) -> Room:
-    return Room(_count_tokens(config, num_frames), config.depth, config.num_protected)
+    count, first = (config.count_tokens(n, config.image_size, config.image_size) for n in (frames, config.tubelet_size))
+    return Room(count, config.depth, config.num_protected, first - config.num_protected, get_method(method))
 
 
 def _find_within(shape: Shape, measure: Measure, limit: float, room: Room) -> ResolvedSchedule | None:
     """Finds the schedule of a shape with the largest measure within a limit; None where all are above it."""
 
-    def is_within(absorbed: int) -> bool:
-        tokens = share_out(shape, absorbed, room)
+    def is_within(lost: int) -> bool:
+        tokens = share_out(shape, lost, room)
         return tokens is not None and measure(room.resolve(tokens)) <= limit
 
     # From one token in each layer to all but one.
@@ -291,7 +289,7 @@ def _find_within(shape: Shape, measure: Measure, limit: float, room: Room) -> Re
     tokens = share_out(shape, counts[place], room) if place < len(counts) else None
     if tokens is None:
         return None
-    # With one token fewer it is too much; perhaps not if only the last layers absorb what that means for them.
+    # With one token fewer it is too much; perhaps not if only the last layers lose fewer.
     before = share_out(shape, counts[place] - 1, room) or tokens
     mixed = [tokens[: layer + 1] + before[layer + 1 :] for layer in shape.layers[1:]]
     candidates = [room.resolve(counted) for counted in (tokens, *mixed)]
