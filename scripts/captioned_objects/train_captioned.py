@@ -82,7 +82,7 @@ def make_task(captions: Captions, stamps: Path, recipe: Recipe) -> Task:
     def make_params(seed: int) -> Params:
         text = start_projection(captions.embeddings[is_trained], CONFIG.embed_dim)
         return {
-            "video": make_video_params(CONFIG, seed),
+            "video": make_video_params(CONFIG, seed, start_from=recipe.start_from),
             "text": {name: jnp.asarray(value) for name, value in text.items()},
             "log_scale": jnp.log(10.0),
         }

@@ -86,7 +86,7 @@ def make_task(recipe: Recipe, *, is_hard: bool = False) -> Task:
 
     return Task(
         config=CONFIG,
-        make_params=functools.partial(make_video_params, CONFIG),
+        make_params=functools.partial(make_video_params, CONFIG, start_from=recipe.start_from),
         pick_video=lambda params: params,
         find_loss=find_cross_entropy,
         draw_batch=draw_batch,

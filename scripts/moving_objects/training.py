@@ -33,6 +33,7 @@ from pictures import PHOTOS
 
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import save_checkpoint
+from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.models.block import make_layer_norm
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.encoder import Encoder
@@ -60,6 +61,7 @@ class Recipe:
       clip_norm: gradients are shortened to this norm.
       ramp_share: part of the steps over which the clips become as hard as they get.
       ema: decay of the moving average of the parameters that is kept in the end.
+      start_from: a trained model whose tower is the start, heads left out; empty to start from nothing.
     """
 
     seed: int = 0
@@ -74,6 +76,7 @@ class Recipe:
     clip_norm: float = 1.0
     ramp_share: float = 0.6
     ema: float = 0.99
+    start_from: str = ""
 
 
 class Heads(NamedTuple):
@@ -128,10 +131,25 @@ def normalise(clips: UInt8[Array, "B T Y X 3"]) -> Float[Array, "B T Y X 3"]:
     return (jnp.asarray(clips, jnp.float32) / 255 - MEAN) / STD
 
 
-def make_video_params(config: VideoViTConfig, seed: int) -> Params:
-    """Draws a video model's parameters."""
+def make_video_params(config: VideoViTConfig, seed: int, *, start_from: str = "") -> Params:
+    """Draws a video model's parameters, or takes those that fit from a trained one.
+
+    Args:
+      config: of the model.
+      seed: of what is drawn.
+      start_from: a model's name or folder, as `load_model` takes it; its heads are left out. Empty for none.
+
+    Returns:
+      Nested parameters.
+    """
     shape = (1, config.num_frames, config.image_size, config.image_size, config.num_channels)
-    return jax.jit(VideoViT(config).init)(jax.random.key(seed), jnp.zeros(shape))["params"]
+    params = dict(jax.jit(VideoViT(config).init)(jax.random.key(seed), jnp.zeros(shape))["params"])
+    if start_from:
+        trained = load_model(start_from).params
+        params |= {
+            name: jax.tree.map(jnp.array, trained[name]) for name in params if name not in ("head", "projection")
+        }
+    return params
 
 
 def encode_some_tokens(
