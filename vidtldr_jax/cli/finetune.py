@@ -17,6 +17,7 @@ from vidtldr_jax.cli.options import (
     cache_option,
     check_model_name,
     json_option,
+    method_option,
     model_option,
     verbose_option,
 )
@@ -57,6 +58,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--probe", is_flag=True, help="Train the classifier alone, on features that are computed once."),
         click.option("--schedule", type=ScheduleType(), metavar="TEXT", help="Merge in training.  [default: none]"),
         click.option("--eval-schedule", type=ScheduleType(), metavar="TEXT", help="Merge in evaluation.  [the same]"),
+        method_option,
         click.option("--evaluate-every", type=click.IntRange(min=1), metavar="STEPS", help="Else at the end only."),
         click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Computation dtype."),
         click.option("--seed", type=click.IntRange(min=0), help="Of order, clips, and a new classifier.  [default: 0]"),

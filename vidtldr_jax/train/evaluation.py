@@ -38,6 +38,7 @@ def make_model(setup: Setup, params: Mapping[str, Any], schedule: str) -> VideoM
         preprocessing=setup.stored.preprocessing.take_one_view(),
         labels=None if setup.classes.names is None else list(setup.classes.names),
         schedule=schedule,
+        method=setup.recipe.method,
         dtype=setup.recipe.dtype,
     )
 

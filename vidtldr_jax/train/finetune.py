@@ -169,7 +169,7 @@ class _Run:
             "classes": setup.classes.num_classes,
             "has_new_classifier": setup.classes.is_new,
             "schedule": setup.schedule.text,
-            "method": setup.recipe.method,
+            "method": setup.schedule.method.name,
             "train": None if log.last is None else _strip(log.last),
             "val_before": records.get(0),
             "val": records.get(kept),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
+from vidtldr_jax.reduction.methods import get_method
 from vidtldr_jax.reduction.schedule import parse_schedule
 
 _COUNTS: Final = ("batch_size", "accumulation")
@@ -133,6 +134,10 @@ class Recipe:
                 faults.append(f"{name} = {getattr(self, name)!r} is no schedule ({error})")
         if self.mixup and self.probe and not self.is_random:
             faults.append(f"mixup = {self.mixup} blends clips, and a probe without random clips reads them once")
+        try:
+            get_method(self.method)
+        except ValueError as error:
+            faults.append(f"method = {self.method!r} is none ({error})")
         return faults
 
     @property

@@ -14,12 +14,13 @@ import numpy as np
 
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, find_param_shapes, read_checkpoint
-from vidtldr_jax.models.architectures import Config, describe_config
+from vidtldr_jax.models.architectures import Config, describe_config, resolve_for
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.reduction.schedule import ResolvedSchedule, resolve_schedule
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD
+from vidtldr_jax.reduction.schedule import ResolvedSchedule
 from vidtldr_jax.train.classes import Classes, find_classes
 from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.few_labels import select_few
@@ -64,16 +65,16 @@ class Setup(NamedTuple):
     @property
     def step_setup(self) -> StepSetup:
         """What a step is compiled for."""
-        r = () if self.schedule.is_plain else self.schedule.r
-        takes_features = self.recipe.probe and not self.recipe.is_random
+        is_plain = self.schedule.is_plain  # without merging every method is the same
         return StepSetup(
-            self.config,
-            self.stored.preprocessing,
-            self.recipe,
-            r,
-            self.num_steps,
-            self.classes.num_classes,
-            takes_features,
+            config=self.config,
+            preprocessing=self.stored.preprocessing,
+            recipe=self.recipe,
+            r=() if is_plain else self.schedule.r,
+            method=DEFAULT_METHOD if is_plain else self.schedule.method,
+            num_steps=self.num_steps,
+            num_classes=self.classes.num_classes,
+            takes_features=self.recipe.probe and not self.recipe.is_random,
         )
 
 
@@ -117,8 +118,8 @@ def prepare(
     watched = [] if val is None else read_manifest(val, **options)
     _check_files([*chosen, *watched])
     config: Config = dataclasses.replace(architecture, num_classes=classes.num_classes)
-    schedule = _resolve(recipe.schedule, config)
-    _resolve(recipe.eval_schedule or recipe.schedule, config)
+    schedule = _resolve(recipe.schedule, config, recipe.method)
+    _resolve(recipe.eval_schedule or recipe.schedule, config, recipe.method)
     num_steps = recipe.count_steps(len(chosen))
     description = {
         "recipe": recipe.to_dict(),
@@ -158,19 +159,11 @@ def _check_files(entries: Sequence[ManifestEntry]) -> None:
         )
 
 
-def _resolve(schedule: str, config: Config) -> ResolvedSchedule:
+def _resolve(schedule: str, config: Config, method: str) -> ResolvedSchedule:
     try:
-        resolved = resolve_schedule(
-            schedule, num_tokens=config.num_tokens, num_layers=config.depth, num_protected=config.num_protected
-        )
+        return resolve_for(config, schedule, method=method)
     except ValueError as error:
         raise TrainError(f"finetune: the schedule must fit the model: {error}") from error
-    if not (resolved.is_plain or config.is_mergeable):
-        raise TrainError(
-            "finetune: a model whose blocks attend over time and space apart needs the whole grid of patches, so "
-            f"nothing can be merged; the schedule {schedule} came; take none."
-        )
-    return resolved
 
 
 def _start_params(stored: Checkpoint, config: Config, classes: Classes, seed: int) -> dict[str, np.ndarray]:

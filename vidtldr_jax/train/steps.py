@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.models.architectures import Config, make_module
+from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.train.examples import Batch
 from vidtldr_jax.train.losses import blend, compute_cross_entropy, make_targets
 from vidtldr_jax.train.optimizer import HEAD, find_rate, make_optimizer
@@ -34,7 +35,8 @@ class StepSetup(NamedTuple):
       config: the architecture.
       preprocessing: has mean and deviation of the pixels.
       recipe: how to train.
-      r: tokens that every block absorbs; empty for none.
+      r: tokens that every block loses; empty for none.
+      method: how they are chosen.
       num_steps: of the whole run.
       num_classes: of the classifier.
       takes_features: whether inputs are features of clips, of which the classifier alone is computed.
@@ -44,6 +46,7 @@ class StepSetup(NamedTuple):
     preprocessing: Preprocessing
     recipe: Recipe
     r: tuple[int, ...]
+    method: Method
     num_steps: int
     num_classes: int
     takes_features: bool = False
@@ -161,8 +164,8 @@ def find_loss(trained: Params, frozen: Params, part: Batch, *, setup: StepSetup)
 
 def run_model(params: Params, video: Float[Array, "B T Y X 3"], setup: StepSetup) -> Float[Array, "B classes"]:
     """Returns the logits of normalised clips, with the merging of training."""
-    fields: dict[str, Any] = {"dtype": jnp.dtype(setup.recipe.dtype), "param_dtype": jnp.float32, "r": setup.r}
-    module = make_module(setup.config, **fields)
+    dtypes = {"dtype": jnp.dtype(setup.recipe.dtype), "param_dtype": jnp.float32}
+    module = make_module(setup.config, r=setup.r, method=setup.method, **dtypes)
     return module.apply({"params": traverse_util.unflatten_dict(dict(params), sep="/")}, video).logits
 
 
