@@ -61,7 +61,8 @@ class Recipe:
       clip_norm: gradients are shortened to this norm.
       ramp_share: part of the steps over which the clips become as hard as they get.
       ema: decay of the moving average of the parameters that is kept in the end.
-      start_from: a trained model whose tower is the start, heads left out; empty to start from nothing.
+      start_from: a trained model of the same size to go on from, its name or folder, heads left out; empty to start
+        from nothing.
     """
 
     seed: int = 0
@@ -132,12 +133,13 @@ def normalise(clips: UInt8[Array, "B T Y X 3"]) -> Float[Array, "B T Y X 3"]:
 
 
 def make_video_params(config: VideoViTConfig, seed: int, *, start_from: str = "") -> Params:
-    """Draws a video model's parameters, or takes those that fit from a trained one.
+    """Draws a video model's parameters, or all but its heads from a trained one.
 
     Args:
       config: of the model.
       seed: of what is drawn.
-      start_from: a model's name or folder, as `load_model` takes it; its heads are left out. Empty for none.
+      start_from: a model of the same size, its name or folder, as `load_model` takes it; its heads are left out. Empty
+        for none.
 
     Returns:
       Nested parameters.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "scripts" / "moving_objects"
+FOLDERS = [Path(__file__).parents[2] / "scripts" / name for name in ("moving_objects", "captioned_objects")]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def scripts_on_path():
-    sys.path.insert(0, str(FOLDER))
+    sys.path[:0] = map(str, FOLDERS)
     yield
-    sys.path.remove(str(FOLDER))
+    for folder in FOLDERS:
+        sys.path.remove(str(folder))
