@@ -1,0 +1,171 @@
+"""Which of several schedules changes a model's outputs least, on videos without labels.
+
+    found = calibrate_schedules(model, [one.schedule for one in plan.proposals], paths, batch_size=4)
+    best = plan.proposals[choose_best(found.scores)]
+
+Every batch goes through the plain model once and through each schedule once, so videos are read once and each model is
+compiled once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.stream import Output, encode_videos
+from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.reduction.schedule import ResolvedSchedule
+
+_NOT_FINITE: Final = "the model's outputs are not finite"
+
+
+class Score(NamedTuple):
+    """How near the outputs under a schedule are to the plain model's.
+
+    Attributes:
+      cosine: mean over videos, and views of each, of the cosine between both embeddings; of pooled tokens where the
+        model has no embedding.
+      least_cosine: the smallest of any view.
+      agreement: share of videos whose most probable class is the plain model's; None without a classifier.
+    """
+
+    cosine: float
+    least_cosine: float
+    agreement: float | None
+
+
+class Calibration(NamedTuple):
+    """What a calibration found.
+
+    Attributes:
+      scores: one for each schedule, in order.
+      num_videos: that they are of.
+      compared: what cosines are of, "embedding" or "pooled".
+      errors: path -> what is wrong with a video that does not count.
+    """
+
+    scores: tuple[Score, ...]
+    num_videos: int
+    compared: str
+    errors: dict[str, str]
+
+
+def calibrate_schedules(
+    model: VideoModel,
+    schedules: Sequence[ResolvedSchedule],
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Calibration:
+    """Compares schedules with the plain model on videos.
+
+    Args:
+      model: whose weights and preprocessing are used; its schedule doesn't matter.
+      schedules: resolved for its clips; each brings its method.
+      paths: of videos, GIFs, images or folders of images.
+      batch_size: views per run.
+      num_workers: processes that read, see `read_videos`.
+      progress: called with 1 after each video.
+
+    Returns:
+      A `Calibration`.
+
+    Raises:
+      ValueError: there is no schedule, or none of the videos can be read; or what `encode_videos` refuses.
+      WorkerError: see `read_videos`.
+    """
+    if not schedules:
+        raise ValueError("calibrate_schedules: at least one schedule is compared; none came; give some.")
+    compared: Output = "pooled" if model.config.embed_dim is None else "embedding"
+    outputs: tuple[Output, ...] = (compared,) if model.config.num_classes is None else (compared, "logits")
+    models = [model.with_schedule(None), *(model.with_schedule(schedule) for schedule in schedules)]
+    cosines: list[Float[np.ndarray, "S V"]] = []
+    same: list[Float[np.ndarray, " S"]] = []
+    errors: dict[str, str] = {}
+    videos = encode_videos(
+        _SideBySide(models, outputs), paths, output=outputs, batch_size=batch_size, num_workers=num_workers
+    )
+    with contextlib.closing(videos):
+        for video in videos:
+            if video.outputs is None:
+                errors[video.path] = " ".join(str(video.error).split())
+            elif not all(np.isfinite(output).all() for output in video.outputs):
+                errors[video.path] = _NOT_FINITE
+            else:
+                cosines.append(compare_vectors(video.outputs[0]))
+                same += [compare_answers(logits) for logits in video.outputs[1:]]
+            progress(1)
+    if not cosines:
+        reason = next(iter(errors.values()), "no video came")
+        raise ValueError(f"calibrate_schedules: at least one video must be readable; none is ({reason}); give others.")
+    means = np.mean([rows.mean(1) for rows in cosines], axis=0)
+    least = np.min([rows.min(1) for rows in cosines], axis=0)
+    agreement = np.mean(same, axis=0).tolist() if same else [None] * len(schedules)
+    scores = tuple(Score(float(m), float(n), a) for m, n, a in zip(means, least, agreement, strict=True))
+    return Calibration(scores, len(cosines), compared, errors)
+
+
+def choose_best(scores: Sequence[Score]) -> int:
+    """Returns the index of the score with the highest mean cosine, the first of equal ones."""
+    return max(range(len(scores)), key=lambda number: scores[number].cosine)
+
+
+def find_front(costs: Sequence[float], cosines: Sequence[float]) -> list[int]:
+    """Finds the points that no other one beats: none is at most as dear and at least as near, and better in one.
+
+    Args:
+      costs: of each point, less is better.
+      cosines: of each point, more is better.
+
+    Returns:
+      Their indices, the cheapest first.
+    """
+    order = sorted(range(len(costs)), key=lambda number: (costs[number], -cosines[number]))
+    front: list[int] = []
+    for number in order:
+        if not front or cosines[number] > cosines[front[-1]]:
+            front.append(number)
+    return front
+
+
+def compare_vectors(vectors: Float[np.ndarray, "V W D"]) -> Float[np.ndarray, "S V"]:
+    """Returns the cosine of the first way's vector with every other one's, by way and view; 0 where one is zero."""
+    values = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(values, axis=-1)  # [V, W]
+    products = np.einsum("vd,vwd->vw", values[:, 0], values)
+    scale = lengths[:, :1] * lengths
+    return np.where(scale > 0, products / np.where(scale > 0, scale, 1.0), 0.0)[:, 1:].T
+
+
+def compare_answers(logits: Float[np.ndarray, "V W C"]) -> Float[np.ndarray, " S"]:
+    """Returns 1 where a way's most probable class, by the mean of the views' probabilities, is the first way's."""
+    values = np.asarray(logits, np.float64)
+    values = np.exp(values - values.max(-1, keepdims=True))
+    answers = (values / values.sum(-1, keepdims=True)).mean(0).argmax(-1)  # [W]
+    return (answers[1:] == answers[0]).astype(np.float64)
+
+
+class _SideBySide(VideoModel):
+    """Several models on the same batches: outputs are `[B, W, ...]`, one row for each."""
+
+    def __init__(self, models: Sequence[VideoModel], outputs: Sequence[Output]) -> None:
+        self.__dict__.update(models[0].__dict__)  # config, preprocessing and mesh are those of all
+        self._models, self._outputs = list(models), tuple(outputs)
+
+    def encode_video(self, video: Any, *, trace: bool = False) -> VideoOutput:
+        """Encodes a batch with each model."""
+        batch = self.place_video(video)
+        found = [model.encode_video(batch, trace=trace) for model in self._models]
+        rows: dict[str, Any] = {
+            name: jnp.stack([getattr(one, name) for one in found], axis=1) for name in self._outputs
+        }
+        return found[0]._replace(**rows)

@@ -1,0 +1,122 @@
+"""Tables of times in a folder: one JSON file for everything that times depend on, named by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+
+from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.models.architectures import describe_config
+
+log = logging.getLogger("vidtldr_jax")
+
+_FORMAT: Final = 1
+_PACKAGES: Final = ("vidtldr-jax", "jax", "jaxlib", "flax")
+# Of the environment, what changes the programs or the threads that they run on.
+_VARIABLES: Final = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_DEFAULT_MATMUL_PRECISION", "OMP_NUM_THREADS")
+
+
+def describe_place(model: VideoModel, *, batch_size: int, num_frames: int, method: str) -> dict[str, Any]:
+    """Says all that times depend on.
+
+    Args:
+      model: what runs.
+      batch_size: clips of a run.
+      num_frames: of a clip.
+      method: how tokens are chosen.
+
+    Returns:
+      Plain data.
+    """
+    device = jax.devices()[0]
+    return {
+        "format": _FORMAT,
+        "architecture": describe_config(model.config),
+        "batch_size": batch_size,
+        "num_frames": num_frames,
+        "dtype": str(model.dtype),
+        "method": method,
+        "device": [device.platform, device.device_kind],
+        "processor": _name_processor(),
+        "cores": _count_cores(),
+        "versions": {name: _find_version(name) for name in _PACKAGES},
+        "environment": {name: os.environ.get(name, "") for name in _VARIABLES},
+    }
+
+
+def read_table(folder: Path, place: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns what is stored for a place.
+
+    Args:
+      folder: where tables are.
+      place: what it must be for, see `describe_place`.
+
+    Returns:
+      The stored data; None where there is nothing, or it is damaged, or for something else.
+    """
+    path = _find_path(folder, place)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.info("%s can't be read (%s); times are measured anew", path, error)
+        return None
+    if not isinstance(stored, dict) or stored.get("place") != place or not isinstance(stored.get("table"), dict):
+        log.info("%s is for something else; times are measured anew", path)
+        return None
+    return dict(stored["table"])
+
+
+def write_table(folder: Path, place: dict[str, Any], table: dict[str, Any]) -> None:
+    """Stores a table; where that can't be written, nothing is kept.
+
+    Args:
+      folder: where tables are; it is made.
+      place: what the table is for.
+      table: plain data.
+    """
+    path = _find_path(folder, place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{path.stem}-", suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"place": place, "table": table}, file, indent=2, allow_nan=False)
+        os.replace(aside, path)
+    except OSError as error:
+        log.info("times are not kept: %s", error)
+        return
+    log.info("times are kept in %s", path)
+
+
+def _find_path(folder: Path, place: dict[str, Any]) -> Path:
+    text = json.dumps(place, sort_keys=True)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+
+
+def _name_processor() -> str:
+    """Names the processor, and so tells machines apart that share a home."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _count_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _find_version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
