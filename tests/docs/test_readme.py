@@ -16,6 +16,20 @@ def test_every_python_example_runs(number):
     exec(compile(PYTHON_BLOCKS[number], f"README example {number}", "exec"), names)
 
 
+def test_the_method_of_ones_own_in_the_docs_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(), flags=re.DOTALL)
+    names = {}
+    exec(compile(block, "docs/methods.md", "exec"), names)
+    assert names["model"].schedule.title == "100,40 by longest"
+
+
+def test_the_docs_list_every_method():
+    from vidtldr_jax.reduction import METHODS
+
+    text = (ROOT / "docs" / "methods.md").read_text()
+    assert re.findall(r"^\| `(\w+)`", text, flags=re.MULTILINE) == list(METHODS)
+
+
 def test_the_first_example_names_the_motion_in_both_forms(capsys):
     exec(compile(PYTHON_BLOCKS[0], "README example 0", "exec"), {})
     described, merged, plain = capsys.readouterr().out.splitlines()

@@ -128,3 +128,14 @@ def test_measuring_alternates_and_reports_every_run():
         assert result.memory_bytes is None or result.memory_bytes > make_video().nbytes
     with pytest.raises(ValueError, match="repeats is at least 1; 0 came"):
         measure_models({"plain": model}, make_video(), repeats=0)
+
+
+def test_a_method_is_kept_from_copy_to_copy_until_another_is_named():
+    model, video = make_model(), make_video()
+    tome = model.with_schedule("8", method="tome")
+    assert tome.with_schedule("4").schedule.describe().startswith("tome; r = 4: ")
+    assert tome.with_schedule("4", method="evit").schedule.method.name == "evit"
+    assert model.with_schedule(tome.schedule).schedule.method.name == "tome"
+    # Without a schedule all are the plain model, which is compiled once.
+    plain = [one.with_schedule(None).get_encode_function(video.shape) for one in (tome, model)]
+    assert plain[0] is plain[1]

@@ -18,6 +18,7 @@ BLOCKED_FORMS = ("by_head", "blocked", "dense")
 FORMS = (*BLOCKED_FORMS, "kernel", "fused")
 
 attend = jax.jit(ops.attend, static_argnames=("with_saliency", "num_protected", "form", "block_size"))
+attend_received = jax.jit(ops.attend_received, static_argnames=("num_protected", "form", "block_size"))
 
 
 def make_inputs(dtype=jnp.float32, sized=True, num_tokens=N):
@@ -208,3 +209,15 @@ def test_an_unknown_form_is_refused(shapes_unchecked):
 def test_protecting_every_token_is_refused():
     with pytest.raises(ValueError, match=r"^attend: num_protected is from 0 to 1 for 2 tokens; 2 came; "):
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, with_saliency=True, num_protected=2)
+
+
+@pytest.mark.parametrize("num_protected", [0, 2])
+@pytest.mark.parametrize("form", ["dense", "by_head", "blocked"])
+def test_the_attention_received_is_the_mean_of_the_plain_map(form, num_protected):
+    query, key, value, size = make_inputs()
+    found = attend_received(query, key, value, size, num_protected=num_protected, form=form, block_size=5)
+    attention = oracle.attention_map(query, key)
+    asking = attention[:, :, :num_protected] if num_protected else attention
+    np.testing.assert_allclose(found.received, asking.mean((1, 2)), atol=1e-6)
+    np.testing.assert_allclose(found.update, oracle.attend(query, key, value, size), atol=1e-5)
+    np.testing.assert_allclose(found.received.sum(1), 1.0, rtol=1e-5)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.reference.files import find_golden
 from vidtldr_jax.models import VideoViTConfig, get_preset
+from vidtldr_jax.models.architectures import resolve_for
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction import count_macs, count_xla_gmacs, resolve_schedule
 
@@ -141,3 +142,27 @@ def test_operations_on_single_elements_are_counted_by_hand():
     second = (7 + 3 + 1 + 1) * 5 * 6 + (4 + 1) * 2 * 25 + (7 + 2) * 5 * 6 + (1 + 8) * 5 * 10  # sizes bias the maps
     single = first + second + 2 * 8 * 6
     assert count_xla_gmacs(config, schedule) == pytest.approx((products + single / 2) / 1e9, rel=1e-12)
+
+
+@pytest.mark.parametrize(("preset", "name", "entry"), PUBLISHED, ids=[f"{p}-{n}" for p, n, _ in PUBLISHED])
+def test_tome_costs_what_vidtldr_costs(preset, name, entry):
+    config = get_preset(preset)
+    costs = [count_macs(config, resolve_for(config, entry["r"], method=method)).gmacs for method in ("tome", "vidtldr")]
+    assert costs[0] == pytest.approx(costs[1], rel=0.005)
+    assert round(costs[0], 1) == entry["gmacs"]
+
+
+def test_methods_pay_for_what_they_compare_and_when_they_act():
+    config = get_preset("umt-b16")
+
+    def count(method):
+        return count_macs(config, resolve_for(config, "600,200,100", method=method))
+
+    merged, mean_keys, pruned, early = (count(name) for name in ("vidtldr", "tome_mean_keys", "evit", "rlt"))
+    assert merged.by_part()["matching"] == (1176**2 + 876**2 + 776**2) * 768
+    assert mean_keys.by_part()["matching"] * 12 == merged.by_part()["matching"]
+    assert pruned.by_part()["matching"] == early.by_part()["matching"] == 0
+    assert [layer.tokens_in for layer in early.layers] == [1452] * 12
+    assert early.patches == merged.patches == 2352 * 256 * 3 * 768
+    plain_block = count_macs(config, resolve_for(config, "900,0", method="rlt")).layers[5]
+    assert early.total == early.patches + 12 * plain_block.total + early.final_norm

@@ -165,3 +165,34 @@ def test_more_entries_than_layers_are_refused():
     assert str(error.value) == (
         "resolve_schedule: at most 3 entries for 3 layers; 4 came (5,5,5,5); leave out the entries past layer 2."
     )
+
+
+def test_what_a_layer_can_lose_depends_on_the_method():
+    sizes = {"num_tokens": 21, "num_layers": 3, "num_protected": 1}
+    merging, pruning = (resolve_schedule("15,0,0.9", **sizes, method=name) for name in ("tome", "evit"))
+    assert (merging.r, pruning.r) == ((10, 0, 5), (15, 0, 4))
+    assert merging.clamps[0] == "layer 0: r = 15 clamped to 10, half of 20 tokens"
+    assert pruning.clamps == ()
+    assert resolve_schedule("50", **sizes, method="evit").clamps == (
+        "layer 0: r = 50 clamped to 19, all but one of 20 tokens",
+    )
+    assert pruning.describe() == "evit; r = 15,0,4: 21 -> 2 tokens over 3 layers"
+    assert (pruning.title, resolve_schedule(None, **sizes, method="evit").title) == ("15,0,4 by evit", "none")
+    assert resolve_schedule("15", **sizes).title == "10"
+
+
+def test_an_early_method_takes_out_at_once_what_the_layers_would_have_lost():
+    sizes = {"num_tokens": 41, "num_layers": 3, "num_protected": 1, "num_first": 10}
+    resolved = resolve_schedule("0.25,0.5,3", **sizes, method="rlt")  # 10, then 15 of 30, then 3
+    assert (resolved.r, resolved.tokens) == ((28, 0, 0), (41, 13, 13, 13))
+    assert resolved.attended == (13, 13, 13)
+    assert resolved.describe() == "rlt; r = 28: 41 -> 13 tokens before 3 layers"
+    with pytest.raises(ValueError, match="a sequence of one moment came"):
+        resolve_schedule("1", **{**sizes, "num_first": 40}, method="rlt")
+
+
+def test_a_resolved_schedule_brings_its_method():
+    first = resolve_schedule("5", num_tokens=20, num_layers=2, method="tome")
+    assert resolve_schedule(first, num_tokens=40, num_layers=2).method.name == "tome"
+    assert resolve_schedule(first, num_tokens=40, num_layers=2, method="evit").method.name == "evit"
+    assert resolve_schedule(first, num_tokens=20, num_layers=2).attended == (20, 15)

@@ -62,13 +62,13 @@ def decide(name, evidence, *, r, protected, places=None):
     if name == "evit":
         return fuse_lowest(evidence["received"], r, protected)
     scores = {
-        "drop_salient": saliency,
-        "svitt": evidence["received"],
-        "representation_shift": np.sqrt((evidence["update"] ** 2).sum(-1)),
-        "rlt": evidence["novelty"],
-        "random_drop": places,
+        "drop_salient": lambda: saliency,
+        "svitt": lambda: evidence["received"],
+        "representation_shift": lambda: np.sqrt((evidence["update"] ** 2).sum(-1)),
+        "rlt": lambda: evidence["novelty"],
+        "random_drop": lambda: places,
     }
-    return keep_highest(scores[name], r, protected), {}
+    return keep_highest(scores[name](), r, protected), {}
 
 
 def decide_all(name, evidence, *, r, protected, places=None):

@@ -61,24 +61,16 @@ class SelfAttention(nn.Module):
             return dense(tokens).reshape(batch, num_tokens, heads, dim // heads)  # [B, N, H, K]
 
         query, key, value = (project(name) for name in ("query", "key", "value"))
-        attended = ops.attend(
-            query,
-            key,
-            value,
-            size,
-            with_saliency="saliency" in needs,
-            with_received="received" in needs,
-            num_protected=self.config.num_protected,
-            form=self.form,
-        )
-        update = attended.update.reshape(batch, num_tokens, dim)
+        options: dict[str, Any] = {"num_protected": self.config.num_protected, "form": self.form}
+        known: dict[Need, Array | None] = {"keys": key}
+        if "received" in needs:
+            update, known["received"] = ops.attend_received(query, key, value, size, **options)
+        else:
+            with_saliency = "saliency" in needs
+            update, known["saliency"] = ops.attend(query, key, value, size, with_saliency=with_saliency, **options)
+        update = update.reshape(batch, num_tokens, dim)
         update = nn.Dense(dim, dtype=self.dtype, param_dtype=self.param_dtype, name="proj")(update)
-        known: dict[Need, Array | None] = {
-            "saliency": attended.saliency,
-            "received": attended.received,
-            "keys": key,
-            "update": update,
-        }
+        known["update"] = update
         return update, {need: found for need in needs if (found := known.get(need)) is not None}
 
 

@@ -1,6 +1,6 @@
 """Pure functions of arrays: saliency, matching, merging, attention. No parameters, files, randomness or logging."""
 
-from vidtldr_jax.ops.attention import Attended, attend
+from vidtldr_jax.ops.attention import Attended, AttendedReceived, attend, attend_received
 from vidtldr_jax.ops.attention_forms import AttentionForm
 from vidtldr_jax.ops.matching import Pairs, absorb_pairs, match_tokens, normalise_features, pair_tokens
 from vidtldr_jax.ops.merging import MergeForm, merge_tokens, source_matrix, unmerge_tokens
@@ -10,6 +10,7 @@ from vidtldr_jax.ops.state import MergePlan, MergeState, init_merge_state
 
 __all__ = [
     "Attended",
+    "AttendedReceived",
     "AttentionForm",
     "Fusion",
     "MergeForm",
@@ -18,6 +19,7 @@ __all__ = [
     "Pairs",
     "absorb_pairs",
     "attend",
+    "attend_received",
     "attention_saliency",
     "fuse_rest",
     "init_merge_state",

@@ -27,12 +27,22 @@ class Attended(NamedTuple):
     Attributes:
       update: `[B, N, H, K]`, the dtype of the values.
       saliency: `[B, N]` float32 in [0, 1], or None if it was not asked for.
-      received: `[B, N]` float32, the attention that each token gets, or None if it was not asked for. It sums to 1.
     """
 
     update: Float[Array, "B N H K"]
     saliency: Float[Array, "B N"] | None
-    received: Float[Array, "B N"] | None = None
+
+
+class AttendedReceived(NamedTuple):
+    """What attention returns with the attention that each token received.
+
+    Attributes:
+      update: `[B, N, H, K]`, the dtype of the values.
+      received: `[B, N]` float32, at least 0; an example's sum to 1.
+    """
+
+    update: Float[Array, "B N H K"]
+    received: Float[Array, "B N"]
 
 
 def attend(
@@ -42,12 +52,11 @@ def attend(
     size: Float[Array, "B N"] | None = None,
     *,
     with_saliency: bool = False,
-    with_received: bool = False,
     num_protected: int = 0,
     form: AttentionForm = "auto",
     block_size: int | None = None,
 ) -> Attended:
-    """Attends with log(size) on the keys; on demand also says which tokens look sharply, or which are looked at.
+    """Attends with log(size) on the keys; on demand also says which tokens look sharply.
 
     Args:
       query: not yet scaled; 1 / sqrt(K) is applied here.
@@ -55,9 +64,6 @@ def attend(
       value: the same shape.
       size: how many original tokens each key stands for, at least 1; None means 1 everywhere.
       with_saliency: also return the saliency, from the map *without* the size bias. Static.
-      with_received: also return how much attention each token gets in the map *without* the size bias, as a mean over
-        heads and over the protected tokens' queries, or over all queries where nothing is protected; for that one the
-        map is looked at block by block, whatever the form ("dense" holds all). Static.
       num_protected: leading tokens (CLS) left out of the saliency's minimum, mean and maximum. Static.
       form: "by_head" holds a block of query rows of one head's map at a time, and of their mean where the saliency is
         asked for; "blocked" holds a block of rows of all heads; "kernel" holds tiles in on-chip memory (Pallas);
@@ -71,35 +77,14 @@ def attend(
       An `Attended`.
 
     Raises:
-      ValueError: shapes differ, form is unknown, block_size is not positive, or both the saliency and the attention
-        received are asked for.
+      ValueError: shapes differ, form is unknown, or block_size is not positive.
 
     Reference:
       vid-TLDR, section 4.1; the size bias is ToMe's proportional attention, arXiv 2210.09461, equation 1.
     """
-    if not query.shape == key.shape == value.shape or query.ndim != 4:
-        raise ValueError(
-            "attend: query, key and value have one shape [B, N, H, K]; "
-            f"{query.shape}, {key.shape}, {value.shape} came; split the heads first."
-        )
-    if size is not None and size.shape != query.shape[:2]:
-        raise ValueError(
-            f"attend: size is [B, N] = {query.shape[:2]}; {size.shape} came; one size for each key is needed."
-        )
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"attend: block_size is at least 1; {block_size} came; leave it out for the default.")
-    if with_saliency and with_received:
-        raise ValueError(
-            "attend: the saliency or the attention received is returned; both were asked for; call it for each."
-        )
-    if with_saliency or with_received:
+    _check_inputs("attend", query, key, value, size, form, block_size)
+    if with_saliency:
         check_protected("attend", query.shape[1], num_protected)
-    if form not in FORM_NAMES:
-        raise ValueError(
-            f"attend: form is one of {', '.join(FORM_NAMES)}; {form!r} came; leave it out for the default."
-        )
-    if with_received:
-        return _attend_received(query, key, value, size, num_protected, form, block_size)
     if form == "dense":
         return _attend_dense(query, key, value, size, with_saliency, num_protected)
     num_sequences, num_tokens, _, channels = query.shape
@@ -109,25 +94,75 @@ def attend(
     return Attended(update, None if sharpness is None else normalise_sharpness(sharpness, num_protected=num_protected))
 
 
-def _attend_received(
+def attend_received(
     query: Float[Array, "B N H K"],
     key: Float[Array, "B N H K"],
     value: Float[Array, "B N H K"],
-    size: Float[Array, "B N"] | None,
-    num_protected: int,
-    form: AttentionForm,
-    block_size: int | None,
-) -> Attended:
-    """A few queries are looked at apart, beside any form; of all queries the blocks add up what they compute anyway."""
+    size: Float[Array, "B N"] | None = None,
+    *,
+    num_protected: int = 0,
+    form: AttentionForm = "auto",
+    block_size: int | None = None,
+) -> AttendedReceived:
+    """Attends as `attend` does, and says how much attention each token receives.
+
+    Args:
+      query: not yet scaled.
+      key: the same shape.
+      value: the same shape.
+      size: of each key; None means 1 everywhere.
+      num_protected: leading tokens (CLS); where there are any, the attention that *they* pay is what counts, else that
+        of all tokens. Static.
+      form: as in `attend`. Of a few queries it is found beside any form; of all, blocks of rows add it up ("by_head" or
+        "blocked" run then, also where "kernel" or "fused" came). Static.
+      block_size: as in `attend`. Static.
+
+    Returns:
+      An `AttendedReceived`: the mean over heads and queries of the map *without* the size bias.
+
+    Raises:
+      ValueError: as `attend`, or every token is protected.
+
+    Reference:
+      EViT, arXiv 2202.07800, equation 1, for a class token.
+    """
+    _check_inputs("attend_received", query, key, value, size, form, block_size)
+    check_protected("attend_received", query.shape[1], num_protected)
     if num_protected or form == "dense":
-        few = query[:, :num_protected] if num_protected else query
-        received = jax.nn.softmax(_logits(few, key)).mean((1, 2))  # [B, N]
-        attended = attend(query, key, value, size, form=form, block_size=block_size)
-        return attended._replace(received=received)
+        asking = query[:, :num_protected] if num_protected else query
+        received = jax.nn.softmax(_logits(asking, key)).mean((1, 2))  # [B, N]
+        return AttendedReceived(attend(query, key, value, size, form=form, block_size=block_size).update, received)
     sizes = {"num_tokens": query.shape[1], "channels": query.shape[3], "num_sequences": query.shape[0]}
     run = attend_by_head if choose_form(form, **sizes) == "by_head" else attend_all_heads  # type: ignore[arg-type]
     update, of_all = run(query, key, value, size, with_sharpness=False, with_received=True, block_size=block_size)
-    return Attended(update, None, of_all)
+    assert of_all is not None
+    return AttendedReceived(update, of_all)
+
+
+def _check_inputs(
+    function: str,
+    query: Float[Array, ...],
+    key: Float[Array, ...],
+    value: Float[Array, ...],
+    size: Float[Array, ...] | None,
+    form: str,
+    block_size: int | None,
+) -> None:
+    if not query.shape == key.shape == value.shape or query.ndim != 4:
+        raise ValueError(
+            f"{function}: query, key and value have one shape [B, N, H, K]; "
+            f"{query.shape}, {key.shape}, {value.shape} came; split the heads first."
+        )
+    if size is not None and size.shape != query.shape[:2]:
+        raise ValueError(
+            f"{function}: size is [B, N] = {query.shape[:2]}; {size.shape} came; one size for each key is needed."
+        )
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"{function}: block_size is at least 1; {block_size} came; leave it out for the default.")
+    if form not in FORM_NAMES:
+        raise ValueError(
+            f"{function}: form is one of {', '.join(FORM_NAMES)}; {form!r} came; leave it out for the default."
+        )
 
 
 def _attend_dense(

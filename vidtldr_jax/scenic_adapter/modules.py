@@ -57,16 +57,13 @@ class MergingSelfAttention(nn.Module):
             nn.DenseGeneral(shape, kernel_init=_XAVIER, dtype=self.dtype, name=name)(tokens)
             for name in ("query", "key", "value")
         )  # [B, N, H, K]
-        update, saliency, received = ops.attend(
-            query,
-            key,
-            value,
-            size,
-            with_saliency="saliency" in needs,
-            with_received="received" in needs,
-            num_protected=self.num_protected,
-            form=self.form,
-        )
+        options: dict[str, Any] = {"num_protected": self.num_protected, "form": self.form}
+        known: dict[Need, Array | None] = {"keys": key}
+        if "received" in needs:
+            update, known["received"] = ops.attend_received(query, key, value, size, **options)
+        else:
+            with_saliency = "saliency" in needs
+            update, known["saliency"] = ops.attend(query, key, value, size, with_saliency=with_saliency, **options)
         if train and self.dropout_rate:
             bias = None if size is None else jnp.log(size)[:, None, None, :]
             update = nn.dot_product_attention(
@@ -80,8 +77,7 @@ class MergingSelfAttention(nn.Module):
                 dtype=self.dtype,
             )
         out = nn.DenseGeneral(dim, axis=(-2, -1), kernel_init=_XAVIER, dtype=self.dtype, name="out")
-        update = out(update)
-        known: dict[Need, Array | None] = {"saliency": saliency, "received": received, "keys": key, "update": update}
+        known["update"] = update = out(update)
         return update, {need: found for need in needs if (found := known.get(need)) is not None}
 
 
