@@ -3,7 +3,8 @@
     params, score = train(make_task(seed), Recipe(steps=1000), Path("progress.safetensors"))
 
 AdamW or Muon under a warm-up and a cosine, gradients cut to a norm, a moving average of the parameters, clips rendered
-in a thread beside the steps. The first steps may see a random part of each clip's tokens, which is quicker.
+in a thread beside the steps. To be quicker, the first steps may see a random part of each clip's tokens, or complete
+clips with fewer pixels: a model that learnt so was never used to missing tokens.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Recipe:
       steps: optimiser steps.
       sparse_steps: of these, the first so many see `sparse_tokens` tokens per clip.
       sparse_tokens: see above.
+      small_steps: instead, the first so many see clips of `small_size` pixels, complete but with fewer tokens.
+      small_size: see above; a multiple of the patches'.
       batch_size: clips per step.
       optimizer: "adamw", or "muon" for the matrices and AdamW for the rest.
       learning_rate: the highest one, after the warm-up; a cosine leads to 0.
@@ -69,6 +72,8 @@ class Recipe:
     steps: int = 2000
     sparse_steps: int = 1500
     sparse_tokens: int = 96
+    small_steps: int = 0
+    small_size: int = 32
     batch_size: int = 64
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1.5e-3
@@ -203,7 +208,7 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), decay)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "recipe", "num_tokens"), donate_argnums=0)
+@functools.partial(jax.jit, static_argnames=("task", "recipe", "num_tokens", "size"), donate_argnums=0)
 def train_step(
     state: TrainState,
     clips: UInt8[Array, "B T Y X 3"],
@@ -213,8 +218,9 @@ def train_step(
     task: Task,
     recipe: Recipe,
     num_tokens: int,
+    size: int,
 ) -> tuple[TrainState, Array]:
-    """Takes one step on `num_tokens` random tokens of each clip.
+    """Takes one step on `num_tokens` random tokens of each clip, or on all tokens of clips of `size` pixels.
 
     Args:
       state: donated.
@@ -224,16 +230,20 @@ def train_step(
       task: static.
       recipe: static.
       num_tokens: static.
+      size: static.
 
     Returns:
       The next state and the loss.
     """
-    video = normalise(clips)
+    video, config = normalise(clips), task.config
+    if size < config.image_size:
+        video = jax.image.resize(video, (*video.shape[:2], size, size, video.shape[-1]), "linear")
+        config = dataclasses.replace(config, position_grid=config.grid)  # places keep their meaning
 
     def find_loss(params: Params) -> Array:
         tower = task.pick_video(params)
         if num_tokens == task.config.num_tokens:
-            output = VideoViT(task.config).apply({"params": tower}, video)
+            output = VideoViT(config).apply({"params": tower}, video)
             heads = Heads(output.embedding, output.logits)
         else:
             chance = jax.random.uniform(key, (len(clips), task.config.num_tokens))
@@ -291,8 +301,9 @@ def train(task: Task, recipe: Recipe, progress_file: Path, *, report_every: int 
     began, losses, score = time.monotonic(), [], 0.0
     for step, (clips, targets) in enumerate(stream_batches(task, recipe)):
         num_tokens = recipe.sparse_tokens if step < recipe.sparse_steps else task.config.num_tokens
+        size = recipe.small_size if step < recipe.small_steps else task.config.image_size
         key = jax.random.key(recipe.seed * 1_000_003 + step)
-        state, loss = train_step(state, clips, targets, key, task=task, recipe=recipe, num_tokens=num_tokens)
+        state, loss = train_step(state, clips, targets, key, task=task, recipe=recipe, num_tokens=num_tokens, size=size)
         losses.append(float(loss))
         if (step + 1) % report_every == 0 or step + 1 == recipe.steps:
             score = task.find_score(state.average)

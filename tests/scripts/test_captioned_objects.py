@@ -266,7 +266,7 @@ def test_the_captioned_task_learns_towards_its_captions(photos, monkeypatch):
     losses = []
     for _ in range(4):
         key = jax.random.key(0)
-        state, loss = training.train_step(state, clips, row, key, task=task, recipe=recipe, num_tokens=12)
+        state, loss = training.train_step(state, clips, row, key, task=task, recipe=recipe, num_tokens=12, size=48)
         losses.append(float(loss))
     assert losses[-1] < losses[1]
     assert set(state.params) == {"video", "text", "log_scale"}
