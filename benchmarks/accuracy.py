@@ -256,15 +256,15 @@ def measure_times(model: VideoModel, methods: Iterable[str], budgets: Sequence[i
     )
 
 
-def retrain(stamps: Path | None, seeds: Sequence[int]) -> None:
-    """Trains all models by the commands that a reader would type."""
+def retrain(stamps: Path | None, numbers: Sequence[int]) -> None:
+    """Trains models by the commands that a reader would type; the motion task's seeds are not the shipped model's."""
     beside = ["--stamps", str(stamps)] if stamps else []
-    for seed in seeds:
-        for script, name, more in (
-            ("moving_objects/train.py", "moving_objects", ["--hard"]),
-            ("captioned_objects/train_captioned.py", "captioned_objects", beside),
+    for number in numbers:
+        for script, name, seed, more in (
+            ("moving_objects/train.py", "moving_objects", 100 + number, ["--hard"]),
+            ("captioned_objects/train_captioned.py", "captioned_objects", number, beside),
         ):
-            out = TRAINED / f"{name}_{seed}"
+            out = TRAINED / f"{name}_{number}"
             words = [sys.executable, str(ROOT / "scripts" / script), "--out", str(out), "--seed", str(seed), *more]
             print(" ".join(words), flush=True)
             subprocess.run(words, check=True)
@@ -287,7 +287,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=1024, help="of the motion task [default: %(default)s]")
     parser.add_argument("--galleries", type=int, default=2, help="of the captioned task [default: %(default)s]")
     parser.add_argument("--retrain", action="store_true", help="train all models first")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="that --retrain trains")
+    parser.add_argument("--models", type=int, nargs="+", default=[0, 1, 2], help="numbers of those to --retrain")
     parser.add_argument("--quick", action="store_true", help="a part of everything, print and write nothing")
     arguments = parser.parse_args(words)
     is_quick = arguments.quick or arguments.smoke
@@ -296,7 +296,7 @@ def main(words: Sequence[str] | None = None) -> None:
         arguments.clips, arguments.galleries, arguments.repeats, budgets = 64, 1, 1, (100, 50)
         arguments.methods = [name for name in arguments.methods if name in (REFERENCE, "random_drop")]
     if arguments.retrain:
-        retrain(arguments.stamps, arguments.seeds)
+        retrain(arguments.stamps, arguments.models)
     result = {} if is_quick else read_result()
     result["budgets"] = list(budgets)
     options = Options(arguments.clips, arguments.galleries, arguments.stamps)

@@ -40,7 +40,15 @@ CONFIG = VideoViTConfig(
     embed_dim=64,
 )
 CAPTIONS = Path(__file__).parents[2] / "benchmarks" / "trained" / "captions.safetensors"
-RECIPE = Recipe(optimizer="muon", batch_size=32, steps=2000, sparse_steps=1600, learning_rate=3e-3)
+RECIPE = Recipe(
+    optimizer="muon",
+    batch_size=32,
+    steps=1500,
+    sparse_steps=0,
+    small_steps=1200,
+    learning_rate=3e-3,
+    ramp_share=0.3,
+)
 
 
 class Captions(NamedTuple):
