@@ -78,7 +78,7 @@ class Setting(NamedTuple):
 OpenEncoder = Callable[[Setting, bool], VideoModel]
 PLAN: Final = (
     Setting("dinov2-s14", 4, SIZES["dinov2-s14"]),
-    Setting("dinov2-s14", 8, SIZES["dinov2-s14"], budgets=(50,)),
+    Setting("dinov2-s14", 8, SIZES["dinov2-s14"], methods=_FEW, budgets=(50,)),
     Setting("dinov2-s14", 16, SIZES["dinov2-s14"], methods=_FEW, budgets=(50,)),
     Setting("clip-b16", 4, SIZES["clip-b16"], budgets=(50,)),
     Setting("clip-b16", 8, SIZES["clip-b16"], methods=_FEW, budgets=(50,)),
