@@ -82,6 +82,9 @@ def write_videos(folder: Path, split: str, num_clips: int, *, seed: int, num_fra
     from make_clips import write_video
     from scenes import LABELS, Look, draw_scenes, render_scenes
 
+    manifest = folder / f"{split}.csv"
+    if manifest.exists():
+        return manifest
     pictures = load_pictures(split, is_smoke=is_smoke)
     look = Look(side=_SIDE, pan_share=_PAN_SHARE)
     counts = {"num_digits": len(pictures.digits), "num_photos": len(pictures.photos)}
@@ -93,7 +96,6 @@ def write_videos(folder: Path, split: str, num_clips: int, *, seed: int, num_fra
         name = f"{split}_{number:04d}.mp4"
         write_video(folder / name, clip)
         lines.append(f"{name},{LABELS[label]}")
-    manifest = folder / f"{split}.csv"
     manifest.write_text("\n".join(lines) + "\n")
     return manifest
 
@@ -198,12 +200,14 @@ def _shorten(found: dict[str, Any]) -> str:
 def main(words: Sequence[str] | None = None) -> None:
     """Runs from the command line."""
     parser = record.make_parser(__doc__, repeats=3)
-    parser.add_argument("--held-out", type=int, default=600, help="held-out videos [default: %(default)s]")
+    parser.add_argument("--held-out", type=int, default=360, help="held-out videos [default: %(default)s]")
+    parser.add_argument("--folder", type=Path, help="keeps videos and runs, so that a later start goes on")
     arguments = parser.parse_args(words)
     is_smoke = arguments.smoke
     sys.path.insert(0, str(_SCRIPTS))  # scripts import each other as Python sees them when they run
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
+        place = arguments.folder or Path(name)
+        place.mkdir(parents=True, exist_ok=True)
         start = make_tiny_model(place / "tiny") if is_smoke else find_checkpoint("moving-objects")
         model, is_same = convert_there_and_back(start, place)
         sizes = {"num_frames": 16, "is_smoke": is_smoke}

@@ -20,7 +20,7 @@ RECIPES = {
     },
     # A handful of labels per class.
     "few": {
-        "steps": 150, "batch_size": 16, "learning_rate": 1e-3, "layer_decay": 0.75, "weight_decay": 0.05,
+        "steps": 60, "batch_size": 16, "learning_rate": 1e-3, "layer_decay": 0.75, "weight_decay": 0.05,
         "label_smoothing": 0.1, "crop": 0.8, "random_time": True,
     },
     # The classifier alone; nothing is random, so that every video is encoded once.

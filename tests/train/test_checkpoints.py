@@ -63,5 +63,5 @@ def test_a_damaged_state_is_named_with_what_to_do(tmp_path, caplog):
         for path in tmp_path.glob("00000001/**/*"):
             if path.is_file():
                 path.write_bytes(b"")
-        with pytest.raises(TrainError, match="00000001 is damaged .*take the folder away .* or --restart"):
+        with pytest.raises(TrainError, match=r"00000001 is damaged .*take the folder away .* or --restart"):
             states.restore(1, make_state(1))

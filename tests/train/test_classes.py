@@ -1,5 +1,7 @@
 """Whose classes a run is about: the model's or the list's."""
 
+import json
+
 import pytest
 
 from vidtldr_jax.train.classes import Classes, find_classes
@@ -12,7 +14,7 @@ def write(folder, *labels, as_json=False):
     path = folder / "list"
     lines = ["path, label", *(f"{n}.mp4, {label}" for n, label in enumerate(labels))]
     if as_json:
-        lines = ['{"path": "%d.mp4", "label": "%s"}' % pair for pair in enumerate(labels)]
+        lines = [json.dumps({"path": f"{n}.mp4", "label": label}) for n, label in enumerate(labels)]
     path.write_text("\n".join(lines))
     return path
 
@@ -47,5 +49,5 @@ def test_a_model_without_a_classifier_gets_one_and_its_own_can_be_forgotten(tmp_
 
 
 def test_one_class_is_refused(tmp_path):
-    with pytest.raises(TrainError, match="two classes or more; all videos of .* are 'ski'; label videos of another"):
+    with pytest.raises(TrainError, match=r"two classes or more; all videos of .* are 'ski'; label videos of another"):
         find_classes(write(tmp_path, "ski", "ski"), **MODEL)

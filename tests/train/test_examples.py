@@ -43,6 +43,7 @@ def test_a_run_that_begins_later_sees_the_same_batches(entries):
     assert not np.array_equal(other_seed[0].inputs, whole[0].inputs)
 
 
+@pytest.mark.once
 def test_workers_read_the_same_batches(entries):
     pytest.importorskip("grain")
     there = read_all(entries, RANDOM, first=1, num_steps=3, num_workers=2)
@@ -129,7 +130,7 @@ def test_a_bad_video_ends_the_run_by_name_or_is_replaced_by_the_next(entries, tm
     bad.write_bytes(b"no video")
     listed = [*entries[:3], entries[3]._replace(name="bad.mp4", path=bad)]
     recipe = Recipe(batch_size=4, seed=1)
-    with pytest.raises(TrainError, match="every training video must be readable; bad.mp4: .*--skip-unreadable"):
+    with pytest.raises(TrainError, match=r"every training video must be readable; bad.mp4: .*--skip-unreadable"):
         read_all(listed, recipe, first=0, num_steps=1)
     unreadable = {}
     batches = read_all(listed, recipe, first=0, num_steps=2, skips=True, unreadable=unreadable)

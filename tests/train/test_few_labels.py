@@ -27,6 +27,8 @@ def test_the_seed_decides_and_a_larger_k_holds_the_smaller():
 def test_classes_with_fewer_are_all_named():
     with pytest.raises(ValueError) as caught:
         select_few(ENTRIES[:4], k=2, seed=0, num_classes=4, class_names=("ski", "swim", "run", "fly"))
-    assert "2 videos of each class are wanted; these classes have fewer: swim (1), run (1), fly (0);" in str(caught.value)
+    assert "2 videos of each class are wanted; these classes have fewer: swim (1), run (1), fly (0);" in str(
+        caught.value
+    )
     with pytest.raises(ValueError, match="k is at least 1; 0 came"):
         select_few(ENTRIES, k=0, seed=0, num_classes=3)

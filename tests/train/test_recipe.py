@@ -41,7 +41,7 @@ def test_fields_that_do_not_fit_each_other_are_refused(fields, fault):
 
 
 def test_unknown_fields_are_named_with_the_nearest():
-    with pytest.raises(ValueError, match="unknown field 'lerning_rate' .did you mean 'learning_rate'"):
+    with pytest.raises(ValueError, match=r"unknown field 'lerning_rate' .did you mean 'learning_rate'"):
         Recipe.from_dict({"lerning_rate": 1})
     assert Recipe.from_dict(Recipe(few=3).to_dict()) == Recipe(few=3)
 

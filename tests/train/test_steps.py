@@ -80,6 +80,14 @@ def test_parts_add_up_to_the_whole_batch():
         np.testing.assert_allclose(parts[0].params[path], value, rtol=1e-3, atol=1e-4, err_msg=path)
 
 
+def test_runs_that_differ_in_their_clips_alone_share_a_program():
+    fields = {"seed": 4, "few": 2, "mirror": True, "crop": 0.5, "keep": "best", "evaluate_every": 3, "steps": 9}
+    assert Recipe(**fields).strip() == Recipe().strip()
+    assert Recipe(ema=0.5).strip() != Recipe().strip()
+    everything = Recipe(probe=True, ema=0.5, clip_norm=2.0, dtype="bfloat16", random_time=False)
+    assert everything.strip() == everything.strip().strip()
+
+
 def test_one_setup_is_compiled_once():
     setup = make_setup(label_smoothing=0.2, probe=True)
     before = train_step._cache_size()

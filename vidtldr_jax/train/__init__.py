@@ -1,7 +1,7 @@
 """Fine-tuning and linear probing with optax: `prepare` says what is trained, `finetune` trains it."""
 
 from vidtldr_jax.train.errors import TrainError
-from vidtldr_jax.train.finetune import finetune
+from vidtldr_jax.train.loop import finetune
 from vidtldr_jax.train.recipe import Recipe
 from vidtldr_jax.train.setup import Setup, prepare
 

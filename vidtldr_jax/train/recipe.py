@@ -11,6 +11,11 @@ from typing import Any, Final, Literal, Self
 from vidtldr_jax.reduction.methods import get_method
 from vidtldr_jax.reduction.schedule import parse_schedule
 
+# What a compiled step depends on.
+_OF_A_STEP: Final = (
+    *("batch_size", "accumulation", "learning_rate", "warmup", "weight_decay", "beta2", "layer_decay"),
+    *("label_smoothing", "mixup", "ema", "clip_norm", "dtype", "probe"),
+)
 _COUNTS: Final = ("batch_size", "accumulation")
 _COUNTS_OR_NONE: Final = ("steps", "evaluate_every", "few")
 _FLAGS: Final = ("probe", "random_time", "mirror", "new_head")
@@ -144,6 +149,11 @@ class Recipe:
     def is_random(self) -> bool:
         """Whether a video gives another clip each time."""
         return self.random_time or self.mirror or self.crop < 1
+
+    def strip(self) -> Self:
+        """Returns what a step itself depends on, all else at its default: recipes that agree in it share a program."""
+        kept = {name: getattr(self, name) for name in _OF_A_STEP}
+        return type(self)(**kept, random_time=self.is_random)
 
     def count_steps(self, num_videos: int) -> int:
         """Returns the optimiser steps for so many training videos, at least 1."""

@@ -69,7 +69,7 @@ class Setup(NamedTuple):
         return StepSetup(
             config=self.config,
             preprocessing=self.stored.preprocessing,
-            recipe=self.recipe,
+            recipe=self.recipe.strip(),
             r=() if is_plain else self.schedule.r,
             method=DEFAULT_METHOD if is_plain else self.schedule.method,
             num_steps=self.num_steps,
