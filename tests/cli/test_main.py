@@ -60,6 +60,7 @@ def test_the_commands_are_those_of_the_readme():
         *evaluations,
         "finetune",
         "info",
+        "plan",
         "search",
     ]
     readme = (Path(ROOT) / "README.md").read_text()

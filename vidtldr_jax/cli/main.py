@@ -15,6 +15,7 @@ from vidtldr_jax.cli.evaluate import evaluate
 from vidtldr_jax.cli.finetune import finetune
 from vidtldr_jax.cli.group import CommandGroup
 from vidtldr_jax.cli.info import info
+from vidtldr_jax.cli.plan import plan
 from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
 from vidtldr_jax.cli.search import search
 
@@ -28,6 +29,7 @@ Examples:
   vidtldr finetune --data train.csv --val val.csv --out runs/mine
   vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400
   vidtldr info umt-b16 --schedule 600,200,100
+  vidtldr plan --preset umt-b16 --max-gmacs 178
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage.
 """
@@ -41,7 +43,7 @@ def cli(verbose: bool) -> None:
     set_verbosity(verbose)
 
 
-for _command in (demo, classify, embed, search, ask, evaluate, finetune, convert, info, benchmark):
+for _command in (demo, classify, embed, search, ask, evaluate, finetune, plan, convert, info, benchmark):
     cli.add_command(_command)
 
 
