@@ -122,6 +122,7 @@ def _describe_vivit(
     config: ViViTConfig, recipe: Preprocessing, schedule: ResolvedSchedule, checkpoint: str
 ) -> dict[str, Any]:
     """Describes a ViViT and its clips in Scenic's words, and makes sure that they are read back as they are."""
+    over_time = config.temporal
     depths = {"num_layers": config.depth, "num_heads": config.num_heads, "mlp_dim": config.mlp_dim}
     model: dict[str, Any] = {
         "hidden_size": config.dim,
@@ -138,7 +139,6 @@ def _describe_vivit(
     }
     if config.attention == "factorized_encoder":
         model["spatial_transformer"] = depths
-        over_time = config.temporal
         if over_time is None:
             model["attention_config"]["spatial_only_baseline"] = True
         else:
@@ -169,6 +169,9 @@ def _describe_vivit(
         raise CommandError(f"--write-config: the model can't be described in Scenic's format: {error}") from error
     free = {"patch_init": config.patch_init, "position_grid": config.position_grid}
     there = dataclasses.replace(there, **free)  # type: ignore[arg-type]  # fields of its own class
+    if over_time is not None:
+        filled = {"temporal_num_heads": over_time.num_heads, "temporal_mlp_dim": over_time.mlp_dim}
+        config = dataclasses.replace(config, **filled)  # type: ignore[arg-type]
     faults = _list_differences(config, there)
     if faults:
         raise CommandError(

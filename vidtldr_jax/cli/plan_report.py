@@ -136,11 +136,15 @@ def _describe_verified(outcome: Outcome) -> dict[str, Any] | None:
     if outcome.verified is None:
         return None
     predicted = outcome.rows[0].seconds
+    assert predicted is not None
+    assert outcome.table is not None
     plain, merged = outcome.verified["plain"].median, outcome.verified["merged"].median
     return {
         "predicted_seconds": predicted,
         "measured_seconds": merged,
-        "error": None if predicted is None else predicted / merged - 1,
+        "error": predicted / merged - 1,
+        # Of the speed-up: what is left when the machine is as much slower or faster for both.
+        "relative_error": predicted / outcome.table.plain / (merged / plain) - 1,
         "plain_seconds": plain,
         "speedup": plain / merged,
         "runs": {name: list(one.seconds) for name, one in outcome.verified.items()},
@@ -230,10 +234,11 @@ def _explain_calibration(calibration: Calibration) -> str:
 
 def _explain_times(outcome: Outcome) -> list[str]:
     found = _describe_verified(outcome)
-    if found is None or found["error"] is None:
+    if found is None or outcome.table is None:
         return []
     predicted, measured = found["predicted_seconds"], found["measured_seconds"]
     return [
-        f"run: {format_seconds(measured)}, predicted {format_seconds(predicted)} ({found['error']:+.1%}); plain "
-        f"{format_seconds(found['plain_seconds'])}, so {found['speedup']:.2f} x the speed"
+        f"run: {format_seconds(measured)}, predicted {format_seconds(predicted)} ({found['error']:+.1%})",
+        f"beside it plain: {format_seconds(found['plain_seconds'])}, so {found['speedup']:.2f} x the speed, predicted "
+        f"{outcome.table.plain / predicted:.2f} x ({-found['relative_error'] / (1 + found['relative_error']):+.1%})",
     ]
