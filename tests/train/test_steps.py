@@ -1,5 +1,6 @@
 """A step: parts add up to the batch, averages, gradients through merging, half precision, one compilation."""
 
+import dataclasses
 import functools
 
 import jax
@@ -26,16 +27,17 @@ RNG = np.random.default_rng(5)
 CLIPS = RNG.integers(0, 256, (4, 4, 16, 16, 3), dtype=np.uint8)
 CLASSES = np.array([0, 3, 1, 2])
 MERGED = (3, 1)
+ONE_BLOCK = dataclasses.replace(CONFIG, depth=1)  # half of the compiling
 
 
-def make_setup(r=(), **fields):
+def make_setup(config=ONE_BLOCK, r=(), **fields):
     recipe = Recipe(**({"steps": 4, "batch_size": 4, "learning_rate": 0.01, "warmup": 0.0} | fields))
-    return StepSetup(CONFIG, PREPROCESSING, recipe, r, DEFAULT_METHOD, 4, 4)
+    return StepSetup(config, PREPROCESSING, recipe, r, DEFAULT_METHOD, 4, 4)
 
 
 def run(setup, *, steps, params=None):
     """Takes steps on the same clips; returns the states, and what each step told."""
-    trained, frozen = split_params(params or make_params(), setup.recipe)
+    trained, frozen = split_params(params or make_params(ONE_BLOCK), setup.recipe)
     state, states, told = init_state(trained, setup), [], []
     for step in range(steps):
         batch = make_batch(CLIPS, CLASSES, setup.recipe, step=step)
@@ -60,7 +62,7 @@ def test_steps_lower_the_loss_and_count_themselves():
 
 def test_the_average_is_that_of_numpy():
     states, _ = run_averaged()
-    average = make_params()
+    average = make_params(ONE_BLOCK)
     for state in states:
         average = {path: 0.75 * old + 0.25 * state.params[path].astype(np.float64) for path, old in average.items()}
     assert choose_params(states[-1]) is states[-1].average
@@ -92,7 +94,7 @@ def test_one_setup_is_compiled_once():
     setup = make_setup(label_smoothing=0.2, probe=True)
     before = train_step._cache_size()
     run(setup, steps=2)
-    run(make_setup(label_smoothing=0.2, probe=True), steps=1, params=make_params(seed=3))
+    run(make_setup(label_smoothing=0.2, probe=True), steps=1, params=make_params(ONE_BLOCK, seed=3))
     assert train_step._cache_size() == before + 1
 
 
@@ -100,14 +102,14 @@ def test_a_probe_moves_the_classifier_alone():
     setup = make_setup(label_smoothing=0.2, probe=True)
     states, _ = run(setup, steps=2)
     assert set(states[-1].params) == {"head/kernel", "head/bias"}
-    start = make_params()
+    start = make_params(ONE_BLOCK)
     assert all(np.abs(states[-1].params[path] - start[path]).max() > 1e-3 for path in states[-1].params)
     assert set(split_params(start, setup.recipe)[1]) == set(start) - {"head/kernel", "head/bias"}
 
 
 @functools.cache
 def get_gradient_function():
-    setup = make_setup(r=MERGED)
+    setup = make_setup(CONFIG, MERGED)
     part = jax.tree.map(lambda leaf: leaf[0], make_batch(CLIPS, CLASSES, setup.recipe, step=0))
     return jax.jit(jax.value_and_grad(lambda params: find_loss(params, {}, part, setup=setup)[0]))
 
