@@ -54,8 +54,8 @@ def test_a_method_before_the_first_layer_costs_once_and_all_layers_run_on_what_i
 def test_what_is_timed_are_blocks_with_and_without_reduction_and_the_mlp():
     config = dataclasses.replace(CONFIG, num_frames=20)  # 160 tokens
     pieces = list_pieces(config, 160, get_method("vidtldr"))
-    assert [piece.tokens for piece in pieces[::3]] == [8, 19, 40, 72, 112, 160]
-    assert pieces[:3] == [Piece("block", 8), Piece("mlp", 8), Piece("reducing", 8, 2)]
+    assert [piece.tokens for piece in pieces[::3]] == [16, 19, 40, 72, 112, 160]
+    assert pieces[:3] == [Piece("block", 16), Piece("mlp", 16), Piece("reducing", 16, 4)]
     assert {piece.name for piece in list_pieces(config, 160, get_method("rlt"))} == {"block", "mlp"}
     assert [piece.tokens for piece in list_pieces(CONFIG, 2, get_method("vidtldr"))] == [2, 2, 2]
 

@@ -39,6 +39,8 @@ from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 # Shares of the tokens at which pieces are timed; between them time is taken to be a straight line.
 _SHARES: Final = (1.0, 0.7, 0.45, 0.25, 0.12, 0.05)
+# Fewer take about as long.
+_FEWEST_TOKENS: Final = 16
 # Of the tokens that come to it, what the timed block takes out.
 _SHARE_TAKEN: Final = 0.25
 # Blocks with weights of their own that a piece runs through, so that it doesn't find its weights in the caches.
@@ -226,8 +228,7 @@ def plan_latency(
 
 def list_pieces(config: EncoderConfig, num_tokens: int, method: Method) -> list[Piece]:
     """Lists what is timed for sequences of so many tokens, the fewest first."""
-    fewest = config.num_protected + 2
-    counts = sorted({max(round(share * num_tokens), min(fewest, num_tokens)) for share in _SHARES})
+    counts = sorted({max(round(share * num_tokens), min(_FEWEST_TOKENS, num_tokens)) for share in _SHARES})
     pieces = []
     for tokens in counts:
         limit = 0 if method.is_early else method.find_limit(tokens - config.num_protected)[0]

@@ -1,0 +1,43 @@
+"""The table of predicted and measured times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scripts.tables.origin import name_origin
+
+
+def make_latency_table(result: dict[str, Any]) -> str:
+    """Writes how far predictions are from what was measured, one line for each model and batch."""
+    lines = [
+        "| model | clips a run | plain, ms | schedules | predicted, ms | measured, ms | off by at most "
+        "| relative to plain | pieces timed in, s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for setting in result["settings"]:
+        plain, *rows = setting["rows"]
+        cells = [
+            setting["name"],
+            str(setting["batch_size"]),
+            f"{1000 * plain['median_seconds']:.3g}",
+            str(len(rows)),
+            _span([row["predicted_seconds"] for row in rows]),
+            _span([row["median_seconds"] for row in rows]),
+            f"{max(abs(row['error']) for row in rows):.1%}",
+            f"{max(abs(row['relative_error']) for row in rows):.1%}",
+            f"{setting['table_seconds']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Schedules of several shapes with two thirds of the plain model's multiply-accumulates; *relative to plain*: "
+        f"of the time in units of the plain model's, run beside them. {result['dtype']}, medians of {result['repeats']} "
+        f"alternating runs, {name_origin(result, 'benchmarks/latency.py')}",
+    ]
+    return "\n".join(lines)
+
+
+def _span(seconds: list[float]) -> str:
+    """Writes the least and the most in milliseconds."""
+    least, most = f"{1000 * min(seconds):.3g}", f"{1000 * max(seconds):.3g}"
+    return least if least == most else f"{least} to {most}"
