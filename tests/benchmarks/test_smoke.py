@@ -13,6 +13,7 @@ from scripts.tables.choices import make_attention_table, make_merging_table, mak
 from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
+from scripts.tables.latency import make_latency_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.throughput import make_throughput_table
@@ -25,6 +26,7 @@ TABLES = {
     "bfloat16": make_bfloat16_table,
     "compile": make_compile_table,
     "floor": make_floor_table,
+    "latency": make_latency_table,
     "memory": make_memory_table,
     "merging": make_merging_table,
     "rerank": make_rerank_table,
