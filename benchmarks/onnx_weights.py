@@ -30,7 +30,10 @@ def read_onnx_weights(content: bytes) -> dict[str, np.ndarray]:
       ImportError: onnx is not installed.
       ValueError: a matrix of integers has no scale, or nothing uses what has no name.
     """
-    import onnx
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError("read_onnx_weights: onnx reads the file; it is not installed; pip install onnx") from error
 
     graph = onnx.load_model_from_string(content).graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}

@@ -118,12 +118,13 @@ def read_member(archive: Path, member: str) -> bytes:
     """
     try:
         if archive.suffix == ".whl":
-            return zipfile.ZipFile(archive).read(member)
+            with zipfile.ZipFile(archive) as wheel:
+                return wheel.read(member)
         if archive.suffix == ".deb":
             tar = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
             return _read_tar(tarfile.open(fileobj=io.BytesIO(tar)), f"./{member}")
         return _read_tar(tarfile.open(archive), member)
-    except (KeyError, FileNotFoundError) as error:
+    except (KeyError, FileNotFoundError, subprocess.CalledProcessError) as error:
         raise PackageError(f"read_member: {archive.name} has no file {member!r} that can be read: {error}") from error
 
 

