@@ -10,7 +10,14 @@ from tests.train.squares import LABELS, PREPROCESSING, make_videos
 from vidtldr_jax.data.manifest import read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.train.errors import TrainError
-from vidtldr_jax.train.examples import find_order, find_place, make_batch, stream_batches, stream_feature_batches
+from vidtldr_jax.train.examples import (
+    ClipReader,
+    find_order,
+    find_place,
+    make_batch,
+    stream_batches,
+    stream_feature_batches,
+)
 from vidtldr_jax.train.random_views import read_training_clip, sample_moments
 from vidtldr_jax.train.recipe import Recipe
 
@@ -41,6 +48,15 @@ def test_a_run_that_begins_later_sees_the_same_batches(entries):
     assert len({batch.inputs.tobytes() for batch in whole}) == 4
     other_seed = read_all(entries, Recipe(**RANDOM.to_dict() | {"seed": 4}), first=0, num_steps=1)
     assert not np.array_equal(other_seed[0].inputs, whole[0].inputs)
+
+
+def test_a_video_gives_another_clip_in_the_next_epoch_unless_nothing_is_random(entries):
+    count = len(entries)
+    draws = [draw for draw in range(2 * count) if find_place(draw, count, seed=3) == 5]
+    for recipe, is_same in ((RANDOM, False), (Recipe(random_time=False, seed=3), True)):
+        reader = ClipReader(entries, PREPROCESSING, recipe, skips=False)
+        clips = [reader(draw).clip for draw in draws]
+        assert np.array_equal(*clips) == is_same
 
 
 @pytest.mark.once

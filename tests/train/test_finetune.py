@@ -12,6 +12,7 @@ from vidtldr_jax.data.clip import read_clips
 from vidtldr_jax.data.manifest import read_manifest
 from vidtldr_jax.inference import load_model, save_checkpoint
 from vidtldr_jax.models.clip_config import CLIPConfig
+from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.train import Recipe, TrainError, finetune, loop, prepare
 from vidtldr_jax.train.metrics import MetricsLog
 
@@ -155,6 +156,42 @@ def test_few_labels_and_new_classes_give_a_new_classifier_and_say_so(place, tmp_
     assert load_model(result["model"]).labels == ["ski", "swim"]
     chosen = read_manifest(tmp_path / "run" / "train.csv", class_names=[["ski", "swim"]])
     assert [entry.path.name for entry in chosen] == [entry.name for entry in setup.train]
+
+
+def test_few_labels_of_some_of_the_models_classes_keep_its_classifier(place, tmp_path):
+    lines = [line for line in (place / "train.csv").read_text().splitlines() if not line.endswith("up")]
+    (tmp_path / "some.csv").write_text("\n".join(lines))
+    setup = prepare(place / "model", tmp_path / "some.csv", Recipe(few=2), root=place)
+    assert (setup.classes.num_classes, setup.classes.is_new, len(setup.train)) == (4, False, 6)
+    assert "1 of 4 classes have no training video: up" in setup.notes
+
+
+def test_a_vivit_is_probed_with_merging(place, tmp_path):
+    config = ViViTConfig(
+        num_frames=4, image_size=16, patch_size=8, tubelet_size=2, dim=8, depth=1, num_heads=2, mlp_dim=16,
+        attention="factorized_encoder", temporal_depth=1, representation_dim=6,
+    )  # fmt: skip
+    save_tiny(tmp_path / "vivit", config=config, labels=None, family="vivit")
+    recipe = Recipe(**PROBE | {"schedule": "1", "evaluate_every": 6})
+    setup = prepare(tmp_path / "vivit", place / "train.csv", recipe, val=place / "val.csv")
+    assert setup.notes[0] == "the model has no classifier: a new one of 4 classes is trained"
+    result = finetune(setup, tmp_path / "run")
+    model = load_model(result["model"], schedule="1")
+    assert (model.labels, model.config.num_classes) == (sorted(LABELS), 4)
+    entries = read_manifest(place / "val.csv", class_names=[model.labels])
+    clips = np.concatenate([read_clips(entry.path, model.preprocessing) for entry in entries])
+    right = (np.asarray(model.classify(clips)).argmax(-1) == [entry.labels[0] for entry in entries]).sum()
+    assert result["val"]["right"] == right
+
+
+def test_a_restart_that_was_broken_off_leaves_no_run(place, tmp_path):
+    setup = prepare_run(place, Recipe(**PROBE))
+    finetune(setup, tmp_path / "run")
+    described = (tmp_path / "run" / "run.json").read_text()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"kind": json.loads(described)["kind"], "run": None}))
+    (tmp_path / "run" / "checkpoints" / "00000006" / "_METADATA").unlink()  # half removed
+    assert finetune(setup, tmp_path / "run")["resumed_from"] == 0
+    assert (tmp_path / "run" / "run.json").read_text() == described
 
 
 def test_the_average_of_a_probe_is_what_is_kept(place, tmp_path):

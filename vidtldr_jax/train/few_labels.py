@@ -15,7 +15,12 @@ _MOST_NAMED: Final = 10
 
 
 def select_few(
-    entries: Sequence[ManifestEntry], *, k: int, seed: int, num_classes: int, class_names: Sequence[str] | None = None
+    entries: Sequence[ManifestEntry],
+    *,
+    k: int,
+    seed: int,
+    classes: Sequence[int],
+    class_names: Sequence[str] | None = None,
 ) -> list[ManifestEntry]:
     """Takes k videos of each class.
 
@@ -24,8 +29,8 @@ def select_few(
       k: videos per class, at least 1.
       seed: the same seed and list, the same videos. A class's videos don't depend on the other classes' ones, and those
         for a smaller k are among those for a larger one.
-      num_classes: how many classes there are.
-      class_names: their names, for the message.
+      classes: numbers of the classes that must have k videos.
+      class_names: names of all classes, for the message.
 
     Returns:
       The videos, in the order of the list.
@@ -38,7 +43,7 @@ def select_few(
     by_class: dict[int, list[int]] = collections.defaultdict(list)
     for place, entry in enumerate(entries):
         by_class[entry.labels[0]].append(place)
-    short = [label for label in range(num_classes) if len(by_class[label]) < k]
+    short = [label for label in classes if len(by_class[label]) < k]
     if short:
         named = ", ".join(
             f"{class_names[label] if class_names else f'class {label}'} ({len(by_class[label])})"
@@ -50,7 +55,7 @@ def select_few(
             "k, or label more."
         )
     chosen: list[int] = []
-    for label in range(num_classes):
+    for label in classes:
         order = np.random.default_rng((seed, _STREAM, label)).permutation(len(by_class[label]))
         chosen += [by_class[label][place] for place in order[:k]]
     return [entries[place] for place in sorted(chosen)]

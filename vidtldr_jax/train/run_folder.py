@@ -73,11 +73,10 @@ class RunFolder:
             lock_file(self._lock, path)
             if _RUN in names:
                 found = _read_run(path / _RUN)
-                if restart:
-                    self._clear()
-                else:
+                if not restart and found["run"] is not None:
                     self._compare(found, wanted, here)
                     return
+                self._clear()
             self.write_json(_RUN, {"kind": _KIND, **here, "run": wanted})
         except BaseException:
             self._lock.close()
@@ -110,8 +109,9 @@ class RunFolder:
         self._lock.close()
 
     def _clear(self) -> None:
-        """Removes what a run writes, and nothing else; run.json goes first, so that no half of a run looks whole."""
-        for name in (_RUN, "result.json", "metrics.jsonl", "train.csv"):
+        """Removes what a run writes, and nothing else. A process that ends in between leaves a run that is none."""
+        self.write_json(_RUN, {"kind": _KIND, "run": None})
+        for name in ("result.json", "metrics.jsonl", "train.csv"):
             (self.path / name).unlink(missing_ok=True)
         for name in ("checkpoints", "model", "tensorboard"):
             shutil.rmtree(self.path / name, ignore_errors=True)
@@ -132,6 +132,6 @@ def _read_run(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or found.get("kind") != _KIND or not isinstance(found.get("run"), dict):
+    if not isinstance(found, dict) or found.get("kind") != _KIND or not isinstance(found.get("run", ""), dict | None):
         raise TrainError(f"finetune: {path} describes no run of this program; give another place.")
     return found

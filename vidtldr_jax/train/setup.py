@@ -14,6 +14,7 @@ import numpy as np
 
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, find_param_shapes, read_checkpoint
+from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.models.architectures import Config, describe_config, resolve_for
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
@@ -89,7 +90,8 @@ def prepare(
     """Reads and checks everything; trains nothing.
 
     Args:
-      model: folder of a checkpoint; its classifier is replaced where the videos have other classes.
+      model: folder of a checkpoint, or another name that `load_model` takes; its classifier is replaced where the
+        videos have other classes.
       data: list of training videos, see `data.manifest`.
       recipe: how to train.
       val: list of videos to evaluate on, with the same classes.
@@ -103,7 +105,8 @@ def prepare(
       ValueError: a list has faults, or a class fewer videos than `recipe.few`.
       CheckpointError: the checkpoint can't be read.
     """
-    stored = read_checkpoint(model)
+    place = find_checkpoint(model)
+    stored = read_checkpoint(place)
     architecture = _check_architecture(stored)
     classes = find_classes(
         data, model_names=stored.labels, model_count=stored.config.num_classes, forget_model=recipe.new_head
@@ -112,9 +115,9 @@ def prepare(
     listed = read_manifest(data, **options)
     chosen = listed
     if recipe.few is not None:
-        chosen = select_few(
-            listed, k=recipe.few, seed=recipe.seed, num_classes=classes.num_classes, class_names=classes.names
-        )
+        # Of a model's own classes some may have no video here, and a note says so.
+        wanted = range(classes.num_classes) if classes.is_new else sorted({entry.labels[0] for entry in listed})
+        chosen = select_few(listed, k=recipe.few, seed=recipe.seed, classes=wanted, class_names=classes.names)
     watched = [] if val is None else read_manifest(val, **options)
     _check_files([*chosen, *watched])
     config: Config = dataclasses.replace(architecture, num_classes=classes.num_classes)
@@ -124,7 +127,7 @@ def prepare(
     description = {
         "recipe": recipe.to_dict(),
         "model": {
-            "weights_sha256": _hash_file(Path(model) / WEIGHTS_NAME),
+            "weights_sha256": _hash_file(place / WEIGHTS_NAME),
             "architecture": describe_config(stored.config),
             "preprocessing": stored.preprocessing.to_dict(),
         },
