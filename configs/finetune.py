@@ -25,7 +25,7 @@ RECIPES = {
     },
     # The classifier alone; nothing is random, so that every video is encoded once.
     "probe": {
-        "probe": True, "steps": 300, "batch_size": 32, "learning_rate": 1e-2, "layer_decay": 1.0, "weight_decay": 0.0,
+        "probe": True, "epochs": 50.0, "batch_size": 32, "learning_rate": 1e-3, "layer_decay": 1.0, "weight_decay": 0.0,
         "random_time": False,
     },
 }  # fmt: skip

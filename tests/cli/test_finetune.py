@@ -41,7 +41,7 @@ def test_a_list_of_videos_gives_a_model_that_classify_takes(call, call_json, pla
     assert (result["steps"], result["videos"], result["classes"]) == (3, 8, 4)
     assert result["val"]["of"] == 4
     recipe = json.loads((tmp_path / "run" / "run.json").read_text())["run"]["recipe"]
-    wanted = {"probe": True, "random_time": False, "learning_rate": 0.01, "ema": 0.5, "seed": 7, "steps": 3}
+    wanted = {"probe": True, "random_time": False, "learning_rate": 0.001, "ema": 0.5, "seed": 7, "steps": 3}
     assert wanted.items() <= recipe.items()
     (video,) = call_json("classify", place / "val_up_0.mp4", "--model", "run/model")["results"]
     assert {one["label"] for one in video["predictions"]} == set(LABELS)

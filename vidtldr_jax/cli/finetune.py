@@ -38,10 +38,10 @@ _PLACES: Final = ("data", "val", "root", "checkpoint")
 PROBE: Final[dict[str, Any]] = {
     "probe": True,
     "random_time": False,
-    "learning_rate": 1e-2,
+    "learning_rate": 1e-3,
     "layer_decay": 1.0,
     "weight_decay": 0.0,
-    "epochs": 100.0,
+    "epochs": 50.0,
     "batch_size": 32,
 }
 
