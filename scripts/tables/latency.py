@@ -31,8 +31,8 @@ def make_latency_table(result: dict[str, Any]) -> str:
     lines += [
         "",
         "Schedules of several shapes with two thirds of the plain model's multiply-accumulates; *relative to plain*: "
-        f"of the time in units of the plain model's, run beside them. {result['dtype']}, medians of {result['repeats']} "
-        f"alternating runs, {name_origin(result, 'benchmarks/latency.py')}",
+        f"of the time in units of the plain model's, run beside them. {result['dtype']}, medians of "
+        f"{result['repeats']} alternating runs, {name_origin(result, 'benchmarks/latency.py')}",
     ]
     return "\n".join(lines)
 

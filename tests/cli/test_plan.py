@@ -267,6 +267,8 @@ def test_a_plot_needs_a_place_and_matplotlib(model, clip, call, monkeypatch):
     words = ("plan", "--model", model, "--keep", 0.8, "--no-cache", "--calibrate", clip, "--plot")
     assert_one_error(call(*words, "x.jpg"), "--plot is a file that ends in .png in a folder that exists; 'x.jpg' came")
     assert_one_error(call(*words, "no/x.png"), "'no/x.png' came")
+    plain = call("plan", "--model", model, "--keep", 1, "--no-cache", "--calibrate", clip, "--plot", "x.png")
+    assert "there is nothing to compare, and nothing is drawn" in plain.stderr
     monkeypatch.setattr(plan_plot.importlib.util, "find_spec", lambda name: None)
     assert_one_error(call(*words, "x.png"), "pip install 'vidtldr-jax[plot]'")
 

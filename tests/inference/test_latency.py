@@ -63,7 +63,8 @@ def test_what_is_timed_are_blocks_with_and_without_reduction_and_the_mlp():
 @pytest.mark.parametrize(("name", "left"), [("block", 16), ("mlp", 16), ("reducing", 12)])
 def test_a_piece_runs_on_its_tokens_with_weights_of_its_own(name, left):
     piece = Piece(name, 16, 16 - left)
-    results = latency._prepare(piece, CONFIG, 32, 2, get_method("vidtldr"), np.float32)()
+    weights = latency._make_weights(CONFIG, np.float32)
+    results = latency._prepare(piece, CONFIG, 32, 2, get_method("vidtldr"), weights, np.float32)()
     tokens = [result if name == "mlp" else result[0].tokens for result in results]
     assert {found.shape for found in tokens} == {(2, left, 8)}
     assert len(tokens) == 3

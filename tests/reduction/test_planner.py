@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+import vidtldr_jax
 from tests.reference.files import find_golden
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
@@ -245,6 +246,10 @@ def explain(config, **budget):
     with pytest.raises(ValueError) as error:
         plan_schedule(config, **budget)
     return str(error.value)
+
+
+def test_the_door_has_it():
+    assert vidtldr_jax.plan_schedule is plan_schedule
 
 
 def test_a_measure_of_one_s_own_is_met_too():

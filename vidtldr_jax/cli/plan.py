@@ -21,7 +21,7 @@ from vidtldr_jax.cli.options import (
     open_model,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, show_progress, watch_progress
+from vidtldr_jax.cli.output import print_json, print_note, show_progress, watch_progress
 from vidtldr_jax.cli.plan_config import check_config_place, save_config
 from vidtldr_jax.cli.plan_plot import check_plot_place, draw_front
 from vidtldr_jax.cli.plan_report import Outcome, Row, describe_outcome, print_outcome
@@ -138,6 +138,8 @@ def plan(
             verified = _verify(loaded, rows[0].proposal, batch_size, frames)
     except ValueError as error:
         raise CommandError(str(error)) from error
+    if plot is not None and calibration is None:
+        print_note("the plain model is within the budget: there is nothing to compare, and nothing is drawn.")
     outcome = Outcome(
         name=name, weights="random" if preset else "trained", dtype=dtype, method=method, budget=plans[0].budget,
         frames=frames or config.num_frames, batch_size=batch_size, plain=plans[0].plain, rows=tuple(rows), table=table,

@@ -254,8 +254,9 @@ def _measure(model: VideoModel, batch_size: int, frames: int, progress: Callable
         runs[name] = functools.partial(one.get_encode_function(video.shape), one.weights, one.place_video(video))
         jax.block_until_ready(runs[name]())
         progress(len(runs), total)
+    weights = _make_weights(config, model.dtype)
     for piece in pieces:
-        runs[piece] = _prepare(piece, config, num_tokens, num_sequences, method, model.dtype)
+        runs[piece] = _prepare(piece, config, num_tokens, num_sequences, method, weights, model.dtype)
         jax.block_until_ready(runs[piece]())
         progress(len(runs), total)
     start = time.perf_counter()
@@ -305,30 +306,44 @@ class _SecondHalf(nn.Module):
         return tokens + MLP(self.config, name="mlp", **dtypes)(norm(tokens))
 
 
-def _prepare(
-    piece: Piece, config: Any, num_tokens: int, num_sequences: int, method: Method, dtype: Any
-) -> Callable[[], Any]:
-    """Makes a piece ready to run, with weights that mean nothing."""
-    module: nn.Module
-    # With all tokens there, none stands for several.
-    use_size = method.grows and piece.tokens < num_tokens
+def _make_weights(config: Any, dtype: Any) -> list[dict[str, Any]]:
+    """Makes the variables of several blocks, which mean nothing; all pieces share them."""
+    state = ops.init_merge_state(jax.numpy.zeros((1, 2, config.dim), dtype))
+    shapes = jax.eval_shape(Block(config, dtype=dtype, param_dtype=dtype).init, jax.random.key(0), state)
     rng = np.random.default_rng(0)
-    tokens = jax.numpy.asarray(rng.standard_normal((num_sequences, piece.tokens, config.dim)), dtype)
-    value: Any = tokens
-    if piece.name == "mlp":
-        module = _SecondHalf(config, dtype)
-    else:
-        module = Block(config, piece.taken, use_size, method, dtype=dtype, param_dtype=dtype)
-        value = ops.init_merge_state(tokens)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), value)
-    weights = [
-        jax.tree.map(lambda leaf: jax.numpy.asarray(0.02 * rng.standard_normal(leaf.shape), dtype), shapes)
+    return [
+        jax.tree.map(lambda leaf: jax.numpy.asarray(0.02 * rng.standard_normal(leaf.shape, np.float32), dtype), shapes)
         for _ in range(_NUM_WEIGHTS)
     ]
-    # The state's sizes are an argument, or the compiler would know that they are 1.
+
+
+def _prepare(
+    piece: Piece,
+    config: Any,
+    num_tokens: int,
+    num_sequences: int,
+    method: Method,
+    weights: list[dict[str, Any]],
+    dtype: Any,
+) -> Callable[[], Any]:
+    """Makes a piece ready to run."""
+    module: nn.Module
+    rng = np.random.default_rng(0)
+    shape = (num_sequences, piece.tokens, config.dim)
+    value: Any = jax.numpy.asarray(rng.standard_normal(shape, np.float32), dtype)
+    if piece.name == "mlp":
+        module = _SecondHalf(config, dtype)
+        weights = [{"params": {name: one["params"][name] for name in ("norm2", "mlp")}} for one in weights]
+    else:
+        # With all tokens there, none stands for several.
+        use_size = method.grows and piece.tokens < num_tokens
+        module = Block(config, piece.taken, use_size, method, dtype=dtype, param_dtype=dtype)
+        value = ops.init_merge_state(value)
+    # What comes in is an argument, sizes too, or the compiler would know that they are 1.
     function = jax.jit(module.apply)
 
     def run() -> Any:
-        return [function(one, value) for one in weights]
+        # Each is waited for: blocks of a model can't run side by side.
+        return [jax.block_until_ready(function(one, value)) for one in weights]
 
     return run
