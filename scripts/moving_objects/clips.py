@@ -10,7 +10,7 @@ from scenes import EASY, Look, draw_scenes, render_scenes, shrink_photos
 NUM_FRAMES = 16
 IMAGE_SIZE = 48
 BRIGHTNESS = 0.5  # of the photos
-HARD_BRIGHTNESS = 0.9  # of those of the accuracy benchmark
+HARD_BRIGHTNESS = 0.8  # of those of the accuracy benchmark
 MEAN, STD = 0.5, 0.5  # of values 0 to 1, every colour
 _SPLIT_SEEDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
 

@@ -54,13 +54,15 @@ CONFIG = VideoViTConfig(
 )
 HARD_RECIPE = Recipe(
     seed=100,
+    start_from="moving-objects",
     optimizer="muon",
     batch_size=32,
-    steps=2000,
+    steps=250,
     sparse_steps=0,
-    small_steps=1600,
-    learning_rate=3e-3,
-    ramp_share=0.5,
+    learning_rate=1e-3,
+    warmup_steps=20,
+    ramp_share=0.0,
+    ema=0.97,
 )
 
 

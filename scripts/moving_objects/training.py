@@ -64,8 +64,7 @@ class Recipe:
       clip_norm: gradients are shortened to this norm.
       ramp_share: part of the steps over which the clips become as hard as they get.
       ema: decay of the moving average of the parameters that is kept in the end.
-      start_from: a trained model of the same size to go on from, its name or folder, heads left out; empty to start
-        from nothing.
+      start_from: a trained model of the same size to go on from, its name or folder; empty to start from nothing.
     """
 
     seed: int = 0
@@ -138,13 +137,13 @@ def normalise(clips: UInt8[Array, "B T Y X 3"]) -> Float[Array, "B T Y X 3"]:
 
 
 def make_video_params(config: VideoViTConfig, seed: int, *, start_from: str = "") -> Params:
-    """Draws a video model's parameters, or all but its heads from a trained one.
+    """Draws a video model's parameters, or takes what a trained one has of them.
 
     Args:
       config: of the model.
       seed: of what is drawn.
-      start_from: a model of the same size, its name or folder, as `load_model` takes it; its heads are left out. Empty
-        for none.
+      start_from: a model of the same size, its name or folder, as `load_model` takes it, with the same classes if both
+        have some; empty for none.
 
     Returns:
       Nested parameters.
@@ -153,9 +152,7 @@ def make_video_params(config: VideoViTConfig, seed: int, *, start_from: str = ""
     params = dict(jax.jit(VideoViT(config).init)(jax.random.key(seed), jnp.zeros(shape))["params"])
     if start_from:
         trained = load_model(start_from).params
-        params |= {
-            name: jax.tree.map(jnp.array, trained[name]) for name in params if name not in ("head", "projection")
-        }
+        params |= {name: jax.tree.map(jnp.array, trained[name]) for name in params.keys() & trained.keys()}
     return params
 
 
