@@ -11,6 +11,7 @@ From the pool come k videos of each class, by seed. The recipes are those of con
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import tempfile
@@ -160,26 +161,43 @@ def run_all(
     rows = []
     for k in (1,) if is_smoke else _KS:
         for run in RUNS[::2] if is_smoke else RUNS:
-            found, seconds = [], []
+            found = []
             for seed in range(seeds):
-                start = time.perf_counter()
                 recipe = read_recipe(run, k=k, seed=seed, is_smoke=is_smoke)
-                result = finetune(prepare(model, pool, recipe), place / f"{run.config}-{run.schedule}-{k}-{seed}")
-                seconds.append(round(time.perf_counter() - start, 1))
-                found.append(measure_both(Path(result["model"]), held_out))
-                print(f"{run.way}, k = {k}, seed {seed}: {_shorten(found[-1])}, {seconds[-1]} s", flush=True)
+                found.append(run_once(place / f"{run.config}-{run.schedule}-{k}-{seed}", model, pool, held_out, recipe))
+                print(f"{run.way}, k = {k}, seed {seed}: {_shorten(found[-1]['accuracy'])}", flush=True)
+            seconds = [one["seconds"] for one in found if one["seconds"] is not None]
+            accuracies = {name: [one["accuracy"][name]["accuracy"] for one in found] for name in ("plain", "merged")}
             rows.append(
                 {
                     "way": run.way,
                     "k": k,
-                    "videos": result["videos"],
-                    "steps": result["steps"],
+                    "videos": found[0]["videos"],
+                    "steps": found[0]["steps"],
                     "schedule_in_training": run.schedule,
                     "seconds": seconds,
-                    **{name: summarise([one[name]["accuracy"] for one in found]) for name in ("plain", "merged")},
+                    **{name: summarise(of_seeds) for name, of_seeds in accuracies.items()},
                 }
             )
     return rows
+
+
+def run_once(place: Path, model: Path, pool: Path, held_out: Path, recipe: Recipe) -> dict[str, Any]:
+    """Trains once and measures; what an earlier start left in the place is taken from there."""
+    outcome = place / "outcome.json"
+    if outcome.exists():
+        return json.loads(outcome.read_text())
+    start = time.perf_counter()
+    result = finetune(prepare(model, pool, recipe), place)
+    seconds = round(time.perf_counter() - start, 1)
+    found = {
+        "videos": result["videos"],
+        "steps": result["steps"],
+        "seconds": None if result["resumed_from"] else seconds,  # of a run from start to end
+        "accuracy": measure_both(Path(result["model"]), held_out),
+    }
+    outcome.write_text(json.dumps(found))
+    return found
 
 
 def summarise(accuracies: list[float]) -> dict[str, Any]:

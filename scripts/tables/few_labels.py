@@ -21,7 +21,7 @@ def make_few_labels_table(result: dict[str, Any]) -> str:
         seconds = sorted(row["seconds"])
         lines.append(
             f"| {row['k']} | {_name(row)}, {row['steps']} steps | {cells[0]} | {cells[1]} "
-            f"| {seconds[0]:.0f} to {seconds[-1]:.0f} |"
+            f"| {f'{seconds[0]:.0f} to {seconds[-1]:.0f}' if seconds else ''} |"
         )
     low, high = before["plain"]["interval_95"]
     look = result["look"]
