@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.cli.conftest import CONFIG, save_model
-from tests.cli.test_main import assert_one_error
+from tests.cli.test_main import ROOT, assert_one_error
 from tests.cli.umt_sets import make_umt
 from tests.data.making import write_video
 from vidtldr_jax.cli import plan as plan_module
@@ -271,6 +273,12 @@ def test_a_plot_needs_a_place_and_matplotlib(model, clip, call, monkeypatch):
     assert "there is nothing to compare, and nothing is drawn" in plain.stderr
     monkeypatch.setattr(plan_plot.importlib.util, "find_spec", lambda name: None)
     assert_one_error(call(*words, "x.png"), "pip install 'vidtldr-jax[plot]'")
+
+
+def test_the_example_of_the_docs_runs(capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", (Path(ROOT) / "docs" / "plan.md").read_text(), flags=re.DOTALL)
+    exec(compile(block, "docs/plan.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[1].startswith("520,261,131 ['halving, layers 0 to 2', ")
 
 
 def test_the_tiny_model_is_the_one_that_tables_are_made_for():
