@@ -6,7 +6,7 @@
     python benchmarks/accuracy.py --retrain                # trains the models anew first
     python benchmarks/accuracy.py --quick                  # few clips, methods and budgets; writes nothing
 
-Two tasks, both made for this: which way do two digits move over a photo (12 classes), and which clip belongs to "A
+Two tasks, both made for this: which way do two digits move over a photo (10 classes), and which clip belongs to "A
 squirrel. It moves left."? Every method takes out the same tokens in the same layers (the early one: as many, before
 the first layer) of the same trained models, without training on. What is evaluated is kept in .cache/accuracy, model by
 model, so that a killed run goes on. FOLDER is what Debian's tuxpaint-stamps-default was unpacked to.
@@ -32,6 +32,7 @@ import numpy as np
 from benchmarks import record
 from benchmarks.accuracy_statistics import Difference, find_difference, find_spread
 from benchmarks.accuracy_tasks import MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs
+from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.measure import make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.ops.pruning import keep_best
@@ -85,10 +86,12 @@ def digest_code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
-def digest_model(folder: Path) -> str:
-    """Returns a hash of a model's weights and of what lies beside them."""
-    files = [folder / "model.safetensors", folder.with_name(folder.name + "_text.safetensors")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files if path.is_file())).hexdigest()[:12]
+def digest_model(model: VideoModel, beside: Path) -> str:
+    """Returns a hash of a model's parameters and of the file beside its folder, if there is one."""
+    digest = hashlib.sha256(beside.read_bytes() if beside.is_file() else b"")
+    for name, value in sorted(flatten_params(model.params).items()):
+        digest.update(name.encode() + np.asarray(value).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def remember(path: Path, find: Callable[[], Hits]) -> Hits:
@@ -115,9 +118,10 @@ def evaluate(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: 
       Plain data: the task, its models, and a row for each method and budget.
     """
     seeds = range(task.num_models)
+    budgets = budgets if task.budgets is None else [budget for budget in budgets if budget in task.budgets]
     models = [task.read_model(seed) for seed in seeds]
     code, shown = digest_code(), hashlib.sha256(task.clips.tobytes()).hexdigest()[:12]
-    weights = [digest_model(TRAINED / f"{task.name}_{seed}") for seed in seeds]
+    weights = [digest_model(models[seed], TRAINED / f"{task.name}_{seed}_text.safetensors") for seed in seeds]
 
     def find_cell(method: str, budget: int) -> list[Hits]:
         cells = []

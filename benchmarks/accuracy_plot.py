@@ -24,7 +24,7 @@ _STYLES = {  # colour and dash: methods that merge are solid, those that drop da
 
 
 def draw_plot(result: dict[str, Any], path: Path) -> Path:
-    """Draws accuracy against measured time and against multiply-accumulates, a row for each task.
+    """Draws accuracy against measured time and against multiply-accumulates, a row for each task; no controls.
 
     Args:
       result: of the benchmark, with both stages.
@@ -39,7 +39,7 @@ def draw_plot(result: dict[str, Any], path: Path) -> Path:
     from matplotlib import pyplot as plt
 
     times = {(row["method"], row["budget"]): row["ratio"] for row in result["times"]["rows"]}
-    tasks = result["tasks"]
+    tasks = [task for task in result["tasks"] if task["name"] in TITLES]
     figure, grid = plt.subplots(len(tasks), 2, figsize=(11, 4.2 * len(tasks)), squeeze=False, layout="constrained")
     for (by_time, by_macs), task in zip(grid, tasks, strict=True):
         plain = find_row(task, "plain", 100)

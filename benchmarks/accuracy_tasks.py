@@ -37,6 +37,7 @@ class Task:
       find_hits: a seed and the model's outputs for all clips -> metric -> what each clip brings, 0 to 1.
       find_controls: the same -> further numbers on the plain model.
       about: the clips, as plain data.
+      budgets: those to evaluate, per cent; None for all.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     find_hits: Callable[[int, Output], Hits]
     find_controls: Callable[[int, Output], dict[str, float]]
     about: dict[str, Any]
+    budgets: tuple[int, ...] | None = None
 
 
 class Options(NamedTuple):
@@ -100,23 +102,25 @@ def count_models(name: str) -> int:
     return next(seed for seed in range(1000) if not (TRAINED / f"{name}_{seed}" / "config.json").is_file())
 
 
-def make_motion_task(options: Options) -> Task:
-    """Which of twelve ways do two objects move? Held-out digits and photos."""
+def make_motion_task(options: Options, *, name: str = "moving_objects", budgets: tuple[int, ...] | None = None) -> Task:
+    """Which of ten ways do two objects move? Held-out digits and photos."""
     add_scripts_to_path()
     from clips import HARD_BRIGHTNESS, draw_clips, load_small_pictures
     from pictures import PHOTOS
     from scenes import HARD, LABELS
 
-    name = "moving_objects"
+    is_shipped = name == "moving_objects_sparse"
+    known = [LABELS.index(label) for label in HARD.labels]  # of the shipped model's logits
     pictures = load_small_pictures("test")
     batches = [
         draw_clips(pictures, "test", n, batch_size=BATCH_SIZE, seed=1, brightness=HARD_BRIGHTNESS, look=HARD)
         for n in range(options.num_clips // BATCH_SIZE)
     ]
     clips, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
-    about = {"labels": list(LABELS), "photos": list(PHOTOS["test"]), "look": dataclasses.asdict(HARD)}
+    about = {"photos": list(PHOTOS["test"]), "look": dataclasses.asdict(HARD)}
 
     def find_hits(seed: int, logits: Output) -> Hits:
+        logits = logits[:, known] if is_shipped else logits
         return {"accuracy": (logits.argmax(-1) == labels).astype(np.float64)}
 
     return Task(
@@ -124,15 +128,18 @@ def make_motion_task(options: Options) -> Task:
         metric="accuracy",
         metric_in_words="accuracy",
         clips=clips,
-        num_models=count_models(name),
-        read_model=_read_model(name),
+        num_models=1 if is_shipped else count_models(name),
+        read_model=lambda seed: load_model("moving-objects") if is_shipped else _read_model(name)(seed),
         find_hits=find_hits,
-        find_controls=lambda seed, logits: {"chance": 1 / len(LABELS)},
+        find_controls=lambda seed, logits: {"chance": 1 / len(HARD.labels)},
         about=about | {"clips": len(clips)},
+        budgets=budgets,
     )
 
 
-def make_captioned_task(options: Options) -> Task:
+def make_captioned_task(
+    options: Options, *, name: str = "captioned_objects", budgets: tuple[int, ...] | None = None
+) -> Task:
     """Which clip belongs to "A squirrel. It moves left.", and which caption to a clip? Held-out photos and pairs."""
     add_scripts_to_path()
     from captioned_clips import draw_gallery, is_held_out
@@ -143,7 +150,6 @@ def make_captioned_task(options: Options) -> Task:
     from retrieval import find_recall, project_captions
     from train_captioned import load_captions, name_text_file
 
-    name = "captioned_objects"
     pictures = load_cutouts(options.stamps or DEBIAN_FOLDER).pictures
     photos = load_small_pictures("test").photos
     clips = np.concatenate([draw_gallery(pictures, photos, "test", seed=n) for n in range(options.num_galleries)])
@@ -197,6 +203,7 @@ def make_captioned_task(options: Options) -> Task:
             "photos": list(PHOTOS["test"]),
             "look": dataclasses.asdict(LOOK),
         },
+        budgets=budgets,
     )
 
 
@@ -207,4 +214,12 @@ def _read_model(name: str) -> Callable[[int], VideoModel]:
 MAKERS: dict[str, Callable[[Options], Task]] = {
     "moving_objects": make_motion_task,
     "captioned_objects": make_captioned_task,
+    # Controls: most of their training steps saw a random third of each clip's tokens. The first is the shipped model,
+    # which was never trained on these clips.
+    "moving_objects_sparse": functools.partial(
+        make_motion_task, name="moving_objects_sparse", budgets=(100, 70, 50, 30)
+    ),
+    "captioned_objects_sparse": functools.partial(
+        make_captioned_task, name="captioned_objects_sparse", budgets=(100, 70, 50, 30)
+    ),
 }

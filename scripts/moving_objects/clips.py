@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int, UInt8
 from pictures import Pictures, Split, load_pictures
-from scenes import EASY, Look, draw_scenes, render_scenes, shrink_photos
+from scenes import EASY, LABELS, Look, draw_scenes, render_scenes, shrink_photos
 
 NUM_FRAMES = 16
 IMAGE_SIZE = 48
@@ -43,10 +43,10 @@ def draw_clips(
       look: how hard the clips are to read.
 
     Returns:
-      Clips and labels.
+      Clips and labels, indices into `look.labels`.
     """
     rng = np.random.default_rng((seed, _SPLIT_SEEDS[split], batch))
     counts = {"num_digits": len(pictures.digits), "num_photos": len(pictures.photos)}
     scenes = draw_scenes(rng, batch_size, num_frames=NUM_FRAMES, look=look, **counts)
     clips = render_scenes(scenes, pictures.digits, pictures.photos, image_size=IMAGE_SIZE, brightness=brightness)
-    return clips, scenes.label
+    return clips, np.searchsorted([LABELS.index(name) for name in look.labels], scenes.label)

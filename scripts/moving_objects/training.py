@@ -137,13 +137,13 @@ def normalise(clips: UInt8[Array, "B T Y X 3"]) -> Float[Array, "B T Y X 3"]:
 
 
 def make_video_params(config: VideoViTConfig, seed: int, *, start_from: str = "") -> Params:
-    """Draws a video model's parameters, or takes what a trained one has of them.
+    """Draws a video model's parameters, or all but its heads from a trained one.
 
     Args:
       config: of the model.
       seed: of what is drawn.
-      start_from: a model of the same size, its name or folder, as `load_model` takes it, with the same classes if both
-        have some; empty for none.
+      start_from: a model of the same size, its name or folder, as `load_model` takes it; its heads are left out. Empty
+        for none.
 
     Returns:
       Nested parameters.
@@ -152,7 +152,7 @@ def make_video_params(config: VideoViTConfig, seed: int, *, start_from: str = ""
     params = dict(jax.jit(VideoViT(config).init)(jax.random.key(seed), jnp.zeros(shape))["params"])
     if start_from:
         trained = load_model(start_from).params
-        params |= {name: jax.tree.map(jnp.array, trained[name]) for name in params.keys() & trained.keys()}
+        params |= {name: jax.tree.map(jnp.array, trained[name]) for name in params.keys() - {"head", "projection"}}
     return params
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 from scripts.tables.origin import name_origin
 
-_NAMES = {"moving_objects": "Motions", "captioned_objects": "Captions"}
+_NAMES = {
+    "moving_objects": "Motions",
+    "captioned_objects": "Captions",
+    "moving_objects_sparse": "Motions, control",
+    "captioned_objects_sparse": "Captions, control",
+}
 _SUMMARY_BUDGETS = (70, 50, 30)
 
 
@@ -22,7 +27,8 @@ def make_trained_table(result: dict[str, Any]) -> str:
 def make_trained_summary(result: dict[str, Any]) -> str:
     """Writes the plain model, vid-TLDR, the best rival and a random choice at a few budgets."""
     lines = ["| task | tokens left | vidtldr | best other method | dropped at random |", "|---|---|---|---|---|"]
-    for task in result["tasks"]:
+    tasks = [task for task in result["tasks"] if not task["name"].endswith("_sparse")]
+    for task in tasks:
         plain = task["rows"][0]
         lines.append(f"| {_NAMES[task['name']]} | 100 % | {_format_score(plain)} (plain) | | |")
         for budget in _SUMMARY_BUDGETS:
@@ -32,7 +38,7 @@ def make_trained_summary(result: dict[str, Any]) -> str:
                 f"| {_NAMES[task['name']]} | {budget} % | {_format_score(rows['vidtldr'])} "
                 f"| {_format_score(best)} ({best['method']}) | {_format_score(rows['random_drop'])} |"
             )
-    lines += ["", _describe_seeds(result["tasks"])]
+    lines += ["", _describe_seeds(tasks)]
     return "\n".join(lines)
 
 

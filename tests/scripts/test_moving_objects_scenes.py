@@ -45,6 +45,66 @@ def with_label(label, num_scenes=400):
     return pick(draw(num_scenes * 12, seed=3), label)
 
 
+def test_hard_clips_show_ten_motions_over_wider_pans_and_smaller_objects():
+    import scenes
+
+    drawn = scenes.draw_scenes(
+        np.random.default_rng(0), 1200, num_digits=6, num_photos=3, num_frames=NUM_FRAMES, look=scenes.HARD
+    )
+    counts = np.bincount(drawn.label, minlength=12)
+    assert {scenes.LABELS[label] for label in np.flatnonzero(counts)} == set(scenes.HARD.labels)
+    assert len(scenes.HARD.labels) == 10
+    assert counts.max() == 120
+    assert 0.7 < drawn.pan.any(-1).mean() < 0.8
+    assert drawn.place.shape == (1200, NUM_FRAMES, 3, 2)
+    middle = drawn.side[:, NUM_FRAMES // 2]
+    assert middle.min() >= 0.32
+    assert middle.max() <= 0.44
+
+
+def test_a_distractor_stands_still_or_drifts_straight_whatever_the_label():
+    import scenes
+
+    drawn = scenes.draw_scenes(
+        np.random.default_rng(0), 2000, num_digits=6, num_photos=3, num_frames=NUM_FRAMES, look=scenes.HARD
+    )
+    place, side = drawn.place[:, :, 0], drawn.side[:, :, 0]
+    np.testing.assert_array_equal(side, np.repeat(side[:, :1], NUM_FRAMES, 1))
+    np.testing.assert_allclose(np.diff(place, 2, axis=1), 0, atol=1e-12)
+    way = np.linalg.norm(place[:, -1] - place[:, 0], axis=-1)
+    is_still = way < 1e-9
+    assert 0.46 < is_still.mean() < 0.54
+    assert way[~is_still].min() >= 0.1 - 1e-9
+    assert way.max() <= 0.3 + 1e-9
+    for label in np.unique(drawn.label):  # the digits that matter are the others
+        own = drawn.label == label
+        assert np.abs(way[own].mean() - way.mean()) < 4 * way.std() / np.sqrt(own.sum())
+
+
+def test_a_look_between_two_has_ranges_between_theirs():
+    import scenes
+
+    half = scenes.mix_looks(scenes.EASY, scenes.HARD, 0.5)
+    np.testing.assert_allclose(half.side, (0.34, 0.46))
+    assert half.num_distractors == 0
+    assert half.labels == scenes.HARD.labels
+    assert scenes.mix_looks(scenes.EASY, scenes.HARD, 0.51).num_distractors == 1
+    assert scenes.mix_looks(scenes.EASY, scenes.HARD, 1.0) == scenes.HARD
+
+
+def test_labels_of_hard_clips_count_the_motions_that_occur(pictures):
+    import clips
+    import scenes
+    from pictures import Pictures
+
+    few = Pictures(*pictures)
+    rendered, labels = clips.draw_clips(few, "test", 0, batch_size=20, look=scenes.HARD)
+    assert rendered.shape == (20, 16, 48, 48, 3)
+    assert sorted(labels) == sorted([*range(10)] * 2)
+    _, easy = clips.draw_clips(few, "test", 0, batch_size=24)
+    assert sorted(easy) == sorted([*range(12)] * 2)
+
+
 def test_the_same_seed_gives_the_same_frames_and_another_seed_gives_others(pictures):
     import scenes
 
@@ -84,8 +144,11 @@ def test_the_middle_frame_is_drawn_from_one_distribution_for_all_labels():
         np.testing.assert_allclose(own.std(0), spread, rtol=0.1)
 
 
-def test_with_the_same_chances_all_labels_show_the_same_middle_frame(pictures):
+@pytest.mark.parametrize("num_distractors", [0, 1])
+def test_with_the_same_chances_all_labels_show_the_same_middle_frame(pictures, num_distractors):
     import scenes
+
+    look = dataclasses.replace(scenes.EASY, num_distractors=num_distractors)
 
     class OneLabel:
         """A generator that gives every clip the same chances but the wanted label."""
@@ -106,7 +169,7 @@ def test_with_the_same_chances_all_labels_show_the_same_middle_frame(pictures):
     counts = {"num_digits": 6, "num_photos": 3, "num_frames": NUM_FRAMES}
     clips = []
     for label in range(len(scenes.LABELS)):
-        drawn = scenes.draw_scenes(OneLabel(label), 4, **counts)
+        drawn = scenes.draw_scenes(OneLabel(label), 4, **counts, look=look)
         clips.append(scenes.render_scenes(drawn, *pictures, image_size=24))
     middle = NUM_FRAMES // 2
     for clip in clips[1:]:
