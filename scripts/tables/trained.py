@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.accuracy_plot import tell_losses
 from scripts.tables.origin import name_origin
 
 _NAMES = {
@@ -21,7 +22,9 @@ def make_trained_table(result: dict[str, Any]) -> str:
     parts = [part for task in result["tasks"] for part in _write_task(task)]
     if "times" in result:
         parts += _write_times(result)
-    return "\n".join([*parts, name_origin(result, "benchmarks/accuracy.py")])
+    parts += ["**Who beats vid-TLDR**, on average; surely where the interval leaves out 0:", ""]
+    parts += [f"- {sentence}" for sentence in tell_losses(result)]
+    return "\n".join([*parts, "", name_origin(result, "benchmarks/accuracy.py")])
 
 
 def make_trained_summary(result: dict[str, Any]) -> str:
