@@ -40,6 +40,10 @@ def test_a_prediction_puts_each_layer_s_own_time_in_place_of_the_plain_block_s()
     # Fewer than were timed take as long as the fewest.
     tiny = TABLE.predict(resolve("16,8,4,2"))
     np.testing.assert_allclose(tiny, 3.0 - 4 * 0.6 + (0.55 + 0.1) + (0.25 + 0.05) + (0.15 + 0.05) * 2)
+    # Blocks that seem to take longer than the model they are of: all are taken to be shorter.
+    odd = dataclasses.replace(TABLE, plain=1.2)
+    np.testing.assert_allclose(odd.predict(resolve("16")), 1.2 - 0.5 * (4 * 0.6 - (0.55 + 0.1) - 3 * 0.2))
+    assert odd.predict(resolve("none")) == 1.2
     with pytest.raises(ValueError, match="the table is for sequences of 32 tokens; a schedule for 16 came"):
         TABLE.predict(resolve("4", tokens=16))
 
@@ -88,10 +92,10 @@ def pretended(monkeypatch):
     def time_in_turn(runs, **options):
         calls.append(list(runs))
         seconds = {
-            name: 500.0 if name in ("plain", "early") else 3 * pretend(name.tokens, name.name, name.taken)
+            name: 5000.0 if name in ("plain", "early") else 3 * pretend(name.tokens, name.name, name.taken)
             for name in runs
         }
-        return {name: Times((value,) * 3, (0.0,) * 3) for name, value in seconds.items()}
+        return {name: Times((value, 0.9 * value, 1.2 * value), (0.0,) * 3) for name, value in seconds.items()}
 
     monkeypatch.setattr(latency, "_prepare", lambda *rest: lambda: None)
     monkeypatch.setattr(latency, "time_in_turn", time_in_turn)
@@ -107,14 +111,17 @@ def test_a_table_is_made_of_the_times_and_kept(model, pretended, tmp_path):
     steps = []
     table = measure_latency(model, cache=tmp_path / "tables", progress=lambda done, total: steps.append((done, total)))
     assert steps[-1] == (len(steps), len(steps))
-    assert table.plain == 500.0
+    assert table.plain == 5000.0
+    np.testing.assert_allclose(table.spread, 1.1 / 0.95)
     schedule = model.with_schedule("8,4").schedule
     layers = [1 + 7 * 32 + (2 + 3 * 24), 1 + 7 * 24 + (2 + 3 * 20), 12 + 8 * 20, 12 + 8 * 20]
-    np.testing.assert_allclose(table.predict(schedule), 500.0 + sum(layers) - 4 * (12 + 8 * 32))
+    np.testing.assert_allclose(table.predict(schedule), 5000.0 + sum(layers) - 4 * (12 + 8 * 32))
 
     again = measure_latency(model, cache=tmp_path / "tables")
     assert again == table
     assert len(pretended) == 1
+    assert measure_latency(model, cache=tmp_path / "tables", renew=True) == table
+    assert len(pretended) == 2
     (file,) = (tmp_path / "tables").iterdir()
     assert json.loads(file.read_text())["place"]["architecture"]["dim"] == 8
 
@@ -125,9 +132,9 @@ def test_a_table_is_made_of_the_times_and_kept(model, pretended, tmp_path):
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
         lambda text: text.replace('"dim": 8', '"dim": 9'),
-        lambda text: text.replace('"plain": 500.0', '"plain": NaN'),
-        lambda text: text.replace('"plain": 500.0', '"plain": -1'),
-        lambda text: text.replace('"plain": 500.0', '"plane": 500.0'),
+        lambda text: text.replace('"plain": 5000.0', '"plain": NaN'),
+        lambda text: text.replace('"plain": 5000.0', '"plain": -1'),
+        lambda text: text.replace('"plain": 5000.0', '"plane": 5000.0'),
         lambda text: text.replace('"tokens": [', '"tokens": [99,'),
         lambda text: text.replace('"early": 0.0', '"early": "0"'),
     ],
@@ -154,7 +161,7 @@ def test_other_batches_frames_and_methods_have_tables_of_their_own(model, preten
 def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nothing(model, pretended, tmp_path):
     place = tmp_path / "file"
     place.write_text("")
-    assert measure_latency(model, cache=place).plain == 500.0
+    assert measure_latency(model, cache=place).plain == 5000.0
 
 
 def test_an_early_method_s_own_time_is_what_a_run_takes_beyond_its_layers(model, pretended):
@@ -189,6 +196,14 @@ def test_a_plan_by_time_meets_its_limit_by_prediction():
     assert all(1.8 < one.value <= 2.0 for one in plan.proposals)
     assert all(one.value == TABLE.predict(one.schedule) for one in plan.proposals)
     assert plan_latency(CONFIG, TABLE, max_seconds=3.5, method="vidtldr").text == "none"
+
+
+def test_where_merging_does_not_pay_that_is_said():
+    slow = dataclasses.replace(TABLE, reducing=(9.0, 9.0, 9.0))
+    with pytest.raises(
+        ValueError, match=r"by prediction no schedule is faster than the plain model's 3000 ms .*; 500 ms"
+    ):
+        plan_latency(CONFIG, slow, max_seconds=0.5, method="vidtldr")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.planner import Plan, Proposal, plan_schedule
 
 _VERIFYING_RUNS: Final = 5
+_UNSTEADY: Final = 1.3
 _BUDGETS: Final = {
     "max_gmacs": "--max-gmacs", "keep": "--keep", "speedup": "--speedup", "latency_ms": "--latency-ms",
 }  # fmt: skip
@@ -60,6 +61,7 @@ Examples:
 @click.option("--latency-ms", type=float, help="Budget: milliseconds of one run on this machine, at most.")
 @method_option
 @click.option("--measure", is_flag=True, help="Time the model's pieces (once; kept) and predict seconds.")
+@click.option("--remeasure", is_flag=True, help="Time the pieces anew.")
 @click.option("--no-verify", is_flag=True, help="Don't run what was chosen by time to see whether it is as predicted.")
 @click.option("--calibrate", multiple=True, metavar="VIDEO|FOLDER", help="Choose by how little their outputs change.")
 @click.option("--sweep", type=click.IntRange(min=1), default=1, show_default=True, help="Budgets up to plain, to plot.")
@@ -83,6 +85,7 @@ def plan(
     latency_ms: float | None,
     method: str | None,
     measure: bool,
+    remeasure: bool,
     no_verify: bool,
     calibrate: tuple[str, ...],
     sweep: int,
@@ -118,14 +121,14 @@ def plan(
     if plot is not None:
         check_plot_place(plot)
     paths = find_videos([*calibrate, *videos]) if calibrate else []
-    is_timed = measure or budget.kind == "latency_ms"
+    is_timed = measure or remeasure or budget.kind == "latency_ms"
     method = method or DEFAULT_METHOD.name
     name = preset or model or DEFAULT_MODEL
     loaded, config = _open(name, is_preset=preset is not None, is_run=is_timed, method=method, dtype=dtype)
     if write_config is not None:
         check_config_place(write_config, config)
     try:
-        table = _measure(loaded, batch_size, frames) if is_timed and loaded is not None else None
+        table = _measure(loaded, batch_size, frames, renew=remeasure) if is_timed and loaded is not None else None
         plans = [_plan(budget, config, table, method, frames, step / sweep) for step in range(sweep)]
         rows = _make_rows(plans, table)
         calibration = None
@@ -184,14 +187,22 @@ def _is_of_time(budget: _Budget, table: LatencyTable | None) -> bool:
     return budget.kind == "latency_ms" or (budget.kind == "speedup" and table is not None)
 
 
-def _measure(model: VideoModel, batch_size: int, frames: int | None) -> LatencyTable:
+def _measure(model: VideoModel, batch_size: int, frames: int | None, *, renew: bool) -> LatencyTable:
     with show_progress("compiling pieces of the model, then timing them", total=1) as progress:
 
         def show(done: int, total: int) -> None:
             progress.update(progress.task_ids[0], completed=done, total=total)
 
         folder = find_cache_folder().parent / "latency"
-        return measure_latency(model, batch_size=batch_size, num_frames=frames, cache=folder, progress=show)
+        table = measure_latency(
+            model, batch_size=batch_size, num_frames=frames, cache=folder, renew=renew, progress=show
+        )
+    if table.spread > _UNSTEADY:
+        print_note(
+            "while the pieces were timed, runs of one model differed by a factor of "
+            f"{table.spread:.2g}: other programs shared the cores; take --remeasure on an idle machine."
+        )
+    return table
 
 
 def _plan(

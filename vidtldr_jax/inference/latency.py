@@ -75,6 +75,7 @@ class LatencyTable:
       mlp: seconds of the MLP.
       plain: seconds of the plain model on one batch.
       early: seconds that a method before the first layer takes; 0 for others.
+      spread: of the plain model's runs, the upper over the lower quartile; far above 1 where other programs ran.
     """
 
     tokens: tuple[int, ...]
@@ -83,6 +84,7 @@ class LatencyTable:
     mlp: tuple[float, ...]
     plain: float
     early: float = 0.0
+    spread: float = 1.0
 
     def predict(self, schedule: ResolvedSchedule) -> float:
         """Returns the seconds of one run.
@@ -101,14 +103,17 @@ class LatencyTable:
                 f"LatencyTable.predict: the table is for sequences of {self.tokens[-1]} tokens; a schedule for "
                 f"{schedule.tokens[0]} came; measure that size."
             )
-        seconds = self.plain + (self.early if schedule.method.is_early and not schedule.is_plain else 0.0)
+        seconds = self.early if schedule.method.is_early and not schedule.is_plain else 0.0
+        gain = 0.0
         for before, after in zip(schedule.attended, schedule.tokens[1:], strict=True):
-            seconds -= self.block[-1]
             if after == before:
-                seconds += self._look_up(self.block, before)
+                own = self._look_up(self.block, before)
             else:
-                seconds += self._look_up(self.reducing, before) + self._look_up(self.mlp, after)
-        return max(seconds, 0.0)
+                own = self._look_up(self.reducing, before) + self._look_up(self.mlp, after)
+            gain += self.block[-1] - own
+        # Where plain blocks seem to take longer than the whole model, starting them one by one does.
+        whole = len(schedule.r) * self.block[-1]
+        return seconds + self.plain - gain * min(1.0, self.plain / whole)
 
     def _look_up(self, seconds: tuple[float, ...], tokens: int) -> float:
         return float(np.interp(tokens, self.tokens, seconds))
@@ -132,7 +137,7 @@ class LatencyTable:
         """
         names = {field.name for field in dataclasses.fields(cls)}
         columns = {name: fields.get(name) for name in ("tokens", "block", "reducing", "mlp")}
-        numbers = [fields.get("plain"), fields.get("early")]
+        numbers = [fields.get(name) for name in ("plain", "early", "spread")]
         is_sound = set(fields) == names and all(isinstance(column, list) for column in columns.values())
         if is_sound:
             lists: list[list[Any]] = list(columns.values())  # type: ignore[arg-type]  # checked
@@ -144,7 +149,9 @@ class LatencyTable:
                 and all(first < second for first, second in itertools.pairwise(lists[0]))
             )
         if not is_sound:
-            raise ValueError("LatencyTable: columns of one length and two numbers; something else came; measure anew.")
+            raise ValueError(
+                "LatencyTable: columns of one length and three numbers; something else came; measure anew."
+            )
         values_by_name: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
@@ -158,6 +165,7 @@ def measure_latency(
     num_frames: int | None = None,
     method: Method | None = None,
     cache: Path | None = None,
+    renew: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LatencyTable:
     """Times the pieces of a model on JAX's default device, or reads what was timed before.
@@ -169,6 +177,7 @@ def measure_latency(
       method: how tokens are chosen; None means the model's.
       cache: folder in which tables are kept, each with everything that times depend on; None keeps none. A file there
         that is damaged or of something else is measured anew.
+      renew: time anew what the folder has.
       progress: called with the number of pieces that are compiled and their total.
 
     Returns:
@@ -182,7 +191,7 @@ def measure_latency(
     method = model.schedule.method if method is None else method
     frames = model.config.num_frames if num_frames is None else num_frames
     place = describe_place(model, batch_size=batch_size, num_frames=frames, method=method.name)
-    if cache is not None:
+    if cache is not None and not renew:
         stored = read_table(cache, place)
         if stored is not None:
             try:
@@ -216,6 +225,11 @@ def plan_latency(
     if not max_seconds > 0:
         raise ValueError(f"plan_latency: max_seconds is a number above 0; {max_seconds} came; give another.")
     search = propose_schedules(config, table.predict, max_seconds, method=method, num_frames=num_frames)
+    if not search.proposals and search.least.schedule.is_plain:
+        raise ValueError(
+            f"plan_latency: by prediction no schedule is faster than the plain model's {1000 * table.plain:.4g} ms on "
+            f"this machine; {1000 * max_seconds:.4g} ms came; take a larger clip or batch, for which merging pays."
+        )
     if not search.proposals:
         least, plain = 1000 * search.least.value, 1000 * search.plain.value
         raise ValueError(
@@ -290,7 +304,8 @@ def _tabulate(pieces: list[Piece], times: dict[Any, Times]) -> LatencyTable:
         "mlp": mlp,
     }
     columns = {name: tuple(map(float, column)) for name, column in columns.items()}
-    return LatencyTable(tokens=tuple(tokens), plain=times["plain"].median, **columns)
+    low, high = np.quantile(times["plain"].seconds, (0.25, 0.75))
+    return LatencyTable(tokens=tuple(tokens), plain=times["plain"].median, spread=float(high / low), **columns)
 
 
 class _SecondHalf(nn.Module):
