@@ -33,6 +33,7 @@ from benchmarks import record
 from benchmarks.accuracy_statistics import Difference, find_difference, find_spread
 from benchmarks.accuracy_tasks import MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs
 from vidtldr_jax.inference.checkpoint import flatten_params
+from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.measure import make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.ops.pruning import keep_best
@@ -308,9 +309,11 @@ def main(words: Sequence[str] | None = None) -> None:
         tasks = {task["name"]: task for task in result.get("tasks", [])}
         for name in arguments.tasks:
             tasks[name] = evaluate(MAKERS[name](options), arguments.methods, budgets, CACHE)
-        result["tasks"] = [tasks[name] for name in MAKERS if name in tasks]
+            result["tasks"] = [tasks[name] for name in MAKERS if name in tasks]
+            if not is_quick:
+                record.write_result(NAME, result)
     if arguments.stage in ("all", "time"):
-        model = MAKERS["moving_objects"](options._replace(num_clips=64)).read_model(0)
+        model = load_model(str(TRAINED / "moving_objects_0"))
         result["times"] = measure_times(model, arguments.methods, budgets, arguments.repeats)
     if arguments.stage != "plot":
         record.finish(NAME, result, is_smoke=is_quick)
