@@ -16,8 +16,7 @@ def make_few_labels_table(result: dict[str, Any]) -> str:
         f"| 0 | nothing | {before['plain']['accuracy']:.1%} | {before['merged']['accuracy']:.1%} | |",
     ]
     for row in result["rows"]:
-        cells = [f"{row[name]['mean']:.1%} ({row[name]['lowest']:.1%} to {row[name]['highest']:.1%})" for name in
-                 ("plain", "merged")]  # fmt: skip
+        cells = [_describe(row[name]) for name in ("plain", "merged")]
         seconds = sorted(row["seconds"])
         lines.append(
             f"| {row['k']} | {_name(row)}, {row['steps']} steps | {cells[0]} | {cells[1]} "
@@ -27,7 +26,7 @@ def make_few_labels_table(result: dict[str, Any]) -> str:
     look = result["look"]
     lines += [
         "",
-        f"Mean, lowest and highest of {result['seeds']} seeds: each chooses other labelled videos, orders and clips. "
+        f"{_describe_seeds(result['seeds'])} "
         f"{before['plain']['of']} held-out H.264 videos of {look['pixels']} x {look['pixels']} pixels in a look that "
         f"the model was not trained for; the plain model's {before['plain']['accuracy']:.1%} has a 95 % interval of "
         f"{low:.1%} to {high:.1%}. Seconds are of one run from start to end, compiling included, on a machine that "
@@ -41,3 +40,15 @@ def _name(row: dict[str, Any]) -> str:
         return "the classifier alone"
     schedule = row["schedule_in_training"]
     return "all" if schedule == "none" else f"all, merging {schedule} while training"
+
+
+def _describe(accuracy: dict[str, Any]) -> str:
+    mean, lowest, highest = (f"{accuracy[name]:.1%}" for name in ("mean", "lowest", "highest"))
+    return mean if len(accuracy["by_seed"]) == 1 else f"{mean} ({lowest} to {highest})"
+
+
+def _describe_seeds(count: int) -> str:
+    what = "labelled videos, orders and clips"
+    if count == 1:
+        return f"One seed, which chooses {what}; another one would choose others."
+    return f"Mean, lowest and highest of {count} seeds: each chooses other {what}."
