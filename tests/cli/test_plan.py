@@ -174,35 +174,44 @@ def test_a_budget_of_milliseconds_is_met_by_prediction_and_then_run(model, call,
     assert asked == [True]
 
 
-def test_an_evaluation_takes_the_config_of_a_vivit(call, call_json, tmp_path):
+@pytest.mark.parametrize("frames", [4, 8], ids=["as-trained", "longer-clips"])
+def test_an_evaluation_takes_the_config_of_a_classifier(call, call_json, tmp_path, frames):
     checkpoint = save_model(tmp_path / "vivit", config=VIVIT, family="vivit", labels=["a", "b", "c"], **SCENIC_CLIPS)
     with (tmp_path / "val.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), ("0.mp4", "a")])
-    write_video(tmp_path / "0.mp4", num_frames=12)
-    planned = call("plan", "--model", checkpoint, "--keep", 0.6, "--write-config", "mine.py", "--quiet", "--no-cache")
+    write_video(tmp_path / "0.mp4", num_frames=40)
+    words = ("--keep", 0.6, "--method", "evit", "--no-cache", "--frames", frames)
+    planned = call("plan", "--model", checkpoint, *words, "--write-config", "mine.py", "--quiet")
     assert planned.exit_code == 0, planned.output
     assert planned.stderr == ""
     result = call_json("evaluate", "classification", "--config", "mine.py", "--manifest", "val.csv")
-    assert result["ways"]["merged"]["schedule"]["text"] == planned.stdout.strip()
-    experiment = load_experiment("mine.py")
-    assert experiment.architecture.pooling == "mean_by_size"
-    assert experiment.checkpoint == str(checkpoint)
+    schedule = result["ways"]["merged"]["schedule"]
+    assert (schedule["text"], schedule["method"]) == (planned.stdout.strip(), "evit")
+    assert schedule["tokens"][-1] <= 0.6 * schedule["tokens"][0]
+    assert f"{frames} frames" in result["protocol"]
+    assert load_experiment("mine.py").checkpoint == str(checkpoint)
 
     again = call("plan", "--model", checkpoint, "--keep", 0.6, "--write-config", "mine.py", "--no-cache")
     assert_one_error(again, "--write-config overwrites nothing; 'mine.py' is there")
 
 
-def test_a_vivit_that_scenic_cannot_describe_is_refused_and_other_clips_are_said(call, tmp_path):
-    exact = ViViTConfig(**({name: getattr(VIVIT, name) for name in VIVIT.to_dict()} | {"gelu": "exact"}))
-    checkpoint = save_model(tmp_path / "exact", config=exact, family="vivit", labels=None)
-    words = ("--keep", 0.6, "--write-config", "mine.py", "--no-cache")
-    assert_one_error(call("plan", "--model", checkpoint, *words), "Scenic's format has no word for gelu of this model")
-    squashed = save_model(tmp_path / "squashed", config=VIVIT, family="vivit", labels=None)
-    result = call("plan", "--model", squashed, *words)
-    assert result.exit_code == 0
-    assert result.stderr.startswith(
-        "note: clips are made as Scenic makes them, which differs from the checkpoint's way in "
-    )
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("task='retrieval'", "a config with task = 'classification' is needed; mine.py has 'retrieval'"),
+        ("task='classification', shedule='1'", "unknown field 'shedule' (did you mean 'schedule'?); fields are task, "),
+        ("task='classification', schedule='x'", "entries are numbers; 'x' came"),
+        ("task='classification', method='evti'", "did you mean 'evit'?"),
+        ("task='classification', average='median'", "average = 'median' is none of "),
+        ("task='classification', num_frames=3", "num_frames = 3 is not a multiple of tubelet_size = 2"),
+    ],
+)
+def test_a_config_that_says_nonsense_is_refused(call, tmp_path, line, message):
+    text = f"import ml_collections\n\n\ndef get_config():\n    return ml_collections.ConfigDict(dict({line}))\n"
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "val.csv").write_text("path,label\n0.mp4,1\n")
+    words = ("--model", "moving-objects", "--manifest", "val.csv")
+    assert_one_error(call("evaluate", "classification", "--config", "mine.py", *words), message)
 
 
 @pytest.mark.parametrize("task", ["retrieval", "question_answering"])
@@ -262,7 +271,6 @@ def test_a_wrong_use_is_told_from_work_that_failed(call, words, message):
         (("--keep", 0.5, "--calibrate", "nowhere.mp4"), "there is no 'nowhere.mp4'"),
         (("--keep", 0.5, "--frames", 3), "frames are a multiple of the model's tubelet, 2; 3 came"),
         (("--keep", 0.5, "--write-config", "x.txt"), "--write-config is a file that ends in .py"),
-        (("--keep", 0.5, "--write-config", "x.py"), "is for a ViViT or a UMT with its texts"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(call, words, message):

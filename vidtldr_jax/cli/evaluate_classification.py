@@ -21,7 +21,7 @@ from vidtldr_jax.cli.evaluation_files import (
     write_result,
 )
 from vidtldr_jax.cli.evaluation_report import build_result, describe_protocol, print_result
-from vidtldr_jax.cli.experiment import Experiment, load_experiment, match_architecture
+from vidtldr_jax.cli.experiment import Experiment, change_frames, load_experiment, match_architecture
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
@@ -200,15 +200,19 @@ def _prepare(
 ) -> _Setup:
     chosen = name or (experiment.checkpoint if experiment else DEFAULT_MODEL)
     if chosen is None:
-        raise click.UsageError(f"--model is needed: {config} names no config.evaluation.checkpoint.")
+        raise click.UsageError(f"--model is needed: {config} names no checkpoint.")
     check_model_name(chosen)
     folder = find_checkpoint(chosen)
     stored = read_checkpoint(folder)
     architecture: Config = stored.config
-    if experiment is not None:
+    recipe = stored.preprocessing
+    if experiment is not None and experiment.architecture is not None:
         architecture = match_architecture(stored.config, experiment.architecture, place=str(config))
+        recipe = experiment.preprocessing or recipe
     try:
-        recipe = _change_views(experiment.preprocessing if experiment else stored.preprocessing, clips, crops)
+        if experiment is not None and experiment.num_frames is not None:
+            architecture, recipe = change_frames(architecture, recipe, experiment.num_frames)
+        recipe = _change_views(recipe, clips, crops)
         classes = None
         if class_embeddings is not None:
             if stored.config.embed_dim is None:

@@ -1,30 +1,41 @@
-"""A config in Scenic's format, `FILE.py` or `FILE.py:argument`, as an evaluation without Scenic understands it."""
+"""A config, `FILE.py` or `FILE.py:argument`, as `vidtldr evaluate classification` understands it.
+
+It is either one in Scenic's format, or a plain one: `task = "classification"`, and of the fields in `_PLAIN_FIELDS`
+those in which an evaluation is to differ from the checkpoint, as `vidtldr plan --write-config` writes it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.scoring import Average, Head
+from vidtldr_jax.inference.scoring import AVERAGES, Average, Head
 from vidtldr_jax.models.architectures import Config
+from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.reduction.methods import DEFAULT_METHOD
-from vidtldr_jax.reduction.schedule import ScheduleEntry
+from vidtldr_jax.reduction.methods import DEFAULT_METHOD, get_method
+from vidtldr_jax.reduction.schedule import ScheduleEntry, parse_schedule
 from vidtldr_jax.scenic_adapter.settings import read_architecture, read_preprocessing, read_token_merging
 
 # What does not change a trained model's answer.
 _OF_NO_MATTER: Final = ("patch_init",)
+_PLAIN_FIELDS: Final = (
+    "task", "checkpoint", "schedule", "method", "num_frames", "average", "manifest", "root"
+)  # fmt: skip
 
 
 class Experiment(NamedTuple):
     """What a config says about an evaluation.
 
     Attributes:
-      architecture: of the model; its pooling is by size where `token_merging.pooling` says so.
-      preprocessing: the clips and crops of a test.
+      architecture: of the model; its pooling is by size where `token_merging.pooling` says so. None for that of the
+        checkpoint.
+      preprocessing: the clips and crops of a test; None for the checkpoint's.
       heads: groups of classes; None where the config has one and does not say of how many classes.
       schedule: entries to merge by; empty for none.
       method: how tokens are chosen.
@@ -32,10 +43,11 @@ class Experiment(NamedTuple):
       checkpoint: `config.evaluation.checkpoint`, or None.
       manifest: `config.evaluation.manifest`, else that of the test split of the adapter's data set, or None.
       root: `config.dataset_configs.root`, or None.
+      num_frames: of a clip where the checkpoint's architecture is taken; None for the checkpoint's.
     """
 
-    architecture: ViViTConfig
-    preprocessing: Preprocessing
+    architecture: ViViTConfig | None
+    preprocessing: Preprocessing | None
     heads: tuple[Head, ...] | None
     schedule: tuple[ScheduleEntry, ...]
     method: str
@@ -43,6 +55,7 @@ class Experiment(NamedTuple):
     checkpoint: str | None
     manifest: str | None
     root: str | None
+    num_frames: int | None = None
 
 
 def load_experiment(place: str) -> Experiment:
@@ -58,10 +71,12 @@ def load_experiment(place: str) -> Experiment:
       CommandError: the file can't be run, needs a package that is missing, or asks for what can't be done here.
     """
     config = run_config(place)
+    if config.get("task") is not None:
+        return _read_plain(config.to_dict(), place)
     if config.get("model") is None or config.get("dataset_configs") is None:
         raise CommandError(
-            f"get_config returns a ConfigDict with model and dataset_configs, as Scenic's do; that of {place} does "
-            "not; mend it, or take the command that it is for."
+            f"get_config returns a ConfigDict with model and dataset_configs, as Scenic's do, or with task; that of "
+            f"{place} does not; mend it, or take the command that it is for."
         )
     name = str(config.get("model_name", ""))
     if "multilabel" in name:
@@ -94,6 +109,41 @@ def load_experiment(place: str) -> Experiment:
     )
 
 
+def _read_plain(fields: Mapping[str, Any], place: str) -> Experiment:
+    if fields["task"] != "classification":
+        raise CommandError(
+            f"a config with task = 'classification' is needed; {place} has {fields['task']!r}; take the command that "
+            "it is for."
+        )
+    unknown = []
+    for name in fields:
+        if name not in _PLAIN_FIELDS:
+            near = difflib.get_close_matches(name, _PLAIN_FIELDS, n=1)
+            unknown.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    average: Any = fields.get("average") or "probabilities"
+    if average not in AVERAGES:
+        unknown.append(f"average = {average!r} is none of {', '.join(AVERAGES)}")
+    if unknown:
+        raise CommandError(f"{place}: {'; '.join(unknown)}; fields are {', '.join(_PLAIN_FIELDS)}; mend the config.")
+    try:
+        schedule = parse_schedule(fields.get("schedule"))
+        method = get_method(fields.get("method") or DEFAULT_METHOD)
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"{place}: {error}") from error
+    return Experiment(
+        architecture=None,
+        preprocessing=None,
+        heads=None,
+        schedule=schedule,
+        method=method.name,
+        average=average,
+        checkpoint=fields.get("checkpoint") or None,
+        manifest=fields.get("manifest") or None,
+        root=fields.get("root") or None,
+        num_frames=fields.get("num_frames"),
+    )
+
+
 def match_architecture(found: Config, wanted: ViViTConfig, *, place: str) -> ViViTConfig:
     """Makes sure that a checkpoint is of the model that a config describes.
 
@@ -123,6 +173,28 @@ def match_architecture(found: Config, wanted: ViViTConfig, *, place: str) -> ViV
             f"{'; '.join(faults)}; take another checkpoint or mend the config."
         )
     return dataclasses.replace(found, pooling=wanted.pooling)
+
+
+def change_frames(config: Config, recipe: Preprocessing, num_frames: int) -> tuple[Config, Preprocessing]:
+    """Returns an architecture and its preprocessing for clips of another length; learned positions are interpolated.
+
+    Args:
+      config: the checkpoint's.
+      recipe: the checkpoint's.
+      num_frames: of a clip.
+
+    Returns:
+      Both, changed.
+
+    Raises:
+      ValueError: the length does not fit the model.
+    """
+    if num_frames == config.num_frames:
+        return config, recipe
+    changes: dict[str, Any] = {"num_frames": num_frames}
+    if isinstance(config, ViViTConfig) or (isinstance(config, VideoViTConfig) and config.positions == "learned"):
+        changes["position_grid"] = config.position_grid or config.grid
+    return dataclasses.replace(config, **changes), dataclasses.replace(recipe, num_frames=num_frames)
 
 
 def _normalise(config: ViViTConfig) -> dict[str, Any]:

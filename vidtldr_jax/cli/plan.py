@@ -126,7 +126,7 @@ def plan(
     name = preset or model or DEFAULT_MODEL
     loaded, config = _open(name, is_preset=preset is not None, is_run=is_timed, method=method, dtype=dtype)
     if write_config is not None:
-        check_config_place(write_config, config)
+        check_config_place(write_config)
     try:
         table = _measure(loaded, batch_size, frames, renew=remeasure) if is_timed and loaded is not None else None
         plans = [_plan(budget, config, table, method, frames, step / sweep) for step in range(sweep)]
