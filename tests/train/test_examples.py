@@ -5,10 +5,11 @@ import contextlib
 import numpy as np
 import pytest
 
-from tests.data.making import read_number, write_video
+from tests.data.making import decode_all, read_number, write_video
 from tests.train.squares import LABELS, PREPROCESSING, make_videos
 from vidtldr_jax.data.manifest import read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.data.resize import resize_frame
 from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.examples import (
     ClipReader,
@@ -114,15 +115,38 @@ def test_a_window_begins_anywhere_in_the_video(sampling):
     assert sample_moments(5, recipe, np.zeros(4)).tolist() == [0, 3, 4, 4]
 
 
-def test_random_frames_are_the_right_ones_and_a_part_is_cut_alike_from_all(numbered):
+def test_random_frames_are_the_right_ones(numbered):
     recipe = Preprocessing(num_frames=8, image_size=48, resize="shortest_edge", kernel="bilinear")
     clip = read_training_clip(numbered, recipe, Recipe(), np.random.default_rng(2))
     numbers = [read_number(np.pad(frame, ((0, 0), (0, 16), (0, 0)))) for frame in clip]
     assert numbers == sample_moments(40, recipe, np.random.default_rng(2).random(8)).tolist()
-    cut = read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), np.random.default_rng(2))
-    again = read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), np.random.default_rng(9))
-    assert cut.shape == (8, 48, 48, 3)
-    assert np.abs(cut.astype(int) - again).mean() > 5
+
+
+def test_one_random_part_is_cut_from_all_frames(numbered):
+    recipe = Preprocessing(num_frames=4, image_size=24, sampling="uniform", kernel="bilinear")
+    wanted, whole = sample_moments(40, recipe, None), decode_all(numbered)
+    places = set()
+    for seed in range(5):
+        clip = read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        rows, columns = (rng.uniform(0.5, 1, 2) * (48, 64)).astype(int)
+        top, left = (rng.random(2) * (48 - rows + 1, 64 - columns + 1)).astype(int)
+        places.add((rows, columns, top, left))
+        for frame, index in zip(clip, wanted, strict=True):
+            part = np.ascontiguousarray(whole[index][top : top + rows, left : left + columns])
+            expected = resize_frame(part, height=24, width=24, kernel="bilinear")
+            np.testing.assert_array_equal(frame, expected)
+    assert len(places) == 5
+
+
+def test_a_part_of_another_shape_is_cut_to_a_square_at_random(numbered):
+    recipe = Preprocessing(num_frames=2, image_size=24, resize="shortest_edge", kernel="bilinear")
+    cut = [
+        read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), np.random.default_rng(seed))
+        for seed in range(3)
+    ]
+    assert all(clip.shape == (2, 24, 24, 3) for clip in cut)
+    assert np.abs(cut[0].astype(int) - cut[1]).mean() > 5
 
 
 def test_mirroring_turns_half_of_the_clips(numbered):
