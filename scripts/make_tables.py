@@ -17,6 +17,7 @@ from scripts.tables.compile import make_compile_table
 from scripts.tables.conversion import make_conversion_memory_table, make_parity_table
 from scripts.tables.devices import make_gpu_compile_table, make_tpu_compile_table
 from scripts.tables.fidelity import make_fidelity_table
+from scripts.tables.few_labels import make_few_labels_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.precision import make_bfloat16_table
@@ -34,6 +35,7 @@ TABLES = {
     ("README.md", "accuracy"): (("moving_objects_accuracy.json",), make_accuracy_table),
     ("docs/accuracy.md", "fidelity"): (("fidelity.json",), make_fidelity_table),
     ("docs/parity.md", "parity"): (("parity.json",), make_parity_table),
+    ("docs/finetune.md", "few_labels"): (("few_labels.json",), make_few_labels_table),
     ("docs/convert.md", "memory"): (("convert_memory.json",), make_conversion_memory_table),
     ("docs/performance.md", "rivals"): (
         ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),

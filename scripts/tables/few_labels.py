@@ -11,17 +11,13 @@ def make_few_labels_table(result: dict[str, Any]) -> str:
     """Writes accuracies before, after probing and after fine-tuning, on plain and merged models."""
     schedule, before = result["schedule"], result["before"]
     lines = [
-        f"| labels per class | what is trained | accuracy, plain | accuracy, merged ({schedule}) | seconds |",
-        "|---|---|---|---|---|",
-        f"| 0 | nothing | {before['plain']['accuracy']:.1%} | {before['merged']['accuracy']:.1%} | |",
+        f"| labels per class | what is trained | accuracy, plain | accuracy, merged ({schedule}) |",
+        "|---|---|---|---|",
+        f"| 0 | nothing | {before['plain']['accuracy']:.1%} | {before['merged']['accuracy']:.1%} |",
     ]
     for row in result["rows"]:
         cells = [_describe(row[name]) for name in ("plain", "merged")]
-        seconds = sorted(row["seconds"])
-        lines.append(
-            f"| {row['k']} | {_name(row)}, {row['steps']} steps | {cells[0]} | {cells[1]} "
-            f"| {f'{seconds[0]:.0f} to {seconds[-1]:.0f}' if seconds else ''} |"
-        )
+        lines.append(f"| {row['k']} | {_name(row)}, {row['steps']} steps | {cells[0]} | {cells[1]} |")
     low, high = before["plain"]["interval_95"]
     look = result["look"]
     lines += [
@@ -29,8 +25,7 @@ def make_few_labels_table(result: dict[str, Any]) -> str:
         f"{_describe_seeds(result['seeds'])} "
         f"{before['plain']['of']} held-out H.264 videos of {look['pixels']} x {look['pixels']} pixels in a look that "
         f"the model was not trained for; the plain model's {before['plain']['accuracy']:.1%} has a 95 % interval of "
-        f"{low:.1%} to {high:.1%}. Seconds are of one run from start to end, compiling included, on a machine that "
-        f"others used too. {name_origin(result, 'benchmarks/few_labels.py')}",
+        f"{low:.1%} to {high:.1%}. {name_origin(result, 'benchmarks/few_labels.py')}",
     ]
     return "\n".join(lines)
 
