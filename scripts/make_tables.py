@@ -16,8 +16,8 @@ from scripts.tables.choices import make_attention_table, make_merging_table, mak
 from scripts.tables.compile import make_compile_table
 from scripts.tables.conversion import make_conversion_memory_table, make_parity_table
 from scripts.tables.devices import make_gpu_compile_table, make_tpu_compile_table
-from scripts.tables.fidelity import make_fidelity_table
 from scripts.tables.few_labels import make_few_labels_table
+from scripts.tables.fidelity import make_fidelity_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.precision import make_bfloat16_table
