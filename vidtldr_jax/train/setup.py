@@ -171,11 +171,7 @@ def _resolve(schedule: str, config: Config, method: str) -> ResolvedSchedule:
 
 def _start_params(stored: Checkpoint, config: Config, classes: Classes, seed: int) -> dict[str, np.ndarray]:
     shapes = find_param_shapes(config)
-    params = {
-        path: np.asarray(value, np.float32)
-        for path, value in stored.params.items()
-        if not (classes.is_new and path.startswith(HEAD))
-    }
+    params = {path: np.asarray(value, np.float32) for path, value in stored.params.items()}
     if classes.is_new:
         rng = np.random.default_rng((seed, _HEAD_STREAM))
         kernel = f"{HEAD}kernel"
