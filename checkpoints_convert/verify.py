@@ -23,7 +23,7 @@ from checkpoints_convert.sources import open_source
 from checkpoints_convert.tensors import LazyTensor
 from vidtldr_jax.inference.checkpoint import Checkpoint, read_checkpoint
 from vidtldr_jax.inference.outputs import QUESTION_INPUTS, TEXT_INPUTS, collect_outputs
-from vidtldr_jax.models.architectures import resolve_for
+from vidtldr_jax.reduction.schedule import resolve_schedule
 
 TOLERANCE: Final = 1e-4
 # The same things under the names that the original codes have for them.
@@ -283,7 +283,12 @@ def _resolve(config: Any, given: Mapping[str, np.ndarray], shape: tuple[int, ...
             "like that."
         )
     try:
-        return resolve_for(config, [float(entry) for entry in r], size=shape[1:4]).r
+        return resolve_schedule(
+            [float(entry) for entry in r],
+            num_tokens=config.count_tokens(*shape[1:4]),
+            num_layers=config.depth,
+            num_protected=config.num_protected,
+        ).r
     except ValueError as error:
         raise ConversionError(f"verify_checkpoint: r does not fit the model: {show_error(error)}") from error
 

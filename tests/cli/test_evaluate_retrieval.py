@@ -126,7 +126,8 @@ def test_the_result_says_what_was_done(call_json, place):
         "similar; of equal ones the first"
     )
     assert result["schedule"] == {
-        "text": SCHEDULE, "requested": [20, 8], "r": [20, 8, 0], "tokens": [64, 44, 36, 36], "clamps": [],
+        "text": SCHEDULE, "method": "vidtldr", "requested": [20, 8], "r": [20, 8, 0], "tokens": [64, 44, 36, 36],
+        "clamps": [],
     }  # fmt: skip
     plain = place.model.with_schedule(None)
     merged, unmerged = (count_macs(m.config, m.schedule).gmacs for m in (place.model, plain))
