@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -209,7 +209,11 @@ def _scale(score: Float[Array, "B N"], num_protected: int) -> Float[Array, "B N"
     return jnp.concatenate([jnp.ones_like(score[:, :num_protected], jnp.float32), free], axis=1)
 
 
-_PRUNING: Final = {"halves": False, "grows": False, "matches_on": "nothing"}
+def _prune(**fields: Any) -> Method:
+    """Makes a method that only drops: it compares nothing, and no token comes to stand for several."""
+    return Method(halves=False, grows=False, matches_on="nothing", **fields)
+
+
 _ALL: Final = (
     Method(
         name="vidtldr",
@@ -246,13 +250,12 @@ _ALL: Final = (
         needs=("keys",),
         matches_on="head_channels",
     ),
-    Method(
+    _prune(
         name="drop_salient",
         summary="keeps the tokens that look most sharply, drops the rest",
         source="pruning by vid-TLDR's saliency",
         choose=_drop_salient,
         needs=("saliency",),
-        **_PRUNING,  # type: ignore[arg-type]  # a table of fields
     ),
     Method(
         name="evit",
@@ -263,30 +266,27 @@ _ALL: Final = (
         halves=False,
         matches_on="nothing",
     ),
-    Method(
+    _prune(
         name="svitt",
         summary="keeps the most attended tokens, drops the rest",
         source="node sparsity of SViTT, arXiv 2304.08809",
         choose=_svitt,
         needs=("received",),
-        **_PRUNING,  # type: ignore[arg-type]
     ),
-    Method(
+    _prune(
         name="representation_shift",
         summary="keeps the tokens that the attention changes most, drops the rest; needs no attention map",
         source="Representation Shift, arXiv 2508.00367",
         choose=_representation_shift,
         needs=("update",),
-        **_PRUNING,  # type: ignore[arg-type]
     ),
-    Method(
+    _prune(
         name="rlt",
         summary="before the first layer, drops the patches that changed least since the moment before",
         source="run-length tokenization, arXiv 2411.05222, with a budget instead of a threshold",
         choose=_rlt,
         needs=("novelty",),
         is_early=True,
-        **_PRUNING,  # type: ignore[arg-type]
     ),
     Method(
         name="random_merge",
@@ -294,12 +294,11 @@ _ALL: Final = (
         source="a control",
         choose=_random_merge,
     ),
-    Method(
+    _prune(
         name="random_drop",
         summary="drops tokens at fixed random places",
         source="a control",
         choose=_random_drop,
-        **_PRUNING,  # type: ignore[arg-type]
     ),
 )
 METHODS: Final[dict[str, Method]] = {method.name: method for method in _ALL}
