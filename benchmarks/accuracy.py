@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py --stamps FOLDER          # evaluates, times, writes results/accuracy.json and the plot
     python benchmarks/accuracy.py --stage evaluate         # or in parts; the times need a quiet machine
+    python benchmarks/accuracy.py --stage causes           # follows tokens of objects and of the background
     python benchmarks/accuracy.py --stage time
     python benchmarks/accuracy.py --retrain                # trains the models anew first
     python benchmarks/accuracy.py --quick                  # few clips, methods and budgets; writes nothing
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import record
+from benchmarks.accuracy_causes import find_fate, summarise_fates
 from benchmarks.accuracy_statistics import Difference, find_difference, find_spread
 from benchmarks.accuracy_tasks import MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs
 from vidtldr_jax.inference.checkpoint import flatten_params
@@ -45,6 +47,7 @@ CACHE = ROOT / ".cache" / "accuracy"
 BUDGETS = (100, 90, 80, 70, 60, 50, 40, 30)  # per cent of the tokens that are left after the last layer
 NUM_LAYERS = 3  # in which tokens are taken out, of four
 TIMED_BATCH = 8
+FOLLOWED_BUDGETS, NUM_FOLLOWED = (50, 30), 128  # of which tokens are followed, and of how many clips
 REFERENCE = "vidtldr"
 
 
@@ -83,7 +86,7 @@ def digest_code() -> str:
     """Returns a hash of the code that decides a model's outputs: cells of other code are not taken over."""
     folders = [ROOT / "vidtldr_jax" / name for name in ("ops", "models", "reduction")]
     files = sorted(path for folder in folders for path in folder.rglob("*.py"))
-    files += [Path(__file__), Path(__file__).with_name("accuracy_tasks.py")]
+    files += [Path(__file__).with_name(f"{name}.py") for name in ("accuracy", "accuracy_tasks", "accuracy_causes")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -217,6 +220,38 @@ def measure_controls(task: Task, models: Sequence[VideoModel]) -> dict[str, list
     return found
 
 
+def follow(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: Path) -> dict[str, Any]:
+    """Says for every method what becomes of the tokens that show an object and of the others, in the first model.
+
+    Args:
+      task: with its models.
+      methods: names.
+      budgets: per cent.
+      cache: where finished cells lie.
+
+    Returns:
+      Plain data: a row for each method and budget.
+    """
+    model = task.read_model(0)
+    chosen = np.arange(NUM_FOLLOWED) * len(task.clips) // NUM_FOLLOWED  # evenly, since captions come in order
+    clips = task.clips[chosen]
+    is_object = task.find_objects(model.config.patch_size, model.config.tubelet_size)[chosen]
+    code, shown = digest_code(), hashlib.sha256(clips.tobytes()).hexdigest()[:12]
+    weights = digest_model(model, Path())
+    fates = {}
+    for method, budget in itertools.product(methods, budgets):
+        used = model.with_schedule(make_schedule(model.config.num_tokens, budget), method=choose_method(method, 0))
+        path = cache / f"{task.name}-fate-{method}-{budget}-{weights}-{shown}-{code}.npz"
+        fates[method, budget] = remember(path, functools.partial(find_fate, used, clips, is_object))
+        detail = fates[method, budget]["object_detail"].mean()
+        print(f"{task.name} {method} {budget} %: objects keep {detail:.1%} of their tokens", flush=True)
+    return {
+        "clips": len(clips),
+        "object_share": round(float(is_object.mean()), 4),
+        "rows": summarise_fates(fates),
+    }
+
+
 def measure_times(model: VideoModel, methods: Iterable[str], budgets: Sequence[int], repeats: int) -> dict[str, Any]:
     """Times every method and budget against the plain model, which runs in turn with them.
 
@@ -285,7 +320,7 @@ def read_result() -> dict[str, Any]:
 def main(words: Sequence[str] | None = None) -> None:
     """Runs from the command line."""
     parser = record.make_parser(__doc__)
-    parser.add_argument("--stage", choices=["all", "evaluate", "time", "plot"], default="all")
+    parser.add_argument("--stage", choices=["all", "evaluate", "causes", "time", "plot"], default="all")
     parser.add_argument("--tasks", nargs="+", choices=list(MAKERS), default=list(MAKERS))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--stamps", type=Path, help="the cut-outs [default: where Debian installs them]")
@@ -308,10 +343,16 @@ def main(words: Sequence[str] | None = None) -> None:
     if arguments.stage in ("all", "evaluate"):
         tasks = {task["name"]: task for task in result.get("tasks", [])}
         for name in arguments.tasks:
-            tasks[name] = evaluate(MAKERS[name](options), arguments.methods, budgets, CACHE)
+            known = {"fates": tasks[name]["fates"]} if "fates" in tasks.get(name, {}) else {}
+            tasks[name] = evaluate(MAKERS[name](options), arguments.methods, budgets, CACHE) | known
             result["tasks"] = [tasks[name] for name in MAKERS if name in tasks]
             if not is_quick:
                 record.write_result(NAME, result)
+    if arguments.stage in ("all", "causes"):
+        for found in result["tasks"]:
+            task = MAKERS[found["name"]](options)
+            if task.budgets is None:  # no control
+                found["fates"] = follow(task, arguments.methods, [b for b in FOLLOWED_BUDGETS if b in budgets], CACHE)
     if arguments.stage in ("all", "time"):
         model = load_model(str(TRAINED / "moving_objects_0"))
         result["times"] = measure_times(model, arguments.methods, budgets, arguments.repeats)

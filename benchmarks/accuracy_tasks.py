@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.model import VideoModel
@@ -36,6 +36,7 @@ class Task:
       read_model: a seed -> its model.
       find_hits: a seed and the model's outputs for all clips -> metric -> what each clip brings, 0 to 1.
       find_controls: the same -> further numbers on the plain model.
+      find_objects: the models' patch and tubelet -> for each clip, which tokens show what the task is about.
       about: the clips, as plain data.
       budgets: those to evaluate, per cent; None for all.
     """
@@ -48,6 +49,7 @@ class Task:
     read_model: Callable[[int], VideoModel]
     find_hits: Callable[[int, Output], Hits]
     find_controls: Callable[[int, Output], dict[str, float]]
+    find_objects: Callable[[int, int], Bool[np.ndarray, "N tokens"]]
     about: dict[str, Any]
     budgets: tuple[int, ...] | None = None
 
@@ -105,23 +107,26 @@ def count_models(name: str) -> int:
 def make_motion_task(options: Options, *, name: str = "moving_objects", budgets: tuple[int, ...] | None = None) -> Task:
     """Which of ten ways do two objects move? Held-out digits and photos."""
     add_scripts_to_path()
-    from clips import HARD_BRIGHTNESS, draw_clips, load_small_pictures
+    from clips import HARD_BRIGHTNESS, IMAGE_SIZE, draw_batch_scenes, draw_clips, load_small_pictures
     from pictures import PHOTOS
-    from scenes import HARD, LABELS
+    from scenes import HARD, LABELS, NUM_OBJECTS, find_object_patches
 
     is_shipped = name == "moving_objects_sparse"
     known = [LABELS.index(label) for label in HARD.labels]  # of the shipped model's logits
     pictures = load_small_pictures("test")
-    batches = [
-        draw_clips(pictures, "test", n, batch_size=BATCH_SIZE, seed=1, brightness=HARD_BRIGHTNESS, look=HARD)
-        for n in range(options.num_clips // BATCH_SIZE)
-    ]
+    numbers, which = range(options.num_clips // BATCH_SIZE), {"batch_size": BATCH_SIZE, "seed": 1, "look": HARD}
+    batches = [draw_clips(pictures, "test", n, brightness=HARD_BRIGHTNESS, **which) for n in numbers]
     clips, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     about = {"photos": list(PHOTOS["test"]), "look": dataclasses.asdict(HARD)}
 
     def find_hits(seed: int, logits: Output) -> Hits:
         logits = logits[:, known] if is_shipped else logits
         return {"accuracy": (logits.argmax(-1) == labels).astype(np.float64)}
+
+    def find_objects(patch: int, tubelet: int) -> Bool[np.ndarray, "N tokens"]:
+        sizes = {"image_size": IMAGE_SIZE, "patch_size": patch, "tubelet_size": tubelet, "num_objects": NUM_OBJECTS}
+        scenes = [draw_batch_scenes(pictures, "test", n, **which) for n in numbers]
+        return np.concatenate([find_object_patches(part, **sizes) for part in scenes])
 
     return Task(
         name=name,
@@ -132,6 +137,7 @@ def make_motion_task(options: Options, *, name: str = "moving_objects", budgets:
         read_model=lambda seed: load_model("moving-objects") if is_shipped else _read_model(name)(seed),
         find_hits=find_hits,
         find_controls=lambda seed, logits: {"chance": 1 / len(HARD.labels)},
+        find_objects=find_objects,
         about=about | {"clips": len(clips)},
         budgets=budgets,
     )
@@ -142,12 +148,13 @@ def make_captioned_task(
 ) -> Task:
     """Which clip belongs to "A squirrel. It moves left.", and which caption to a clip? Held-out photos and pairs."""
     add_scripts_to_path()
-    from captioned_clips import draw_gallery, is_held_out
+    from captioned_clips import IMAGE_SIZE, draw_gallery, draw_gallery_scenes, is_held_out
     from clips import load_small_pictures
     from cutouts import DEBIAN_FOLDER, load_cutouts
     from motions import LOOK, SENTENCES
     from pictures import PHOTOS
     from retrieval import find_recall, project_captions
+    from scenes import find_object_patches
     from train_captioned import load_captions, name_text_file
 
     pictures = load_cutouts(options.stamps or DEBIAN_FOLDER).pictures
@@ -185,6 +192,11 @@ def make_captioned_task(
             "recall_at_1_of_pairs_never_trained": float(recall[:, held_out].mean()),
         }
 
+    def find_objects(patch: int, tubelet: int) -> Bool[np.ndarray, "N tokens"]:
+        sizes = {"image_size": IMAGE_SIZE, "patch_size": patch, "tubelet_size": tubelet, "num_objects": 1}
+        scenes = [draw_gallery_scenes(len(pictures), len(photos), "test", seed=n) for n in range(options.num_galleries)]
+        return np.concatenate([find_object_patches(part, **sizes) for part in scenes])
+
     return Task(
         name=name,
         metric="recall_at_1",
@@ -194,6 +206,7 @@ def make_captioned_task(
         read_model=_read_model(name),
         find_hits=find_hits,
         find_controls=find_controls,
+        find_objects=find_objects,
         about={
             "clips": len(clips),
             "galleries": options.num_galleries,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from motions import LOOK, SENTENCES, Look, draw_scenes, render_scenes
 from pictures import Split
 from PIL import Image
+from scenes import Scenes
 
 NUM_FRAMES = 16
 IMAGE_SIZE = 48
@@ -86,7 +87,12 @@ def draw_gallery(
     Returns:
       As many clips as captions.
     """
-    rng = np.random.default_rng((seed, _SPLIT_SEEDS[split]))
-    cutout, motion = (part.ravel() for part in np.mgrid[: len(pictures), : len(SENTENCES)])
-    scenes = draw_scenes(rng, cutout, motion, num_photos=len(photos), num_frames=NUM_FRAMES)
+    scenes = draw_gallery_scenes(len(pictures), len(photos), split, seed=seed)
     return render_scenes(scenes, pictures, photos, image_size=IMAGE_SIZE, brightness=BRIGHTNESS)
+
+
+def draw_gallery_scenes(num_cutouts: int, num_photos: int, split: Split, *, seed: int = 0) -> Scenes:
+    """Draws what `draw_gallery` renders."""
+    rng = np.random.default_rng((seed, _SPLIT_SEEDS[split]))
+    cutout, motion = (part.ravel() for part in np.mgrid[:num_cutouts, : len(SENTENCES)])
+    return draw_scenes(rng, cutout, motion, num_photos=num_photos, num_frames=NUM_FRAMES)

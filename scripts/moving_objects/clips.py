@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int, UInt8
 from pictures import Pictures, Split, load_pictures
-from scenes import EASY, LABELS, Look, draw_scenes, render_scenes, shrink_photos
+from scenes import EASY, LABELS, Look, Scenes, draw_scenes, render_scenes, shrink_photos
 
 NUM_FRAMES = 16
 IMAGE_SIZE = 48
@@ -45,8 +45,15 @@ def draw_clips(
     Returns:
       Clips and labels, indices into `look.labels`.
     """
-    rng = np.random.default_rng((seed, _SPLIT_SEEDS[split], batch))
-    counts = {"num_digits": len(pictures.digits), "num_photos": len(pictures.photos)}
-    scenes = draw_scenes(rng, batch_size, num_frames=NUM_FRAMES, look=look, **counts)
+    scenes = draw_batch_scenes(pictures, split, batch, batch_size=batch_size, seed=seed, look=look)
     clips = render_scenes(scenes, pictures.digits, pictures.photos, image_size=IMAGE_SIZE, brightness=brightness)
     return clips, np.searchsorted([LABELS.index(name) for name in look.labels], scenes.label)
+
+
+def draw_batch_scenes(
+    pictures: Pictures, split: Split, batch: int, *, batch_size: int, seed: int = 0, look: Look = EASY
+) -> Scenes:
+    """Draws what `draw_clips` renders; the arguments are the same."""
+    rng = np.random.default_rng((seed, _SPLIT_SEEDS[split], batch))
+    counts = {"num_digits": len(pictures.digits), "num_photos": len(pictures.photos)}
+    return draw_scenes(rng, batch_size, num_frames=NUM_FRAMES, look=look, **counts)

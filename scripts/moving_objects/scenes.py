@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 LABELS = (
@@ -249,6 +249,31 @@ def render_scenes(
                 tint=scenes.tint[clip, item].astype(np.float32) * 255,
             )
     return np.rint(frames).astype(np.uint8)
+
+
+def find_object_patches(
+    scenes: Scenes, *, num_objects: int, image_size: int, patch_size: int, tubelet_size: int
+) -> Bool[np.ndarray, "B tokens"]:
+    """Says which tokens show one of the objects that move as the label says, and so not a distractor.
+
+    Args:
+      scenes: what happens.
+      num_objects: of a scene, its last ones.
+      image_size: rows and columns of a frame, pixels.
+      patch_size: of a token, pixels.
+      tubelet_size: of a token, frames.
+
+    Returns:
+      True where a patch's middle is within half a side of an object's, in one of the tubelet's frames; tokens in the
+      models' order: time, rows, columns.
+    """
+    middle = (np.arange(image_size // patch_size) + 0.5) * patch_size / image_size
+    places, sides = scenes.place[:, :, -num_objects:], scenes.side[:, :, -num_objects:]  # [B, T, O, 2], [B, T, O]
+    y, x = places[..., 0, None] - middle, places[..., 1, None] - middle  # [B, T, O, side]
+    is_near = np.hypot(y[..., :, None], x[..., None, :]) < sides[..., None, None] / 2  # [B, T, O, Y, X]
+    is_shown = is_near.any(2)  # [B, T, Y, X]
+    batch, num_frames = is_shown.shape[:2]
+    return is_shown.reshape(batch, num_frames // tubelet_size, tubelet_size, -1).any(2).reshape(batch, -1)
 
 
 def render_photos(scenes: Scenes, photos: Sequence[Image.Image], *, image_size: int) -> Float[np.ndarray, "B T Y X 3"]:

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import accuracy, accuracy_plot, accuracy_statistics, record
+from benchmarks import accuracy, accuracy_causes, accuracy_plot, accuracy_statistics, record
 from benchmarks.accuracy_tasks import Task, find_outputs
 from vidtldr_jax.inference.measure import make_random_model
 from vidtldr_jax.models.config import VideoViTConfig
@@ -34,6 +34,7 @@ def task():
         read_model=lambda seed: model,
         find_hits=lambda seed, logits: {"accuracy": (logits[:, 0] > np.median(logits[:, 0])).astype(float)},
         find_controls=lambda seed, logits: {"chance": 0.5},
+        find_objects=lambda patch, tubelet: np.arange(CONFIG.num_tokens) < np.full((64, 1), CONFIG.num_tokens // 4),
         about={},
     )
 
@@ -119,6 +120,36 @@ def test_dropping_at_random_drops_other_tokens_for_each_seed():
     assert (np.asarray(kept[0].kept) != np.asarray(kept[1].kept)).any()
     assert accuracy.choose_method("random_drop", 1) is accuracy.choose_method("random_drop", 1)
     assert accuracy.choose_method("tome", 1) is METHODS["tome"]
+
+
+def test_tokens_of_objects_and_background_are_followed_to_where_they_went():
+    # Four tokens of an object, four of background. Outputs 0 and 1 hold two of the object each, one with background
+    # that has a say, one with background that has none; one token of the background is dropped.
+    source = np.array([[0, 0, 1, 1, 0, 1, 2, -1]])
+    weight = np.array([[1, 0.5, 1, 1, 0.2, 0, 1, 0]])
+    fate = accuracy_causes.tell_fate(source, weight, np.array([[True] * 4 + [False] * 4]))
+    assert {name: float(values[0]) for name, values in fate.items()} == {
+        "object_detail": 2 / 4,
+        "background_detail": 2 / 4,
+        "object_vanished": 0,
+        "background_vanished": 2 / 4,
+        "object_mixed": 2 / 4,
+    }
+
+
+def test_dropping_loses_of_objects_what_it_says_and_merging_loses_nothing(task, tmp_path):
+    task = dataclasses.replace(task, clips=np.repeat(task.clips, 2, 0))
+    task = dataclasses.replace(task, find_objects=lambda patch, tubelet: np.tile(np.arange(32) < 8, (128, 1)))
+    found = accuracy.follow(task, ["random_drop", "tome"], [50], tmp_path)
+    assert found["object_share"] == 0.25
+    dropped, merged = found["rows"]
+    used = task.read_model(0).with_schedule(
+        accuracy.make_schedule(CONFIG.num_tokens, 50), method=accuracy.choose_method("random_drop", 0)
+    )
+    (source, _), *_ = accuracy_causes.follow_tokens(used, task.clips)
+    assert dropped["object_detail"] == (source[0, :8] >= 0).mean() == 1 - dropped["object_vanished"]
+    assert dropped["object_mixed"] == merged["object_vanished"] == merged["background_vanished"] == 0
+    assert merged["object_mixed"] > 0
 
 
 def test_the_plot_and_the_sentences_tell_who_wins(task, evaluated, tmp_path):

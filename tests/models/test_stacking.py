@@ -9,7 +9,8 @@ import pytest
 from flax import traverse_util
 
 from tests.models.test_vivit import EVERY as VIVITS
-from vidtldr_jax.models.architectures import init_variables, make_module
+from tests.reference.inputs import make_params
+from vidtldr_jax.models.architectures import make_module
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
@@ -26,12 +27,8 @@ TOLERANCE = 1e-5
 
 @functools.cache
 def make(name):
-    config = CONFIGS[name]
-    params = jax.jit(lambda key: init_variables(config, key))(jax.random.key(0))["params"]
-    rng = np.random.default_rng(0)
-    flat = traverse_util.flatten_dict(params, sep="/")
-    flat = {path: np.asarray(leaf + 0.2 * rng.standard_normal(leaf.shape), np.float32) for path, leaf in flat.items()}
-    return flat, rng.standard_normal((2, 4, 24, 24, 3)).astype(np.float32)
+    video = np.random.default_rng(1).standard_normal((2, 4, 24, 24, 3)).astype(np.float32)
+    return make_params(CONFIGS[name]), video
 
 
 def nest(flat):

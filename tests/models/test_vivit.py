@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from vidtldr_jax.models.vivit import ViViT, init_variables
+from tests.reference.inputs import make_params
+from vidtldr_jax.models.vivit import ViViT
 from vidtldr_jax.models.vivit_config import ViViTConfig
 
 FIELDS = {
@@ -32,12 +34,9 @@ EVERY = {**CONFIGS, **FACTORIZED}
 
 @functools.cache
 def make(config, seed=0):
-    params = jax.jit(lambda key: init_variables(config, key))(jax.random.key(seed))["params"]
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    noisy = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
+    params = traverse_util.unflatten_dict(make_params(config, seed), sep="/")
     video = jax.random.normal(jax.random.key(seed + 2), (2, config.num_frames, config.image_size, config.image_size, 3))
-    return jax.tree.unflatten(tree, noisy), video
+    return params, video
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="trace")

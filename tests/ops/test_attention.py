@@ -30,8 +30,10 @@ def to_float64(arrays):
     return [None if a is None else np.asarray(a, np.float64) for a in arrays]
 
 
-@pytest.mark.parametrize("sized", [True, False])
-@pytest.mark.parametrize("block_size", [1, 4, 5, N, N + 7, None])
+@pytest.mark.parametrize(
+    ("block_size", "sized"),
+    [(1, True), (4, False), (5, True), (N, False), (N + 7, True), (None, False), (None, True)],
+)
 @pytest.mark.parametrize("form", BLOCKED_FORMS)
 def test_every_form_equals_the_oracle(form, block_size, sized):
     inputs = make_inputs(sized=sized)

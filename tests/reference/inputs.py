@@ -3,6 +3,7 @@
 import numpy as np
 
 from tests.reference import oracle
+from vidtldr_jax.inference.checkpoint import find_param_shapes
 
 
 def make_tokens(shape=(2, 12, 8), seed=0):
@@ -39,3 +40,12 @@ def make_plan_arrays(plans):
     absorbed = [sorted(merged) for _, merged in plans]
     target = [[kept.index(merged[e]) for e in sorted(merged)] for kept, merged in plans]
     return np.array(kept, np.int32), np.array(absorbed, np.int32), np.array(target, np.int32)
+
+
+def make_params(config, seed=0):
+    """Every parameter of an architecture by its path: scales about 1, all else about 0; nothing is compiled for it."""
+    rng = np.random.default_rng(seed)
+    return {
+        path: (0.3 * rng.standard_normal(shape) + path.endswith("scale")).astype(np.float32)
+        for path, shape in find_param_shapes(config).items()
+    }

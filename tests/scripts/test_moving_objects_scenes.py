@@ -260,6 +260,22 @@ def test_objects_that_leave_the_frame_are_cut_off_at_its_edge():
     assert not frames[0, :, 12:].any()
 
 
+def test_patches_of_an_object_are_those_near_its_middle_in_a_frame_of_the_tubelet():
+    import scenes
+
+    drawn = scenes.draw_scenes(np.random.default_rng(2), 4, num_digits=6, num_photos=3, num_frames=4, look=scenes.HARD)
+    found = scenes.find_object_patches(drawn, num_objects=2, image_size=24, patch_size=4, tubelet_size=2)
+    assert found.shape == (4, 2 * 6 * 6)
+    expected = np.zeros((4, 2, 6, 6), bool)
+    for clip, time, row, column in np.ndindex(expected.shape):
+        for frame in (2 * time, 2 * time + 1):
+            for item in (1, 2):  # number 0 distracts
+                y, x = drawn.place[clip, frame, item] * 24 - (4 * row + 2, 4 * column + 2)
+                expected[clip, time, row, column] |= y * y + x * x < (drawn.side[clip, frame, item] * 12) ** 2
+    np.testing.assert_array_equal(found, expected.reshape(4, -1))
+    assert 0.1 < found.mean() < 0.6
+
+
 def test_half_of_the_clips_are_panned_and_their_windows_stay_inside_the_photo(pictures):
     import scenes
 

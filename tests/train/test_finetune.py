@@ -41,7 +41,14 @@ def read_metrics(folder):
     return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
 
 
-def test_sixteen_clips_are_learnt_by_heart_with_merging(place, tmp_path):
+def test_sixteen_clips_are_learnt_by_heart_with_merging(place, tmp_path, monkeypatch):
+    evaluated, encode = [], loop.encode_entries
+
+    def spy(model, entries, **options):
+        evaluated.append(model.schedule.text)
+        return encode(model, entries, **options)
+
+    monkeypatch.setattr(loop, "encode_entries", spy)
     setup = prepare(place / "model", place / "train.csv", BY_HEART, val=place / "train.csv")
     assert len(setup.train) == 16
     assert "16 of 16 validation videos are trained on too" in setup.notes[0]
@@ -50,6 +57,7 @@ def test_sixteen_clips_are_learnt_by_heart_with_merging(place, tmp_path):
     assert (result["val"]["right"], result["val"]["of"]) == (16, 16)
     assert result["train"]["accuracy"] == 1.0
     assert result["schedule"] == "2,1"
+    assert evaluated == ["2,1"] * 4  # before the first step, and three times after
     # What was written says the same when a user loads it.
     model = load_model(result["model"], schedule="2,1")
     assert model.labels == LABELS

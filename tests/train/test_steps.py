@@ -10,6 +10,7 @@ import pytest
 
 from tests.train.squares import CONFIG, PREPROCESSING, make_params
 from vidtldr_jax.data.transforms import normalize_frames
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.train.examples import make_batch
 from vidtldr_jax.train.recipe import Recipe
@@ -119,6 +120,15 @@ def test_gradients_go_through_merging_to_every_parameter():
     assert all(np.isfinite(value).all() for value in gradients.values())
     sizes = {path: float(np.abs(value).max()) for path, value in gradients.items()}
     assert [path for path, size in sizes.items() if size < 1e-6] == []
+
+
+def test_the_merged_loss_is_that_of_the_merged_model():
+    loss, _ = get_gradient_function()(make_params())
+    model = VideoModel(make_params(), CONFIG, preprocessing=PREPROCESSING, schedule=list(MERGED))
+    video = normalize_frames(CLIPS, mean=PREPROCESSING.mean, std=PREPROCESSING.std)
+    logits = np.asarray(model.classify(video), np.float64)
+    own = logits[np.arange(len(CLASSES)), CLASSES]
+    assert float(loss) == pytest.approx((np.log(np.exp(logits).sum(-1)) - own).mean(), abs=1e-5)
 
 
 def test_gradients_are_the_slope_of_the_merged_loss():
