@@ -4,9 +4,9 @@
     python scripts/moving_objects/train.py --out benchmarks/trained/moving_objects_0 --hard
 
 The first is the shipped model: expect 98 % of the validation clips; its weights took 46 minutes on two cores that
-others used too. The second is one of the accuracy benchmark's: 94 % with seed 100, after 1,400 CPU-seconds. Needs
-mlxtend, scikit-image and optax besides the package. The same seed gives the same clips and the same start; float32
-sums may differ by machine.
+others used too. The second is one of the accuracy benchmark's: 94, 87 and 89 % with seeds 100 to 102, after 1,240 to
+1,400 CPU-seconds. Needs mlxtend, scikit-image and optax besides the package. The same seed gives the same clips and the
+same start; float32 sums may differ by machine.
 
 Two things make the first learnable that quickly. The photos start black and brighten over the first 60 % of the steps.
 And the first steps see a random third of each clip's tokens (training only): they cost a quarter, and the model gets

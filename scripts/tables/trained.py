@@ -61,7 +61,9 @@ def _write_task(task: dict[str, Any]) -> list[str]:
         rows = [cells[method, budget] for budget in budgets]
         scores = (_format_score(row, is_best=row["mean"] == best[row["budget"]]) for row in rows)
         lines.append(f"| {method} | {' | '.join(scores)} |")
-    return [*lines, "", *_write_differences(task, budgets), "", _describe_controls(task), ""]
+    lines += ["", *_write_differences(task, budgets), ""]
+    lines += _write_fates(task) if "fates" in task else []
+    return [*lines, _describe_controls(task), ""]
 
 
 def _write_differences(task: dict[str, Any], budgets: Sequence[int]) -> list[str]:
@@ -77,6 +79,29 @@ def _write_differences(task: dict[str, Any], budgets: Sequence[int]) -> list[str
             said = (_format_difference(cells[method, budget]) for budget in budgets)
             lines.append(f"| {method} | {' | '.join(said)} |")
     return lines
+
+
+def _write_fates(task: dict[str, Any]) -> list[str]:
+    fates = task["fates"]
+    cells = {(row["method"], row["budget"]): row for row in fates["rows"]}
+    budgets = sorted({budget for _, budget in cells}, reverse=True)
+    lines = [
+        f"Where the tokens go, in the first model on {fates['clips']} of the clips; {fates['object_share']:.0%} of all "
+        "tokens show an object that the task is about. A cell: tokens left per token of an object / of the background; "
+        "of the objects' tokens, those that share one with background, and those that vanished:",
+        "",
+        f"| method | {' | '.join(f'{budget} %' for budget in budgets)} |",
+        f"|---|{'---|' * len(budgets)}",
+    ]
+    for method in dict.fromkeys(method for method, _ in cells):
+        rows = (cells[method, budget] for budget in budgets)
+        lines.append(f"| {method} | {' | '.join(_format_fate(row) for row in rows)} |")
+    return [*lines, ""]
+
+
+def _format_fate(row: dict[str, Any]) -> str:
+    detail = f"{row['object_detail']:.2f} / {row['background_detail']:.2f}"
+    return f"{detail}, {row['object_mixed']:.0%} mixed, {row['object_vanished']:.0%} gone"
 
 
 def _write_times(result: dict[str, Any]) -> list[str]:

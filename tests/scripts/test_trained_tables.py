@@ -64,6 +64,16 @@ def test_a_difference_whose_interval_holds_0_is_not_bold():
     assert read_rows(make_trained_table(make_result(low=-0.01)), "Points above")[0][1] == "+5.0 (-1.0 to +9.0)"
 
 
+def test_what_became_of_objects_stands_beside_its_method():
+    result = make_result()
+    fate = {"object_detail": 0.75, "background_detail": 0.4, "object_mixed": 0.1, "object_vanished": 0.02}
+    rows = [{"method": name, "budget": budget, **fate} for name in METHODS for budget in (50, 30)]
+    result["tasks"][0]["fates"] = {"clips": 5, "object_share": 0.25, "rows": rows}
+    text = make_trained_table(result)
+    assert "on 5 of the clips; 25% of all tokens show an object" in text
+    assert read_rows(text, "Where the tokens go")[1] == ["tome", *["0.75 / 0.40, 10% mixed, 2% gone"] * 2]
+
+
 def test_the_summary_names_the_best_other_method():
     text = make_trained_summary(make_result())
     rows = read_rows(text, "| task |")
