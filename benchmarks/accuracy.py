@@ -324,7 +324,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(MAKERS), default=list(MAKERS))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--stamps", type=Path, help="the cut-outs [default: where Debian installs them]")
-    parser.add_argument("--clips", type=int, default=768, help="of the motion task [default: %(default)s]")
+    parser.add_argument("--clips", type=int, default=512, help="of the motion task [default: %(default)s]")
     parser.add_argument("--galleries", type=int, default=2, help="of the captioned task [default: %(default)s]")
     parser.add_argument("--retrain", action="store_true", help="train all models first")
     parser.add_argument("--models", type=int, nargs="+", default=[0, 1, 2], help="numbers of those to --retrain")

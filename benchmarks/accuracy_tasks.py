@@ -18,7 +18,8 @@ from vidtldr_jax.inference.model import VideoModel
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINED = Path(__file__).parent / "trained"
-BATCH_SIZE = 64
+BATCH_SIZE = 16  # clips that are encoded at a time: on two cores more are slower
+_DRAWN = 64  # clips that are drawn at a time, which decides what they show
 Output = Float[np.ndarray, "B values"]
 Hits = Mapping[str, Float[np.ndarray, " N"]]
 
@@ -114,7 +115,7 @@ def make_motion_task(options: Options, *, name: str = "moving_objects", budgets:
     is_shipped = name == "moving_objects_sparse"
     known = [LABELS.index(label) for label in HARD.labels]  # of the shipped model's logits
     pictures = load_small_pictures("test")
-    numbers, which = range(options.num_clips // BATCH_SIZE), {"batch_size": BATCH_SIZE, "seed": 1, "look": HARD}
+    numbers, which = range(options.num_clips // _DRAWN), {"batch_size": _DRAWN, "seed": 1, "look": HARD}
     batches = [draw_clips(pictures, "test", n, brightness=HARD_BRIGHTNESS, **which) for n in numbers]
     clips, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     about = {"photos": list(PHOTOS["test"]), "look": dataclasses.asdict(HARD)}

@@ -203,7 +203,10 @@ def test_vivit_s_own_trainer_goes_on_where_it_stopped_and_starts_from_a_file_of_
     assert losses[0] == pytest.approx(np.log(8), abs=1e-5), "init_from leaves the head at zero"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("dmvr") is None, reason="no TFRecords are read: dmvr is not on the path")
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("dmvr", "tensorflow_text")),
+    reason="no TFRecords are read: dmvr is not on the path, or tensorflow-text is not installed",
+)
 def test_scenic_s_own_tfrecords_are_trained_on_and_tested(tmp_path):
     # Imported for augmentations and texts that are not asked for here.
     names = ("simclr/tf2/data_util", "clip/simple_tokenizer", "official/vision/image_classification/augment")
