@@ -15,6 +15,7 @@ model, so that a killed run goes on. FOLDER is what Debian's tuxpaint-stamps-def
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -25,7 +26,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,8 @@ NUM_LAYERS = 3  # in which tokens are taken out, of four
 TIMED_BATCH = 8
 FOLLOWED_BUDGETS, NUM_FOLLOWED = (50, 30), 128  # of which tokens are followed, and of how many clips
 REFERENCE = "vidtldr"
+_AT_A_TIME = 2
+Found = TypeVar("Found")
 
 
 def make_schedule(num_tokens: int, budget: int) -> tuple[int, ...]:
@@ -102,11 +105,17 @@ def remember(path: Path, find: Callable[[], Hits]) -> Hits:
     """Reads arrays from a file, or finds them and writes it in one step."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{os.getpid()}.npz")
+        aside = path.with_name(f".{os.getpid()}-{path.name}")
         np.savez(aside, **find())
         aside.replace(path)
     with np.load(path) as arrays:
         return dict(arrays)
+
+
+def compute_side_by_side(find: Callable[[str, int], Found], keys: Sequence[tuple[str, int]]) -> dict[Any, Found]:
+    """Computes cells two at a time, so that a core has work while the other one compiles; returns them by key."""
+    with concurrent.futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
+        return dict(zip(keys, pool.map(lambda key: find(*key), keys), strict=True))
 
 
 def evaluate(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: Path) -> dict[str, Any]:
@@ -137,13 +146,13 @@ def evaluate(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: 
             print(f"{task.name} {method} {budget} % seed {seed}: {cells[-1][task.metric].mean():.4f}", flush=True)
         return cells
 
-    plain = find_cell(REFERENCE, 100)
+    budgets = sorted(set(budgets) - {100}, reverse=True)
+    keys = list(dict.fromkeys([(REFERENCE, 100), *itertools.product([REFERENCE, *methods], budgets)]))
+    cells = compute_side_by_side(find_cell, keys)
+    plain = cells[REFERENCE, 100]
     rows = [describe(task, models, "plain", 100, plain, plain, plain)]
-    for budget in sorted(set(budgets) - {100}, reverse=True):
-        reference = find_cell(REFERENCE, budget)
-        for method in methods:
-            cells = reference if method == REFERENCE else find_cell(method, budget)
-            rows.append(describe(task, models, method, budget, cells, plain, reference))
+    for budget, method in itertools.product(budgets, methods):
+        rows.append(describe(task, models, method, budget, cells[method, budget], plain, cells[REFERENCE, budget]))
     return {
         "name": task.name,
         "metric": task.metric,
@@ -238,13 +247,15 @@ def follow(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: Pa
     is_object = task.find_objects(model.config.patch_size, model.config.tubelet_size)[chosen]
     code, shown = digest_code(), hashlib.sha256(clips.tobytes()).hexdigest()[:12]
     weights = digest_model(model, Path())
-    fates = {}
-    for method, budget in itertools.product(methods, budgets):
+
+    def find(method: str, budget: int) -> Hits:
         used = model.with_schedule(make_schedule(model.config.num_tokens, budget), method=choose_method(method, 0))
         path = cache / f"{task.name}-fate-{method}-{budget}-{weights}-{shown}-{code}.npz"
-        fates[method, budget] = remember(path, functools.partial(find_fate, used, clips, is_object))
-        detail = fates[method, budget]["object_detail"].mean()
-        print(f"{task.name} {method} {budget} %: objects keep {detail:.1%} of their tokens", flush=True)
+        fate = remember(path, functools.partial(find_fate, used, clips, is_object))
+        print(f"{task.name} {method} {budget} %: objects keep {fate['object_detail'].mean():.1%}", flush=True)
+        return fate
+
+    fates = compute_side_by_side(find, list(itertools.product(methods, budgets)))
     return {
         "clips": len(clips),
         "object_share": round(float(is_object.mean()), 4),

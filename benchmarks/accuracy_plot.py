@@ -38,23 +38,23 @@ def draw_plot(result: dict[str, Any], path: Path) -> Path:
 
 
 def tell_losses(result: dict[str, Any]) -> Iterator[str]:
-    """Says for each task and budget who beats vid-TLDR, and with which certainty.
+    """Says for each task who is above vid-TLDR on average, by how much at most, and where that is sure.
 
     Args:
       result: of the benchmark.
 
     Yields:
-      A sentence for each.
+      A sentence for each task.
     """
     for task in result["tasks"]:
-        for budget in sorted({row["budget"] for row in task["rows"]} - {100}, reverse=True):
-            rows = [row for row in task["rows"] if row["budget"] == budget]
-            ours = next(row for row in rows if row["method"] == "vidtldr")
-            better = sorted((row for row in rows if row["mean"] > ours["mean"]), key=lambda row: -row["mean"])
-            names = [
-                f"{row['method']} by {100 * row['to_vidtldr']['mean']:.1f} points"
-                + (" (surely)" if row["to_vidtldr"]["low"] > 0 else "")
-                for row in better
-            ]
-            said = "beaten by " + ", ".join(names) if names else "not beaten"
-            yield f"{task['name']}, {budget} % of the tokens: vidtldr at {ours['mean']:.1%} is {said}"
+        ahead: dict[str, list[dict[str, Any]]] = {}
+        for row in task["rows"][1:]:
+            if row["to_vidtldr"]["mean"] > 0:
+                ahead.setdefault(row["method"], []).append(row)
+        most = {name: max(rows, key=lambda row: row["to_vidtldr"]["mean"]) for name, rows in ahead.items()}
+        said = []
+        for name in sorted(most, key=lambda name: -most[name]["to_vidtldr"]["mean"]):
+            text = f"{name} by up to {100 * most[name]['to_vidtldr']['mean']:.1f} points (at {most[name]['budget']} %)"
+            sure = [str(row["budget"]) for row in ahead[name] if row["to_vidtldr"]["low"] > 0]
+            said.append(text + (f", surely at {', '.join(sure)} %" if sure else ""))
+        yield f"{task['name'].replace('_', ' ')}: {'; '.join(said) or 'nobody'}"

@@ -230,10 +230,8 @@ MAKERS: dict[str, Callable[[Options], Task]] = {
     "captioned_objects": make_captioned_task,
     # Controls: most of their training steps saw a random third of each clip's tokens. The first is the shipped model,
     # which was never trained on these clips.
-    "moving_objects_sparse": functools.partial(
-        make_motion_task, name="moving_objects_sparse", budgets=(100, 70, 50, 30)
-    ),
+    "moving_objects_sparse": functools.partial(make_motion_task, name="moving_objects_sparse", budgets=(100, 50, 30)),
     "captioned_objects_sparse": functools.partial(
-        make_captioned_task, name="captioned_objects_sparse", budgets=(100, 70, 50, 30)
+        make_captioned_task, name="captioned_objects_sparse", budgets=(100, 50, 30)
     ),
 }

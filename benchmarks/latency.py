@@ -5,7 +5,9 @@
 The shipped model, UMT-B/16 and VideoMAE-B (random weights, float32), one clip a run and several. Pieces of each are
 timed anew as `vidtldr plan` times them, then schedules of several shapes for two thirds of the plain model's
 multiply-accumulates are run beside the plain model. "error" is of seconds; "relative error" of the time in units of the
-plain model's, which a drift of the machine's speed between the two steps does not touch.
+plain model's, which a drift of the machine's speed between the two steps does not touch. Where the plain model itself,
+which is no prediction, drifted by more than 5 % between them, both steps are repeated, three times at most; the try
+with the smallest drift counts, and "tries" says how many there were.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from vidtldr_jax.reduction.planner import plan_schedule
 
 SHIPPED: Final = "moving-objects"
 _SPEEDUP: Final = 1.5
+_STEADY: Final = 0.05
+_MOST_TRIES: Final = 3
 
 
 class Setting(NamedTuple):
@@ -46,8 +50,17 @@ def open_model(name: str, *, is_smoke: bool) -> VideoModel:
 
 
 def measure(setting: Setting, repeats: int, *, is_smoke: bool) -> dict[str, Any]:
-    """Predicts and runs schedules of one setting; returns plain data."""
+    """Predicts and runs schedules of one setting, anew where the machine drifted; returns plain data."""
     model = open_model(setting.name, is_smoke=is_smoke)
+    tries: list[dict[str, Any]] = []
+    while not tries or (not is_smoke and len(tries) < _MOST_TRIES and tries[-1]["drift"] > _STEADY):
+        tries.append(measure_once(model, setting, repeats, is_smoke=is_smoke))
+        print(f"{setting.name}, {setting.batch_size} clips: plain drifted by {tries[-1]['drift']:.1%}", flush=True)
+    return {**min(tries, key=lambda one: one["drift"]), "tries": len(tries)}
+
+
+def measure_once(model: VideoModel, setting: Setting, repeats: int, *, is_smoke: bool) -> dict[str, Any]:
+    """Predicts and runs schedules of one setting; returns plain data."""
     start = time.perf_counter()
     table = measure_latency(model, batch_size=setting.batch_size)
     seconds = time.perf_counter() - start
@@ -68,7 +81,8 @@ def measure(setting: Setting, repeats: int, *, is_smoke: bool) -> dict[str, Any]
         }
         for shape, one in models.items()
     ]
-    return {**setting._asdict(), "table_seconds": seconds, "table": table.to_dict(), "rows": rows}
+    drift = round(abs(table.plain / plain - 1), 4)
+    return {**setting._asdict(), "drift": drift, "table_seconds": seconds, "table": table.to_dict(), "rows": rows}
 
 
 def compare(table: LatencyTable, predicted: float, seconds: float, plain: float) -> dict[str, float]:

@@ -24,6 +24,7 @@ from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
 from scripts.tables.throughput import make_throughput_table
+from scripts.tables.trained import make_trained_summary, make_trained_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -33,6 +34,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 TABLES = {
     ("README.md", "speed"): (("umt_b16.json",), make_speed_table),
     ("README.md", "accuracy"): (("moving_objects_accuracy.json",), make_accuracy_table),
+    ("README.md", "trained"): (("accuracy.json",), make_trained_summary),
+    ("docs/accuracy.md", "trained"): (("accuracy.json",), make_trained_table),
     ("docs/accuracy.md", "fidelity"): (("fidelity.json",), make_fidelity_table),
     ("docs/parity.md", "parity"): (("parity.json",), make_parity_table),
     ("docs/finetune.md", "few_labels"): (("few_labels.json",), make_few_labels_table),

@@ -11,8 +11,8 @@ def make_latency_table(result: dict[str, Any]) -> str:
     """Writes how far predictions are from what was measured, one line for each model and batch."""
     lines = [
         "| model | clips a run | plain, ms | schedules | predicted, ms | measured, ms | off by at most "
-        "| relative to plain | pieces timed in, s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| relative to plain | drift | tries | pieces timed in, s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for setting in result["settings"]:
         plain, *rows = setting["rows"]
@@ -25,11 +25,15 @@ def make_latency_table(result: dict[str, Any]) -> str:
             _span([row["median_seconds"] for row in rows]),
             f"{max(abs(row['error']) for row in rows):.1%}",
             f"{max(abs(row['relative_error']) for row in rows):.1%}",
+            f"{setting['drift']:.1%}",
+            str(setting["tries"]),
             f"{setting['table_seconds']:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
+        "*Drift*: of the plain model, which is no prediction, between timing the pieces and running the schedules; "
+        "above 5 % both were tried again, three times at most, and the try with the least drift is shown. "
         "Schedules of several shapes with two thirds of the plain model's multiply-accumulates; *relative to plain*: "
         f"of the time in units of the plain model's, run beside them. {result['dtype']}, medians of "
         f"{result['repeats']} alternating runs, {name_origin(result, 'benchmarks/latency.py')}",

@@ -22,7 +22,7 @@ def make_trained_table(result: dict[str, Any]) -> str:
     parts = [part for task in result["tasks"] for part in _write_task(task)]
     if "times" in result:
         parts += _write_times(result)
-    parts += ["**Who beats vid-TLDR**, on average; surely where the interval leaves out 0:", ""]
+    parts += ["**Who is above vid-TLDR**, on average; surely where the interval leaves out 0:", ""]
     parts += [f"- {sentence}" for sentence in tell_losses(result)]
     return "\n".join([*parts, "", name_origin(result, "benchmarks/accuracy.py")])
 

@@ -160,15 +160,17 @@ def test_the_plot_and_the_sentences_tell_who_wins(task, evaluated, tmp_path):
     assert times["rows"][0]["ratio"] > 0
     path = accuracy_plot.draw_plot(result | {"times": times}, tmp_path / "plot.png")
     assert path.stat().st_size > 10_000
-    for row in result["tasks"][0]["rows"]:
-        if row["method"] == "evit":
-            row |= {"mean": 0.7, "to_vidtldr": {"mean": 0.1, "low": 0.05, "high": 0.15}}
-        else:
-            row["mean"] = 0.6
-    told = "moving_objects, 50 % of the tokens: vidtldr at 60.0% is beaten by evit by 10.0 points"
-    assert list(accuracy_plot.tell_losses(result)) == [f"{told} (surely)"]
-    result["tasks"][0]["rows"][-1]["to_vidtldr"]["low"] = -0.01
+    *_, ours, theirs = result["tasks"][0]["rows"]
+    ours["to_vidtldr"] = {"mean": 0.0, "low": 0.0, "high": 0.0}
+    theirs["to_vidtldr"] = {"mean": 0.1, "low": 0.05, "high": 0.15}
+    weaker = theirs | {"budget": 30, "to_vidtldr": {"mean": 0.02, "low": -0.01, "high": 0.05}}
+    result["tasks"][0]["rows"].append(weaker)
+    told = "moving objects: evit by up to 10.0 points (at 50 %)"
+    assert list(accuracy_plot.tell_losses(result)) == [f"{told}, surely at 50 %"]
+    theirs["to_vidtldr"]["low"] = -0.01
     assert list(accuracy_plot.tell_losses(result)) == [told]
+    theirs["to_vidtldr"]["mean"] = weaker["to_vidtldr"]["mean"] = -0.1
+    assert list(accuracy_plot.tell_losses(result)) == ["moving objects: nobody"]
 
 
 def test_parts_of_the_result_that_another_stage_wrote_are_kept(tmp_path, monkeypatch):

@@ -51,13 +51,13 @@ def timed(monkeypatch):
 
 
 def test_the_first_line_is_the_schedule_of_the_budget(call, call_json):
-    result = call("plan", "--preset", "umt-b16", "--max-gmacs", 178, "--no-cache")
+    result = call("plan", "--preset", "umt-b16", "--max-gmacs", 178)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "520,261,131"
     assert "budget    at most 178 GMACs; plain 303.3 GMACs, 2352 tokens" in lines
     assert "chosen    --schedule 520,261,131 (halving, layers 0 to 2): 2352 > 1832 > 1571 > 1440 (x9)" in lines
-    found = call_json("plan", "--preset", "umt-b16", "--max-gmacs", 178, "--no-cache")
+    found = call_json("plan", "--preset", "umt-b16", "--max-gmacs", 178)
     assert found["schedule"]["text"] == "520,261,131"
     assert len(found["proposals"]) == 9
     assert all(0.99 * 178 <= one["gmacs"] <= 178 and one["within_budget"] for one in found["proposals"])
@@ -66,17 +66,17 @@ def test_the_first_line_is_the_schedule_of_the_budget(call, call_json):
 
 
 def test_the_schedule_of_the_shipped_model_is_taken_by_other_commands(call, call_json):
-    words = call("plan", "--keep", 0.5, "--quiet", "--method", "tome", "--no-cache").stdout.split()
+    words = call("plan", "--keep", 0.5, "--quiet", "--method", "tome").stdout.split()
     assert len(words) == 1
     found = call_json("info", "moving-objects", "--schedule", words[0])
     assert found["schedule"]["tokens"][-1] == 144  # of 288
-    plain = call("plan", "--keep", 1, "--no-cache")
+    plain = call("plan", "--keep", 1)
     assert plain.stdout.splitlines()[0] == "none"
     assert "chosen    no merging: the plain model is within the budget" in plain.stdout
 
 
 def test_frames_and_methods_are_those_that_are_asked_for(call_json):
-    words = ("plan", "--preset", "umt-b16", "--speedup", 1.5, "--frames", 24, "--method", "svitt", "--no-cache")
+    words = ("plan", "--preset", "umt-b16", "--speedup", 1.5, "--frames", 24, "--method", "svitt")
     found = call_json(*words)
     assert found["schedule"]["tokens"][0] == 4704
     assert found["schedule"]["method"] == found["method"] == "svitt"
@@ -93,7 +93,7 @@ def test_the_proposal_that_changes_least_is_chosen(model, clip, call, call_json,
         return Calibration(scores, len(paths), "pooled", {})
 
     monkeypatch.setattr(plan_module, "calibrate_schedules", calibrate)
-    words = ("plan", "--model", model, "--max-gmacs", 0.00008, "--no-cache")
+    words = ("plan", "--model", model, "--max-gmacs", 0.00008)
     uncalibrated = call_json(*words)
     found = call_json(*words, "--calibrate", clip, clip, "--batch-size", 2)
     assert asked[0][0] == 1
@@ -116,7 +116,7 @@ def test_the_proposal_that_changes_least_is_chosen(model, clip, call, call_json,
 def test_videos_are_compared_drawn_and_a_bad_one_is_named(model, clip, call, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
-    words = ("plan", "--model", model, "--keep", 0.8, "--method", "rlt", "--no-cache")
+    words = ("plan", "--model", model, "--keep", 0.8, "--method", "rlt")
     result = call(*words, "--calibrate", clip, bad, "--plot", "front.png", "--json")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {bad}: ")
@@ -131,7 +131,7 @@ def test_videos_are_compared_drawn_and_a_bad_one_is_named(model, clip, call, tmp
 def test_pieces_are_timed_once_and_the_second_plan_is_instant(model, call, call_json, monkeypatch, tmp_path):
     monkeypatch.setattr(latency, "_SHARES", (1.0, 0.4))
     monkeypatch.setattr(latency, "_SECONDS_OF_RUNS", 0.0)
-    words = ("plan", "--model", model, "--measure", "--keep", 0.5, "--no-cache")
+    words = ("plan", "--model", model, "--measure", "--keep", 0.5)
     first = call_json(*words, "--no-verify")
     assert [path.suffix for path in (tmp_path / "cache" / "vidtldr-jax" / "latency").iterdir()] == [".json"]
     monkeypatch.setattr(latency, "time_in_turn", lambda *rest, **more: pytest.fail("measured again"))
@@ -144,7 +144,7 @@ def test_pieces_are_timed_once_and_the_second_plan_is_instant(model, call, call_
 
 
 def test_a_budget_of_milliseconds_is_met_by_prediction_and_then_run(model, call, call_json, timed, monkeypatch):
-    words = ("plan", "--model", model, "--latency-ms", 15, "--no-cache")
+    words = ("plan", "--model", model, "--latency-ms", 15)
     found = call_json(*words)
     assert found["budget"] == "at most 15 ms"
     assert all(0.9 * 0.015 < one["predicted_seconds"] <= 0.015 for one in found["proposals"])
@@ -160,13 +160,13 @@ def test_a_budget_of_milliseconds_is_met_by_prediction_and_then_run(model, call,
     timed["merged"] = 0.016
     assert "note: one run took 16 ms, and 15 ms are the budget" in call(*words).stderr
     assert call_json(*words, "--no-verify")["verified"] is None
-    by_time = call_json("plan", "--model", model, "--speedup", 1.25, "--measure", "--no-cache")
+    by_time = call_json("plan", "--model", model, "--speedup", 1.25, "--measure")
     assert by_time["budget"] == "at most 16 ms"
-    by_gmacs = call_json("plan", "--model", model, "--keep", 0.5, "--measure", "--no-verify", "--no-cache")
+    by_gmacs = call_json("plan", "--model", model, "--keep", 0.5, "--measure", "--no-verify")
     assert by_gmacs["budget"] == "at most 0.5 of the tokens"
     assert all(one["predicted_seconds"] > 0 for one in by_gmacs["proposals"])
     message = "one run takes from 12.5 to 20 ms on this machine by vidtldr, whose first layer can lose half"
-    assert_one_error(call("plan", "--model", model, "--latency-ms", 3, "--no-cache"), message)
+    assert_one_error(call("plan", "--model", model, "--latency-ms", 3), message)
     unsteady = dataclasses.replace(TABLE, spread=1.6)
     monkeypatch.setattr(plan_module, "measure_latency", lambda *rest, **more: asked.append(more["renew"]) or unsteady)
     asked = []
@@ -180,7 +180,7 @@ def test_an_evaluation_takes_the_config_of_a_classifier(call, call_json, tmp_pat
     with (tmp_path / "val.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), ("0.mp4", "a")])
     write_video(tmp_path / "0.mp4", num_frames=40)
-    words = ("--keep", 0.6, "--method", "evit", "--no-cache", "--frames", frames)
+    words = ("--keep", 0.6, "--method", "evit", "--frames", frames)
     planned = call("plan", "--model", checkpoint, *words, "--write-config", "mine.py", "--quiet")
     assert planned.exit_code == 0, planned.output
     assert planned.stderr == ""
@@ -191,7 +191,7 @@ def test_an_evaluation_takes_the_config_of_a_classifier(call, call_json, tmp_pat
     assert f"{frames} frames" in result["protocol"]
     assert load_experiment("mine.py").checkpoint == str(checkpoint)
 
-    again = call("plan", "--model", checkpoint, "--keep", 0.6, "--write-config", "mine.py", "--no-cache")
+    again = call("plan", "--model", checkpoint, "--keep", 0.6, "--write-config", "mine.py")
     assert_one_error(again, "--write-config overwrites nothing; 'mine.py' is there")
 
 
@@ -227,7 +227,6 @@ def test_an_evaluation_takes_the_config_of_a_umt(call, tmp_path, task):
         "tome",
         "--write-config",
         "mine.py",
-        "--no-cache",
         "--quiet",
     )
     assert planned.exit_code == 0, planned.output
@@ -257,7 +256,7 @@ def test_an_evaluation_takes_the_config_of_a_umt(call, tmp_path, task):
     ],
 )
 def test_a_wrong_use_is_told_from_work_that_failed(call, words, message):
-    assert_one_error(call("plan", *words, "--no-cache"), message, exit_code=2)
+    assert_one_error(call("plan", *words), message, exit_code=2)
 
 
 @pytest.mark.parametrize(
@@ -274,14 +273,14 @@ def test_a_wrong_use_is_told_from_work_that_failed(call, words, message):
     ],
 )
 def test_what_cannot_be_done_is_one_line(call, words, message):
-    assert_one_error(call("plan", *words, "--no-cache"), message)
+    assert_one_error(call("plan", *words), message)
 
 
 def test_a_plot_needs_a_place_and_matplotlib(model, clip, call, monkeypatch):
-    words = ("plan", "--model", model, "--keep", 0.8, "--no-cache", "--calibrate", clip, "--plot")
+    words = ("plan", "--model", model, "--keep", 0.8, "--calibrate", clip, "--plot")
     assert_one_error(call(*words, "x.jpg"), "--plot is a file that ends in .png in a folder that exists; 'x.jpg' came")
     assert_one_error(call(*words, "no/x.png"), "'no/x.png' came")
-    plain = call("plan", "--model", model, "--keep", 1, "--no-cache", "--calibrate", clip, "--plot", "x.png")
+    plain = call("plan", "--model", model, "--keep", 1, "--calibrate", clip, "--plot", "x.png")
     assert "there is nothing to compare, and nothing is drawn" in plain.stderr
     monkeypatch.setattr(plan_plot.importlib.util, "find_spec", lambda name: None)
     assert_one_error(call(*words, "x.png"), "pip install 'vidtldr-jax[plot]'")

@@ -1,5 +1,7 @@
 """BERT equals Hugging Face's on random weights: encoder, encoder that looks at a context, decoder with a word head."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,8 +76,13 @@ def make(config, seed=0):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
+@functools.cache
+def compile_call(model, method):
+    return jax.jit(lambda p, *a: model.apply({"params": p}, *a, method=method))
+
+
 def run(model, params, *arguments, method=None):
-    return np.asarray(jax.jit(lambda p, *a: model.apply({"params": p}, *a, method=method))(params, *arguments))
+    return np.asarray(compile_call(model, method)(params, *arguments))
 
 
 def test_a_text_encoder_equals_hugging_faces():

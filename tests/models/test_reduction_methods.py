@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.reference import methods_oracle, oracle
+from tests.reference.inputs import make_params
 from vidtldr_jax import ops
 from vidtldr_jax.models import VideoViT, VideoViTConfig
 from vidtldr_jax.models.architectures import init_variables, make_module, resolve_for
@@ -26,16 +27,6 @@ VIDEO = np.random.default_rng(1).normal(size=(2, 4, 16, 16, 3)).astype(np.float3
 # Two layers in float32; normalised values of about 1.
 TOLERANCE = 2e-5
 all_methods = pytest.mark.parametrize("name", list(METHODS))
-
-
-def make_params(config):
-    """Random parameters, flat; biases and scales too."""
-    shapes = jax.eval_shape(lambda: init_variables(config, jax.random.key(0)))["params"]
-    rng = np.random.default_rng(0)
-    return {
-        path: (0.35 * rng.normal(size=leaf.shape) + path.endswith("scale")).astype(np.float32)
-        for path, leaf in sorted(flax.traverse_util.flatten_dict(shapes, sep="/").items())
-    }
 
 
 def nest(params):

@@ -57,8 +57,13 @@ def find_counts(golden):
     return resolve_schedule(schedule, num_tokens=golden["video"].shape[1] * 16, num_layers=3).r
 
 
+@functools.cache
+def compile_call(model, method, **static):
+    return jax.jit(lambda p, *a: model.apply({"params": p}, *a, method=method, **static))
+
+
 def run(model, params, *arguments, method=None, **static):
-    return jax.jit(lambda p, *a: model.apply({"params": p}, *a, method=method, **static))(params, *arguments)
+    return compile_call(model, method, **static)(params, *arguments)
 
 
 def retrieve(model, params, video, ids, mask):

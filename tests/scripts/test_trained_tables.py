@@ -56,7 +56,7 @@ def test_scores_differences_and_times_stand_in_their_methods_rows_best_ones_bold
     assert differences[0][1] == "**+5.0 (+1.0 to +11.0)**"
     assert read_rows(text, "**Time**")[2] == ["random_drop", *["0.66 (0.50)"] * 3]
     assert "middle frame repeated 15.0%" in text
-    assert "- moving_objects, 50 % of the tokens: vidtldr at 80.0% is beaten by tome by 5.0 points (surely)" in text
+    assert "- moving objects: tome by up to 5.0 points (at 70 %), surely at 70, 50, 30 %" in text
     assert "`python benchmarks/accuracy.py`" in text
 
 

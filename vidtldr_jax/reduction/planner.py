@@ -1,7 +1,7 @@
 """A budget -> schedules: several shapes, each made as large as the budget allows.
 
     plan = plan_schedule(config, max_gmacs=178)
-    print(plan.text)  # "509,255,127": what every command takes; plan.schedule is what load_model takes
+    print(plan.text)  # "520,261,131" for UMT-B/16: what every command takes; plan.schedule is what load_model takes
     for proposal in plan.proposals:
         print(proposal.shape, proposal.schedule.text, proposal.gmacs)
 
