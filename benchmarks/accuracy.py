@@ -15,7 +15,6 @@ model, so that a killed run goes on. FOLDER is what Debian's tuxpaint-stamps-def
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -26,7 +25,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -50,8 +49,6 @@ NUM_LAYERS = 3  # in which tokens are taken out, of four
 TIMED_BATCH = 8
 FOLLOWED_BUDGETS, NUM_FOLLOWED = (50, 30), 128  # of which tokens are followed, and of how many clips
 REFERENCE = "vidtldr"
-_AT_A_TIME = 2
-Found = TypeVar("Found")
 
 
 def make_schedule(num_tokens: int, budget: int) -> tuple[int, ...]:
@@ -112,12 +109,6 @@ def remember(path: Path, find: Callable[[], Hits]) -> Hits:
         return dict(arrays)
 
 
-def compute_side_by_side(find: Callable[[str, int], Found], keys: Sequence[tuple[str, int]]) -> dict[Any, Found]:
-    """Computes cells two at a time, so that a core has work while the other one compiles; returns them by key."""
-    with concurrent.futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
-        return dict(zip(keys, pool.map(lambda key: find(*key), keys), strict=True))
-
-
 def evaluate(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: Path) -> dict[str, Any]:
     """Evaluates every model under every method and budget.
 
@@ -148,7 +139,7 @@ def evaluate(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: 
 
     budgets = sorted(set(budgets) - {100}, reverse=True)
     keys = list(dict.fromkeys([(REFERENCE, 100), *itertools.product([REFERENCE, *methods], budgets)]))
-    cells = compute_side_by_side(find_cell, keys)
+    cells = {key: find_cell(*key) for key in keys}
     plain = cells[REFERENCE, 100]
     rows = [describe(task, models, "plain", 100, plain, plain, plain)]
     for budget, method in itertools.product(budgets, methods):
@@ -255,7 +246,7 @@ def follow(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: Pa
         print(f"{task.name} {method} {budget} %: objects keep {fate['object_detail'].mean():.1%}", flush=True)
         return fate
 
-    fates = compute_side_by_side(find, list(itertools.product(methods, budgets)))
+    fates = {key: find(*key) for key in itertools.product(methods, budgets)}
     return {
         "clips": len(clips),
         "object_share": round(float(is_object.mean()), 4),
