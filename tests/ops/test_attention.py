@@ -30,10 +30,8 @@ def to_float64(arrays):
     return [None if a is None else np.asarray(a, np.float64) for a in arrays]
 
 
-@pytest.mark.parametrize(
-    ("block_size", "sized"),
-    [(1, True), (4, False), (5, True), (N, False), (N + 7, True), (None, False), (None, True)],
-)
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("block_size", [1, 4, 5, N, N + 7, None])
 @pytest.mark.parametrize("form", BLOCKED_FORMS)
 def test_every_form_equals_the_oracle(form, block_size, sized):
     inputs = make_inputs(sized=sized)
@@ -54,9 +52,8 @@ def test_so_does_every_form_that_chooses_its_own_blocks(form, sized):
 def test_saliency_does_not_see_the_sizes():
     query, key, value, size = make_inputs()
     for form in FORMS:
-        options = {"with_saliency": True, "num_protected": 1, "form": form, "block_size": None}  # compiled above
-        sized = attend(query, key, value, 50 * size, **options).saliency
-        plain = attend(query, key, value, None, **options).saliency
+        sized = attend(query, key, value, 50 * size, with_saliency=True, form=form).saliency
+        plain = attend(query, key, value, with_saliency=True, form=form).saliency
         np.testing.assert_allclose(sized, plain, atol=1e-6)
 
 
@@ -83,7 +80,7 @@ def test_bfloat16_comes_back_as_bfloat16_and_close(form):
 
 def test_without_saliency_there_is_none():
     for form in FORMS:
-        assert attend(*make_inputs(), form=form, block_size=None).saliency is None
+        assert attend(*make_inputs(), form=form).saliency is None
 
 
 @pytest.mark.parametrize("form", FORMS)
