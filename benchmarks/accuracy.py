@@ -342,19 +342,20 @@ def main(words: Sequence[str] | None = None) -> None:
     result = {} if is_quick else read_result()
     result["budgets"] = list(budgets)
     options = Options(arguments.clips, arguments.galleries, arguments.stamps)
+    make_task = functools.cache(lambda name: MAKERS[name](options))  # clips are rendered once for all stages
     if arguments.stage in ("all", "evaluate"):
         tasks = {task["name"]: task for task in result.get("tasks", [])}
         for name in arguments.tasks:
             known = {"fates": tasks[name]["fates"]} if "fates" in tasks.get(name, {}) else {}
-            tasks[name] = evaluate(MAKERS[name](options), arguments.methods, budgets, CACHE) | known
+            tasks[name] = evaluate(make_task(name), arguments.methods, budgets, CACHE) | known
             result["tasks"] = [tasks[name] for name in MAKERS if name in tasks]
             if not is_quick:
                 record.write_result(NAME, result)
     if arguments.stage in ("all", "causes"):
-        for found in result["tasks"]:
-            task = MAKERS[found["name"]](options)
-            if task.budgets is None:  # no control
-                found["fates"] = follow(task, arguments.methods, [b for b in FOLLOWED_BUDGETS if b in budgets], CACHE)
+        followed = [budget for budget in FOLLOWED_BUDGETS if budget in budgets]
+        for found in result.get("tasks", []):
+            if found["name"] in arguments.tasks and make_task(found["name"]).budgets is None:  # no control
+                found["fates"] = follow(make_task(found["name"]), arguments.methods, followed, CACHE)
     if arguments.stage in ("all", "time"):
         model = load_model(str(TRAINED / "moving_objects_0"))
         result["times"] = measure_times(model, arguments.methods, budgets, arguments.repeats)

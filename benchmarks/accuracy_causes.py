@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from benchmarks.accuracy_tasks import BATCH_SIZE
+from benchmarks.accuracy_tasks import BATCH_SIZE, normalise_batches
 from vidtldr_jax.inference.model import VideoModel
 
 Fate = dict[str, Float[np.ndarray, " N"]]
@@ -23,9 +23,7 @@ def follow_tokens(model: VideoModel, clips: np.ndarray) -> Iterator[tuple[np.nda
     Yields:
       Source and weight, `[B, N0]`, as `Trace` has them.
     """
-    mean, std = (np.asarray(part, np.float32) for part in (model.preprocessing.mean, model.preprocessing.std))
-    for first in range(0, len(clips), BATCH_SIZE):
-        video = (clips[first : first + BATCH_SIZE].astype(np.float32) / 255 - mean) / std
+    for video in normalise_batches(model, clips):
         trace = model.encode_video(video, trace=True).trace
         assert trace is not None
         yield np.asarray(trace.source), np.asarray(trace.weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,16 +88,24 @@ def find_outputs(model: VideoModel, clips: UInt8[np.ndarray, "N T Y X 3"], *, ba
     Returns:
       Logits, or embeddings as unit vectors.
     """
-    mean, std = (np.asarray(part, np.float32) for part in (model.preprocessing.mean, model.preprocessing.std))
     rows = []
-    for first in range(0, len(clips), batch_size):
-        output = model.encode_video((clips[first : first + batch_size].astype(np.float32) / 255 - mean) / std)
+    for video in normalise_batches(model, clips, batch_size=batch_size):
+        output = model.encode_video(video)
         if output.logits is not None:
             rows.append(np.asarray(output.logits))
         else:
             embedding = np.asarray(output.embedding)
             rows.append(embedding / np.linalg.norm(embedding, axis=-1, keepdims=True))
     return np.concatenate(rows)
+
+
+def normalise_batches(
+    model: VideoModel, clips: UInt8[np.ndarray, "N T Y X 3"], *, batch_size: int = BATCH_SIZE
+) -> Iterator[Float[np.ndarray, "B T Y X 3"]]:
+    """Yields clips as a model expects them, a batch at a time."""
+    mean, std = (np.asarray(part, np.float32) for part in (model.preprocessing.mean, model.preprocessing.std))
+    for first in range(0, len(clips), batch_size):
+        yield (clips[first : first + batch_size].astype(np.float32) / 255 - mean) / std
 
 
 def count_models(name: str) -> int:
