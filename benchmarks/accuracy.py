@@ -15,25 +15,28 @@ model, so that a killed run goes on. FOLDER is what Debian's tuxpaint-stamps-def
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import record
 from benchmarks.accuracy_causes import find_fate, summarise_fates
 from benchmarks.accuracy_statistics import Difference, find_difference, find_spread
-from benchmarks.accuracy_tasks import MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs
+from benchmarks.accuracy_tasks import BATCH_SIZE, MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.measure import make_random_video, measure_models
@@ -44,9 +47,8 @@ from vidtldr_jax.reduction.methods import METHODS, Choice, Evidence, Method
 
 NAME = "accuracy"
 CACHE = ROOT / ".cache" / "accuracy"
-BUDGETS = (100, 90, 80, 70, 60, 50, 40, 30)  # per cent of the tokens that are left after the last layer
+BUDGETS = (100, 85, 70, 60, 50, 40, 30)  # per cent of the tokens that are left after the last layer
 NUM_LAYERS = 3  # in which tokens are taken out, of four
-TIMED_BATCH = 8
 FOLLOWED_BUDGETS, NUM_FOLLOWED = (50, 30), 128  # of which tokens are followed, and of how many clips
 REFERENCE = "vidtldr"
 
@@ -266,7 +268,7 @@ def measure_times(model: VideoModel, methods: Iterable[str], budgets: Sequence[i
     Returns:
       Plain data: a row for each method and budget; "ratio" is the median over rounds of time to plain time.
     """
-    video = make_random_video(model.config, batch_size=TIMED_BATCH)
+    video = make_random_video(model.config, batch_size=BATCH_SIZE)
     rows = []
     for method in methods:
         used = {"plain": model.with_schedule(None)}
@@ -286,15 +288,15 @@ def measure_times(model: VideoModel, methods: Iterable[str], budgets: Sequence[i
                     "method": method,
                     "budget": int(name),
                     "gmacs": round(count_macs(model.config, used[name].schedule).gmacs, 5),
-                    "milliseconds_per_clip": round(times.median / TIMED_BATCH * 1e3, 3),
-                    "plain_milliseconds_per_clip": round(measured["plain"].median / TIMED_BATCH * 1e3, 3),
+                    "milliseconds_per_clip": round(times.median / BATCH_SIZE * 1e3, 3),
+                    "plain_milliseconds_per_clip": round(measured["plain"].median / BATCH_SIZE * 1e3, 3),
                     "ratio": round(float(np.median(ratios)), 4),
                     "ratio_quartiles": [round(float(q), 4) for q in np.quantile(ratios, (0.25, 0.75))],
                 }
             )
             print(f"time {method} {name} %: {rows[-1]['ratio']:.3f} of plain", flush=True)
     return record.make_record(
-        "accuracy_time", {"batch": TIMED_BATCH, "repeats": repeats, "dtype": "float32", "rows": rows}
+        "accuracy_time", {"batch": BATCH_SIZE, "repeats": repeats, "dtype": "float32", "rows": rows}
     )
 
 
@@ -310,6 +312,44 @@ def retrain(stamps: Path | None, numbers: Sequence[int]) -> None:
             words = [sys.executable, str(ROOT / "scripts" / script), "--out", str(out), "--seed", str(seed), *more]
             print(" ".join(words), flush=True)
             subprocess.run(words, check=True)
+
+
+def keep_programs() -> None:
+    """Keeps compiled programs, since the times and a control run what an evaluation compiled before."""
+    jax.config.update("jax_compilation_cache_dir", str(CACHE / "compiled"))
+
+
+def work(name: str, options: Options, methods: Sequence[str], budgets: Sequence[int], stage: str) -> dict[str, Any]:
+    """Computes what is asked for of one task, in a process of its own.
+
+    Args:
+      name: of the task.
+      options: for its clips.
+      methods: names.
+      budgets: per cent.
+      stage: "evaluate", "causes", or "all" for both.
+
+    Returns:
+      What `evaluate` returns, and as "fates" what `follow` does; a control has no fates.
+    """
+    keep_programs()
+    task = MAKERS[name](options)
+    found = {} if stage == "causes" else evaluate(task, methods, budgets, CACHE)
+    if stage != "evaluate" and task.budgets is None:
+        found["fates"] = follow(task, methods, [budget for budget in FOLLOWED_BUDGETS if budget in budgets], CACHE)
+    return found
+
+
+def work_on_all(names: Sequence[str], *about: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields each task's name and what `work` finds, as they are done, several at a time.
+
+    One program leaves cores idle while it compiles.
+    """
+    where = multiprocessing.get_context("spawn")  # a fork would take over JAX's threads as they are
+    with concurrent.futures.ProcessPoolExecutor(min(len(names), os.cpu_count() or 1), mp_context=where) as pool:
+        runs = {pool.submit(work, name, *about): name for name in names}
+        for run in concurrent.futures.as_completed(runs):
+            yield runs[run], run.result()
 
 
 def read_result() -> dict[str, Any]:
@@ -342,21 +382,18 @@ def main(words: Sequence[str] | None = None) -> None:
     result = {} if is_quick else read_result()
     result["budgets"] = list(budgets)
     options = Options(arguments.clips, arguments.galleries, arguments.stamps)
-    make_task = functools.cache(lambda name: MAKERS[name](options))  # clips are rendered once for all stages
-    if arguments.stage in ("all", "evaluate"):
+    if arguments.stage in ("all", "evaluate", "causes"):
         tasks = {task["name"]: task for task in result.get("tasks", [])}
-        for name in arguments.tasks:
-            known = {"fates": tasks[name]["fates"]} if "fates" in tasks.get(name, {}) else {}
-            tasks[name] = evaluate(make_task(name), arguments.methods, budgets, CACHE) | known
+        names = [name for name in arguments.tasks if arguments.stage != "causes" or name in tasks]
+        if not names:
+            parser.error("--stage causes goes on from what --stage evaluate found; run that first.")
+        for name, found in work_on_all(names, options, arguments.methods, budgets, arguments.stage):
+            tasks[name] = tasks.get(name, {}) | found
             result["tasks"] = [tasks[name] for name in MAKERS if name in tasks]
             if not is_quick:
                 record.write_result(NAME, result)
-    if arguments.stage in ("all", "causes"):
-        followed = [budget for budget in FOLLOWED_BUDGETS if budget in budgets]
-        for found in result.get("tasks", []):
-            if found["name"] in arguments.tasks and make_task(found["name"]).budgets is None:  # no control
-                found["fates"] = follow(make_task(found["name"]), arguments.methods, followed, CACHE)
     if arguments.stage in ("all", "time"):
+        keep_programs()
         model = load_model(str(TRAINED / "moving_objects_0"))
         result["times"] = measure_times(model, arguments.methods, budgets, arguments.repeats)
     if arguments.stage != "plot":

@@ -1,6 +1,7 @@
 """What all tests share: JAX on the CPU, repeatable examples, shapes checked against their annotations."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is most of the time; with less optimised programs it is half. Set it to 0 to test what users run.
@@ -40,3 +41,15 @@ def shapes_unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+_MAPS = Path("/proc/self/maps")
+_MOST_MAPS = 20_000  # Linux allows a process 65,530; XLA's compiler crashes at one more
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Forgets compiled programs where many have gathered: each keeps some pages of its own mapped."""
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()

@@ -1,5 +1,8 @@
 """VideoModel: what a user calls."""
 
+import functools
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +10,12 @@ import pytest
 
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference import VideoModel, load_model, save_checkpoint
+from vidtldr_jax.inference import model as model_module
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.measure import measure_models
 from vidtldr_jax.models import VideoViT, VideoViTConfig
 
+MAPS = Path("/proc/self/maps")
 CONFIG = VideoViTConfig(
     num_frames=4, image_size=32, patch_size=8, tubelet_size=2, dim=16, depth=3, num_heads=2, mlp_dim=32, num_classes=5
 )
@@ -68,6 +73,20 @@ def test_each_shape_is_compiled_once(traced_shapes):
         model.classify(make_video(batch=1))
         model.with_schedule("8,4").classify(make_video(batch=2))
     assert [shape[0] for shape in traced_shapes] == [1, 2]
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux says what a process has mapped")
+def test_of_many_schedules_the_oldest_give_their_memory_back(monkeypatch):
+    compiled = functools.lru_cache(maxsize=2)(model_module._compiled_encoder.__wrapped__)
+    monkeypatch.setattr(model_module, "_compiled_encoder", compiled)
+    model, video = make_model(), make_video(batch=1)
+    mapped = []
+    for r in range(1, 5):
+        model.with_schedule((r,)).classify(video)
+        mapped.append(MAPS.read_bytes().count(b"\n"))
+    each = mapped[1] - mapped[0]
+    assert each > 50
+    assert mapped[-1] < mapped[1] + each
 
 
 def test_a_longer_clip_gets_the_schedule_resolved_anew():

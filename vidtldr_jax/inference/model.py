@@ -248,7 +248,9 @@ class VideoModel:
         )
 
 
-@functools.lru_cache(maxsize=64)
+# On CPUs XLA maps up to 2,000 pieces of memory for a program, and dies where a process has more than Linux's 65,530. So
+# the oldest program goes.
+@functools.lru_cache(maxsize=24)
 def _compiled_encoder(
     config: Config,
     r: tuple[int, ...],

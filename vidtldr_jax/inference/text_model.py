@@ -231,7 +231,7 @@ class AnsweringModel(TextModel):
         return self._run("answer_questions", video_tokens, *questions, answer_ids, answer_mask, k=k)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=24)  # as many as encoders
 def _compiled_method(
     config: UMTConfig, dtype: jnp.dtype, is_stacked: bool, method: str, static: tuple[tuple[str, Any], ...]
 ) -> Any:
