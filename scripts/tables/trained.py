@@ -50,9 +50,9 @@ def _write_task(task: dict[str, Any]) -> list[str]:
     plain = task["rows"][0]
     cells = {(row["method"], row["budget"]): row for row in task["rows"]}
     best = {budget: max(row["mean"] for row in task["rows"] if row["budget"] == budget) for budget in budgets}
+    spread = ", mean and standard deviation over the seeds" if _has_seeds(task) else ", one model"
     lines = [
-        f"**{_NAMES[task['name']]}**: {task['metric_in_words']}, mean and standard deviation over the seeds. "
-        f"Plain: {_format_score(plain)}.",
+        f"**{_NAMES[task['name']]}**: {task['metric_in_words']}{spread}. Plain: {_format_score(plain)}.",
         "",
         f"| method | {' | '.join(f'{budget} %' for budget in budgets)} |",
         f"|---|{'---|' * len(budgets)}",
@@ -67,8 +67,9 @@ def _write_task(task: dict[str, Any]) -> list[str]:
 
 
 def _write_differences(task: dict[str, Any], budgets: Sequence[int]) -> list[str]:
+    over = "clips and seeds" if _has_seeds(task) else "clips"
     lines = [
-        "Points above vid-TLDR, with the 95 % interval over clips and seeds; **bold** where it leaves out 0:",
+        f"Points above vid-TLDR, with the 95 % interval over {over}; **bold** where it leaves out 0:",
         "",
         f"| method | {' | '.join(f'{budget} %' for budget in budgets)} |",
         f"|---|{'---|' * len(budgets)}",
@@ -140,11 +141,16 @@ def _describe_seeds(tasks: Sequence[dict[str, Any]]) -> str:
 
 def _describe_controls(task: dict[str, Any]) -> str:
     parts = (f"{name.replace('_', ' ')} {sum(values) / len(values):.1%}" for name, values in task["controls"].items())
-    return f"{task['about']['clips']} held-out clips, {len(task['models'])} models. Controls: {', '.join(parts)}."
+    models = f"{len(task['models'])} models" if _has_seeds(task) else "1 model"
+    return f"{task['about']['clips']} held-out clips, {models}. Controls: {', '.join(parts)}."
+
+
+def _has_seeds(task: dict[str, Any]) -> bool:
+    return len(task["models"]) > 1
 
 
 def _format_score(row: dict[str, Any], *, is_best: bool = False) -> str:
-    score = f"{100 * row['mean']:.1f} ± {100 * row['spread']:.1f}"
+    score = f"{100 * row['mean']:.1f}" + (f" ± {100 * row['spread']:.1f}" if len(row["scores"]) > 1 else "")
     return f"**{score}**" if is_best else score
 
 
