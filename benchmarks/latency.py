@@ -4,14 +4,16 @@
 
 The shipped model, UMT-B/16 and VideoMAE-B (random weights, float32), one clip a run and several. Pieces of each are
 timed anew as `vidtldr plan` times them, then schedules of several shapes for two thirds of the plain model's
-multiply-accumulates are run beside the plain model. "error" is of seconds; "relative error" of the time in units of the
-plain model's, which a drift of the machine's speed between the two steps does not touch. Where the plain model itself,
-which is no prediction, drifted by more than 5 % between them, both steps are repeated, three times at most; the try
-with the smallest drift counts, and what the others gave is kept beside it.
+multiply-accumulates are run beside the plain model, in turn, for 20 seconds at least (51 rounds at most). "error" is of
+seconds; "relative error" of the time in units of the plain model's, which a drift of the machine's speed between the
+two steps does not touch. Where the plain model itself, which is no prediction, drifted by more than 5 % between them,
+both steps are repeated, three times at most; the try with the smallest drift counts, and what the others gave is kept
+beside it.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -28,6 +30,8 @@ SHIPPED: Final = "moving-objects"
 _SPEEDUP: Final = 1.5
 _STEADY: Final = 0.05
 _MOST_TRIES: Final = 3
+_SECONDS_OF_RUNS: Final = 20.0
+_MOST_REPEATS: Final = 51
 
 
 class Setting(NamedTuple):
@@ -72,6 +76,9 @@ def measure_once(model: VideoModel, setting: Setting, repeats: int, *, is_smoke:
     chosen = plan.proposals[:1] if is_smoke else plan.proposals
     models = {"plain": model} | {one.shape: model.with_schedule(one.schedule) for one in chosen}
     video = make_random_video(model.config, batch_size=setting.batch_size)
+    seconds_of_round = sum(table.predict(one.schedule) for one in models.values())
+    if not is_smoke:  # a machine can be slow for seconds
+        repeats = max(repeats, min(_MOST_REPEATS, math.ceil(_SECONDS_OF_RUNS / seconds_of_round)))
     measured = measure_models(models, video, repeats=repeats)
     plain = measured["plain"].median
     rows = [

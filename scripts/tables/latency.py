@@ -35,7 +35,7 @@ def make_latency_table(result: dict[str, Any]) -> str:
         "*Drift*: of the plain model, which is no prediction, between timing the pieces and running the schedules; "
         "above 5 % both were tried again, three times at most, and the try with the least drift is shown. "
         "Schedules of several shapes with two thirds of the plain model's multiply-accumulates; *relative to plain*: "
-        f"of the time in units of the plain model's, run beside them. {result['dtype']}, medians of "
+        f"of the time in units of the plain model's, run beside them. {result['dtype']}, medians of at least "
         f"{result['repeats']} alternating runs, {name_origin(result, 'benchmarks/latency.py')}",
     ]
     return "\n".join(lines)

@@ -45,7 +45,7 @@ _FEWEST_TOKENS: Final = 16
 _SHARE_TAKEN: Final = 0.25
 # Blocks with weights of their own that a piece runs through, so that it doesn't find its weights in the caches.
 _NUM_WEIGHTS: Final = 3
-_SECONDS_OF_RUNS: Final = 4.0
+_SECONDS_OF_RUNS: Final = 8.0
 _FEWEST_RUNS: Final = 5
 _MOST_RUNS: Final = 41
 
