@@ -5,10 +5,10 @@
 The shipped model, UMT-B/16 and VideoMAE-B (random weights, float32), one clip a run and several. Pieces of each are
 timed anew as `vidtldr plan` times them, then schedules of several shapes for two thirds of the plain model's
 multiply-accumulates are run beside the plain model, in turn, for 20 seconds at least (51 rounds at most). "error" is of
-seconds; "relative error" of the time in units of the plain model's, which a drift of the machine's speed between the
-two steps does not touch. Where the plain model itself, which is no prediction, drifted by more than 5 % between them,
-both steps are repeated, three times at most; the try with the smallest drift counts, and what the others gave is kept
-beside it.
+seconds, lower quartiles as in a table; "relative error" of the time in units of the plain model's, which a drift of the
+machine's speed between the two steps does not touch. Where the plain model itself, which is no prediction, drifted by
+more than 5 % between them, both steps are repeated, three times at most; the try with the smallest drift counts, and
+what the others gave is kept beside it.
 """
 
 from __future__ import annotations
@@ -80,15 +80,15 @@ def measure_once(model: VideoModel, setting: Setting, repeats: int, *, is_smoke:
     if not is_smoke:  # a machine can be slow for seconds
         repeats = max(repeats, min(_MOST_REPEATS, math.ceil(_SECONDS_OF_RUNS / seconds_of_round)))
     measured = measure_models(models, video, repeats=repeats)
-    plain = measured["plain"].median
+    plain = measured["plain"].lower_quartile
     rows = [
         {
             "shape": shape,
             "schedule": one.schedule.text,
             "predicted_seconds": table.predict(one.schedule),
             "seconds": list(measured[shape].seconds),
-            "median_seconds": measured[shape].median,
-            **compare(table, table.predict(one.schedule), measured[shape].median, plain),
+            "lower_quartile_seconds": measured[shape].lower_quartile,
+            **compare(table, table.predict(one.schedule), measured[shape].lower_quartile, plain),
         }
         for shape, one in models.items()
     ]

@@ -19,10 +19,10 @@ def make_latency_table(result: dict[str, Any]) -> str:
         cells = [
             setting["name"],
             str(setting["batch_size"]),
-            f"{1000 * plain['median_seconds']:.3g}",
+            f"{1000 * plain['lower_quartile_seconds']:.3g}",
             str(len(rows)),
             _span([row["predicted_seconds"] for row in rows]),
-            _span([row["median_seconds"] for row in rows]),
+            _span([row["lower_quartile_seconds"] for row in rows]),
             f"{max(abs(row['error']) for row in rows):.1%}",
             f"{max(abs(row['relative_error']) for row in rows):.1%}",
             f"{setting['drift']:.1%}",
@@ -35,7 +35,7 @@ def make_latency_table(result: dict[str, Any]) -> str:
         "*Drift*: of the plain model, which is no prediction, between timing the pieces and running the schedules; "
         "above 5 % both were tried again, three times at most, and the try with the least drift is shown. "
         "Schedules of several shapes with two thirds of the plain model's multiply-accumulates; *relative to plain*: "
-        f"of the time in units of the plain model's, run beside them. {result['dtype']}, medians of at least "
+        f"of the time in units of the plain model's, run beside them. {result['dtype']}, lower quartiles of at least "
         f"{result['repeats']} alternating runs, {name_origin(result, 'benchmarks/latency.py')}",
     ]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ METHODS = {"vidtldr": 0.8, "tome": 0.85, "random_drop": 0.5}
 def make_row(method, budget, mean, low=0.0):
     difference = {"mean": mean - METHODS["vidtldr"], "low": low, "high": low + 0.1}
     return {
-        "method": method, "budget": budget, "mean": mean, "spread": 0.012, "gmacs": budget / 500,
+        "method": method, "budget": budget, "mean": mean, "spread": 0.012, "scores": [mean] * 2, "gmacs": budget / 500,
         "to_vidtldr": difference, "to_plain": difference,
     }  # fmt: skip
 
@@ -62,6 +62,19 @@ def test_scores_differences_and_times_stand_in_their_methods_rows_best_ones_bold
 
 def test_a_difference_whose_interval_holds_0_is_not_bold():
     assert read_rows(make_trained_table(make_result(low=-0.01)), "Points above")[0][1] == "+5.0 (-1.0 to +9.0)"
+
+
+def test_one_model_has_no_spread_and_no_seeds():
+    result = make_result()
+    task = result["tasks"][0]
+    task["models"] = [{}]
+    task["rows"] = [row | {"scores": [row["mean"]], "spread": 0.0} for row in task["rows"]]
+    text = make_trained_table(result)
+    assert "accuracy, one model. Plain: 90.0." in text
+    assert read_rows(text, "**Motions**")[1] == ["tome", *["**85.0**"] * 3]
+    assert "±" not in text
+    assert "seeds" not in text
+    assert "7 held-out clips, 1 model. " in text
 
 
 def test_what_became_of_objects_stands_beside_its_method():

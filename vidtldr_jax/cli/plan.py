@@ -36,7 +36,7 @@ from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.planner import Plan, Proposal, plan_schedule
 
-_VERIFYING_RUNS: Final = 5
+_VERIFYING_RUNS: Final = 7
 _UNSTEADY: Final = 1.3
 _BUDGETS: Final = {
     "max_gmacs": "--max-gmacs", "keep": "--keep", "speedup": "--speedup", "latency_ms": "--latency-ms",

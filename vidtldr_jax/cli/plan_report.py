@@ -138,7 +138,7 @@ def _describe_verified(outcome: Outcome) -> dict[str, Any] | None:
     predicted = outcome.rows[0].seconds
     assert predicted is not None
     assert outcome.table is not None
-    plain, merged = outcome.verified["plain"].median, outcome.verified["merged"].median
+    plain, merged = outcome.verified["plain"].lower_quartile, outcome.verified["merged"].lower_quartile
     return {
         "predicted_seconds": predicted,
         "measured_seconds": merged,
@@ -177,7 +177,7 @@ def print_outcome(outcome: Outcome) -> None:
     for line in _explain_times(outcome):
         click.echo(line)
     if outcome.verified is not None and outcome.max_seconds is not None:
-        measured = outcome.verified["merged"].median
+        measured = outcome.verified["merged"].lower_quartile
         if measured > outcome.max_seconds:
             print_note(
                 f"one run took {format_seconds(measured)}, and {format_seconds(outcome.max_seconds)} are the budget; "

@@ -1,12 +1,13 @@
 """How long a schedule will take on this machine: pieces of the model are timed once, schedules are predicted from them.
 
-    table = measure_latency(model, cache=folder)           # about a minute for UMT-B on two cores; kept in `folder`
+    table = measure_latency(model, cache=folder)           # about two minutes for UMT-B on two cores; kept in `folder`
     table.predict(model.with_schedule("600,200,100").schedule)    # seconds of one run, without compiling it
     plan = plan_latency(model.config, table, max_seconds=1.2)
 
 Timed are one plain block, one block that takes tokens out and one MLP at a few numbers of tokens, and the whole plain
 model. A schedule's time is the plain model's, with each layer's own time in place of the plain block's. What all
-schedules share (patches, heads, the start of a program) is in the plain model's time.
+schedules share (patches, heads, the start of a program) is in the plain model's time. Of several runs the lower
+quartile counts: what else goes on can only make a run slower.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _SHARE_TAKEN: Final = 0.25
 # Blocks with weights of their own that a piece runs through, so that it doesn't find its weights in the caches.
 _NUM_WEIGHTS: Final = 3
 _SECONDS_OF_RUNS: Final = 8.0
-_FEWEST_RUNS: Final = 5
+_FEWEST_RUNS: Final = 7
 _MOST_RUNS: Final = 41
 
 
@@ -282,7 +283,7 @@ def _measure(model: VideoModel, batch_size: int, frames: int, progress: Callable
     table = _tabulate(pieces, times)
     if method.is_early:
         guess = table.predict(models["early"].schedule_for(video.shape))
-        table = dataclasses.replace(table, early=max(0.0, times["early"].median - guess))
+        table = dataclasses.replace(table, early=max(0.0, times["early"].lower_quartile - guess))
     return table
 
 
@@ -290,7 +291,7 @@ def _tabulate(pieces: list[Piece], times: dict[Any, Times]) -> LatencyTable:
     """Makes a table of the times; where fewer tokens seem to take longer, they are taken to be as long."""
     found: dict[str, dict[int, float]] = {"block": {}, "reducing": {}, "mlp": {}}
     for piece in pieces:
-        found[piece.name][piece.tokens] = times[piece].median / _NUM_WEIGHTS
+        found[piece.name][piece.tokens] = times[piece].lower_quartile / _NUM_WEIGHTS
     tokens = sorted(found["block"])
     mlp = np.maximum.accumulate([found["mlp"][count] for count in tokens])
     for piece in pieces:
@@ -305,7 +306,7 @@ def _tabulate(pieces: list[Piece], times: dict[Any, Times]) -> LatencyTable:
     }
     columns = {name: tuple(map(float, column)) for name, column in columns.items()}
     low, high = np.quantile(times["plain"].seconds, (0.25, 0.75))
-    return LatencyTable(tokens=tuple(tokens), plain=times["plain"].median, spread=float(high / low), **columns)
+    return LatencyTable(tokens=tuple(tokens), plain=times["plain"].lower_quartile, spread=float(high / low), **columns)
 
 
 class _SecondHalf(nn.Module):

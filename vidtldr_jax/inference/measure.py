@@ -36,6 +36,11 @@ class Times(NamedTuple):
         return statistics.median(self.seconds)
 
     @property
+    def lower_quartile(self) -> float:
+        """Wall time that a quarter of the runs stay below, seconds: near that of an idle machine."""
+        return float(np.quantile(self.seconds, 0.25))
+
+    @property
     def cpu_median(self) -> float:
         """Median CPU time, seconds."""
         return statistics.median(self.cpu_seconds)
@@ -61,6 +66,11 @@ class Measurement(NamedTuple):
     def median(self) -> float:
         """Median wall time, seconds."""
         return statistics.median(self.seconds)
+
+    @property
+    def lower_quartile(self) -> float:
+        """Wall time that a quarter of the runs stay below, seconds: near that of an idle machine."""
+        return float(np.quantile(self.seconds, 0.25))
 
     @property
     def cpu_median(self) -> float:
