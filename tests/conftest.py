@@ -8,14 +8,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is most of the time; with less optimised programs it is half, and with the older emitters of fusions, where
 # jaxlib has them, a quarter. Set it to 0 to test what users run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        # A flag that is not known ends the process.
-        "--xla_cpu_use_fusion_emitters=false"
-        if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and metadata.version("jaxlib").startswith("0.10.")
-        else "",
-    ]
+# A flag that is not known ends the process, and so does a text that doesn't start with one: at least one stands there.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS") or (
+    "--xla_cpu_use_fusion_emitters=false"
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and metadata.version("jaxlib").startswith("0.10.")
+    else "--xla_force_host_platform_device_count=1"
 )
 
 import hypothesis

@@ -22,7 +22,7 @@ CASES = [f"{model_parallel} {scan}" for model_parallel in (1, 2) for scan in (Fa
 @functools.cache
 def run_on_eight_devices():
     command = [sys.executable, "-m", "tests.inference.eight_devices"]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-2000:]
