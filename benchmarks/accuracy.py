@@ -23,8 +23,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,7 @@ import numpy as np
 from benchmarks import record
 from benchmarks.accuracy_causes import find_fate, summarise_fates
 from benchmarks.accuracy_statistics import Difference, find_difference, find_spread
-from benchmarks.accuracy_tasks import BATCH_SIZE, MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs
+from benchmarks.accuracy_tasks import BATCH_SIZE, MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs, retrain
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.measure import make_random_video, measure_models
@@ -298,20 +296,6 @@ def measure_times(model: VideoModel, methods: Iterable[str], budgets: Sequence[i
     return record.make_record(
         "accuracy_time", {"batch": BATCH_SIZE, "repeats": repeats, "dtype": "float32", "rows": rows}
     )
-
-
-def retrain(stamps: Path | None, numbers: Sequence[int]) -> None:
-    """Trains models by the commands that a reader would type; the motion task's seeds are not the shipped model's."""
-    beside = ["--stamps", str(stamps)] if stamps else []
-    for number in numbers:
-        for script, name, seed, more in (
-            ("moving_objects/train.py", "moving_objects", 100 + number, ["--hard"]),
-            ("captioned_objects/train_captioned.py", "captioned_objects", number, beside),
-        ):
-            out = TRAINED / f"{name}_{number}"
-            words = [sys.executable, str(ROOT / "scripts" / script), "--out", str(out), "--seed", str(seed), *more]
-            print(" ".join(words), flush=True)
-            subprocess.run(words, check=True)
 
 
 def keep_programs() -> None:

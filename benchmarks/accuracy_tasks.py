@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,6 +112,20 @@ def normalise_batches(
 def count_models(name: str) -> int:
     """Counts the trained models of a task, numbered from 0."""
     return next(seed for seed in range(1000) if not (TRAINED / f"{name}_{seed}" / "config.json").is_file())
+
+
+def retrain(stamps: Path | None, numbers: Sequence[int]) -> None:
+    """Trains models by the commands that a reader would type; the motion task's seeds are not the shipped model's."""
+    beside = ["--stamps", str(stamps)] if stamps else []
+    for number in numbers:
+        for script, name, seed, more in (
+            ("moving_objects/train.py", "moving_objects", 100 + number, ["--hard"]),
+            ("captioned_objects/train_captioned.py", "captioned_objects", number, beside),
+        ):
+            out = TRAINED / f"{name}_{number}"
+            words = [sys.executable, str(ROOT / "scripts" / script), "--out", str(out), "--seed", str(seed), *more]
+            print(" ".join(words), flush=True)
+            subprocess.run(words, check=True)
 
 
 def make_motion_task(options: Options, *, name: str = "moving_objects", budgets: tuple[int, ...] | None = None) -> Task:

@@ -305,8 +305,8 @@ def _tabulate(pieces: list[Piece], times: dict[Any, Times]) -> LatencyTable:
         "mlp": mlp,
     }
     columns = {name: tuple(map(float, column)) for name, column in columns.items()}
-    low, high = np.quantile(times["plain"].seconds, (0.25, 0.75))
-    return LatencyTable(tokens=tuple(tokens), plain=times["plain"].lower_quartile, spread=float(high / low), **columns)
+    low, high = map(float, np.quantile(times["plain"].seconds, (0.25, 0.75)))
+    return LatencyTable(tokens=tuple(tokens), plain=low, spread=high / low, **columns)
 
 
 class _SecondHalf(nn.Module):
