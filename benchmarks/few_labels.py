@@ -44,6 +44,7 @@ _BRIGHTNESS: Final = 1.0
 _SIDE: Final = (0.24, 0.32)  # of objects; the model saw 0.36 to 0.48
 _PAN_SHARE: Final = 0.75
 _BATCH_SIZE: Final = 48
+_HELD_OUT_SEED: Final = 202  # 102 gave the videos on which recipes were chosen
 
 
 class Run(NamedTuple):
@@ -230,7 +231,7 @@ def main(words: Sequence[str] | None = None) -> None:
         model, is_same = convert_there_and_back(start, place)
         sizes = {"num_frames": 16, "is_smoke": is_smoke}
         pool = write_videos(place, "train", 12 if is_smoke else 12 * 2 * max(_KS), seed=101, **sizes)
-        held_out = write_videos(place, "test", 12 if is_smoke else arguments.held_out, seed=102, **sizes)
+        held_out = write_videos(place, "test", 12 if is_smoke else arguments.held_out, seed=_HELD_OUT_SEED, **sizes)
         before = measure_both(model, held_out)
         print(f"before: {_shorten(before)}", flush=True)
         rows = run_all(place, model, pool, held_out, seeds=1 if is_smoke else arguments.repeats, is_smoke=is_smoke)
