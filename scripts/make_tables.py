@@ -20,6 +20,7 @@ from scripts.tables.few_labels import make_few_labels_table
 from scripts.tables.fidelity import make_fidelity_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
+from scripts.tables.latency import make_latency_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
@@ -37,6 +38,7 @@ TABLES = {
     ("README.md", "trained"): (("accuracy.json",), make_trained_summary),
     ("docs/accuracy.md", "trained"): (("accuracy.json",), make_trained_table),
     ("docs/accuracy.md", "fidelity"): (("fidelity.json",), make_fidelity_table),
+    ("docs/plan.md", "latency"): (("latency.json",), make_latency_table),
     ("docs/parity.md", "parity"): (("parity.json",), make_parity_table),
     ("docs/finetune.md", "few_labels"): (("few_labels.json",), make_few_labels_table),
     ("docs/convert.md", "memory"): (("convert_memory.json",), make_conversion_memory_table),
