@@ -15,7 +15,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -167,7 +166,6 @@ def run_all(
                 recipe = read_recipe(run, k=k, seed=seed, is_smoke=is_smoke)
                 found.append(run_once(place / f"{run.config}-{run.schedule}-{k}-{seed}", model, pool, held_out, recipe))
                 print(f"{run.way}, k = {k}, seed {seed}: {_shorten(found[-1]['accuracy'])}", flush=True)
-            seconds = [one["seconds"] for one in found if one["seconds"] is not None]
             accuracies = {name: [one["accuracy"][name]["accuracy"] for one in found] for name in ("plain", "merged")}
             rows.append(
                 {
@@ -176,7 +174,6 @@ def run_all(
                     "videos": found[0]["videos"],
                     "steps": found[0]["steps"],
                     "schedule_in_training": run.schedule,
-                    "seconds": seconds,
                     **{name: summarise(of_seeds) for name, of_seeds in accuracies.items()},
                 }
             )
@@ -188,13 +185,10 @@ def run_once(place: Path, model: Path, pool: Path, held_out: Path, recipe: Recip
     outcome = place / "outcome.json"
     if outcome.exists():
         return json.loads(outcome.read_text())
-    start = time.perf_counter()
     result = finetune(prepare(model, pool, recipe), place)
-    seconds = round(time.perf_counter() - start, 1)
     found = {
         "videos": result["videos"],
         "steps": result["steps"],
-        "seconds": None if result["resumed_from"] else seconds,  # of a run from start to end
         "accuracy": measure_both(Path(result["model"]), held_out),
     }
     outcome.write_text(json.dumps(found))
