@@ -19,7 +19,7 @@ def make_latency_table(result: dict[str, Any]) -> str:
         cells = [
             setting["name"],
             str(setting["batch_size"]),
-            f"{1000 * plain['lower_quartile_seconds']:.3g}",
+            _span([plain["lower_quartile_seconds"]]),
             str(len(rows)),
             _span([row["predicted_seconds"] for row in rows]),
             _span([row["lower_quartile_seconds"] for row in rows]),
@@ -43,5 +43,5 @@ def make_latency_table(result: dict[str, Any]) -> str:
 
 def _span(seconds: list[float]) -> str:
     """Writes the least and the most in milliseconds."""
-    least, most = f"{1000 * min(seconds):.3g}", f"{1000 * max(seconds):.3g}"
+    least, most = (f"{float(f'{1000 * one:.3g}'):g}" for one in (min(seconds), max(seconds)))
     return least if least == most else f"{least} to {most}"
