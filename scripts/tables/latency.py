@@ -33,12 +33,22 @@ def make_latency_table(result: dict[str, Any]) -> str:
     lines += [
         "",
         "*Drift*: of the plain model, which is no prediction, between timing the pieces and running the schedules; "
-        "above 5 % both were tried again, three times at most, and the try with the least drift is shown. "
+        "above 5 % both were tried again, three times at most, and the try with the least drift is shown"
+        f"{_describe_other_tries(result)}. "
         "Schedules of several shapes with two thirds of the plain model's multiply-accumulates; *relative to plain*: "
         f"of the time in units of the plain model's, run beside them. {result['dtype']}, lower quartiles of at least "
         f"{result['repeats']} alternating runs, {name_origin(result, 'benchmarks/latency.py')}",
     ]
     return "\n".join(lines)
+
+
+def _describe_other_tries(result: dict[str, Any]) -> str:
+    """Writes how far off the schedules of tries were that the table does not show."""
+    tries = [one["errors"] for setting in result["settings"] for one in setting["other_tries"]]
+    if not tries:
+        return ""
+    most = max(abs(error) for _plain, *errors in tries for error in errors)
+    return f" (the other{'s' if len(tries) > 1 else ''}: off by {most:.1%} at most)"
 
 
 def _span(seconds: list[float]) -> str:

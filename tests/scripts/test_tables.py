@@ -3,6 +3,7 @@
 from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
+from scripts.tables.latency import make_latency_table
 from scripts.tables.schedules import make_schedules_table
 
 ORIGIN = {
@@ -95,3 +96,21 @@ def test_compiling_stands_step_by_step_with_both_starts():
         ["umt-b16", "3", "unrolled", "1.00", "0.50", "4.00", "5.50 (5.40 to 5.60)", "12.3", "7.0", "0.25", "2.5"]
     ]
     assert "medians of 3 alternating runs" in below
+
+
+def test_predictions_that_the_table_leaves_out_are_named_below_it():
+    def make_row(predicted, seconds, error, relative):
+        numbers = {"predicted_seconds": predicted, "lower_quartile_seconds": seconds}
+        return numbers | {"error": error, "relative_error": relative}
+
+    rows = [make_row(4.0, 4.04, -0.01, 0.0), make_row(3.0, 2.5, 0.2, 0.19), make_row(2.0, 2.2, -0.09, -0.1)]
+    setting = {"name": "umt-b16", "batch_size": 2, "rows": rows, "drift": 0.01, "table_seconds": 99.6, "tries": 1}
+    table = make_latency_table(ORIGIN | {"settings": [setting | {"other_tries": []}]})
+    [cells], below = read_rows(table)
+    assert cells == [
+        "umt-b16", "2", "4040", "2", "2000 to 3000", "2200 to 2500", "20.0%", "19.0%", "1.0%", "1", "100",
+    ]  # fmt: skip
+    assert "the other" not in below
+    others = [{"drift": 0.3, "errors": [-0.5, 0.1, -0.25]}, {"drift": 0.2, "errors": [0.2, 0.0, 0.0]}]
+    table = make_latency_table(ORIGIN | {"settings": [setting | {"other_tries": others}]})
+    assert "(the others: off by 25.0% at most)" in read_rows(table)[1]
