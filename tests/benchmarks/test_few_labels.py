@@ -24,10 +24,17 @@ def test_a_smoke_run_converts_trains_and_measures(tmp_path, monkeypatch, capsys)
     assert "python benchmarks/few_labels.py" in table
 
 
-def test_seeds_are_summed_up():
-    assert few_labels.summarise([0.5, 0.25, 0.75]) == {
-        "mean": 0.5,
-        "lowest": 0.25,
-        "highest": 0.75,
-        "by_seed": [0.5, 0.25, 0.75],
-    }
+def test_seeds_are_summed_up_and_compared_with_before():
+    of_seeds = [{"accuracy": 0.75, "is_right": [1, 1, 1, 0]}, {"accuracy": 0.5, "is_right": [1, 0, 1, 0]}]
+    found = few_labels.summarise(of_seeds, {"is_right": [1, 0, 0, 0]})
+    assert (found["mean"], found["lowest"], found["highest"]) == (0.625, 0.5, 0.75)
+    assert found["by_seed"] == [0.75, 0.5]
+    assert found["gain"] == 0.375  # 2 and 1 of 4 videos more
+    low, high = found["gain_interval_95"]
+    assert 0 <= low < 0.375 < high <= 1  # no video got worse
+
+
+def test_no_gain_has_no_width():
+    one = {"accuracy": 0.5, "is_right": [1, 0]}
+    found = few_labels.summarise([one], one)
+    assert (found["gain"], found["gain_interval_95"]) == (0.0, [0.0, 0.0])
