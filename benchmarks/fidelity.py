@@ -80,7 +80,7 @@ PLAN: Final = (
     Setting("dinov2-s14", 4, SIZES["dinov2-s14"]),
     Setting("dinov2-s14", 8, SIZES["dinov2-s14"], methods=_FEW, budgets=(50,)),
     Setting("dinov2-s14", 16, SIZES["dinov2-s14"], methods=_FEW, budgets=(50,)),
-    Setting("clip-b16", 4, SIZES["clip-b16"], budgets=(50,)),
+    Setting("clip-b16", 4, SIZES["clip-b16"], budgets=(70, 50, 30)),
     Setting("clip-b16", 8, SIZES["clip-b16"], methods=_FEW, budgets=(50,)),
 )
 FULL_PLAN: Final = tuple(Setting(name, length, size) for name, size in SIZES.items() for length in LENGTHS)
