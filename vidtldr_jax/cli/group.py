@@ -56,8 +56,7 @@ class CommandGroup(click.Group):
             code = super().main(args, prog_name=prog_name, standalone_mode=False, **extra)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read our output has gone; nothing more may be written, not even at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_unwritten()  # whoever read our output has gone
             sys.exit(1)
         except click.UsageError as error:
             _fail(_describe_usage(error), 2)
@@ -68,6 +67,7 @@ class CommandGroup(click.Group):
         except (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError) as error:
             _fail(str(error), 1)
         except OSError as error:
+            _discard_unwritten()
             _fail(describe_os_error(error), 1)
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
@@ -102,6 +102,14 @@ def _describe_usage(error: click.UsageError) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _discard_unwritten() -> None:
+    """Gives up what standard output can't take; else Python tries again at exit, with a code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> NoReturn:
