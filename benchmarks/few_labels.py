@@ -137,7 +137,7 @@ def measure_accuracy(model: Path, manifest: Path, schedule: str) -> dict[str, An
     entries = read_manifest(manifest, class_names=[loaded.labels or []])
     rows = encode_entries(loaded, entries, output="logits", batch_size=_BATCH_SIZE)
     truth = [entry.labels[0] for entry in entries]
-    is_right = (rows.values.argmax(-1) == truth) & rows.is_read
+    is_right = (rows.values.argmax(-1) == truth) & rows.is_read & np.isfinite(rows.values).all(-1)
     return {**score(rows, truth), "is_right": is_right.astype(int).tolist()}
 
 
