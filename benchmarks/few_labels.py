@@ -34,7 +34,7 @@ from vidtldr_jax.inference.checkpoint import find_param_shapes, read_checkpoint,
 from vidtldr_jax.inference.load import find_checkpoint, load_model
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.train import Recipe, finetune, prepare
-from vidtldr_jax.train.evaluation import encode_entries, score
+from vidtldr_jax.train.evaluation import encode_entries, find_right, score
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _SCRIPTS: Final = ROOT / "scripts" / "moving_objects"
@@ -137,8 +137,7 @@ def measure_accuracy(model: Path, manifest: Path, schedule: str) -> dict[str, An
     entries = read_manifest(manifest, class_names=[loaded.labels or []])
     rows = encode_entries(loaded, entries, output="logits", batch_size=_BATCH_SIZE)
     truth = [entry.labels[0] for entry in entries]
-    is_right = (rows.values.argmax(-1) == truth) & rows.is_read & np.isfinite(rows.values).all(-1)
-    return {**score(rows, truth), "is_right": is_right.astype(int).tolist()}
+    return {**score(rows, truth), "is_right": find_right(rows, truth).astype(int).tolist()}
 
 
 def measure_both(model: Path, manifest: Path) -> dict[str, Any]:

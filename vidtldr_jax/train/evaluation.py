@@ -100,6 +100,23 @@ def classify_rows(params: Mapping[str, Any], features: Rows) -> Rows:
     return features._replace(values=(features.values @ kernel + bias).astype(np.float32))
 
 
+def find_right(logits: Rows, labels: Sequence[int]) -> np.ndarray:
+    """Tells which videos are classified rightly.
+
+    Args:
+      logits: of each video.
+      labels: the right classes.
+
+    Returns:
+      `[num]` bool; a video that could not be read, or whose logits are not finite, counts as wrong.
+    """
+    return (logits.values.argmax(-1) == np.asarray(labels)) & _find_known(logits)
+
+
+def _find_known(logits: Rows) -> np.ndarray:
+    return logits.is_read & np.isfinite(logits.values).all(-1)
+
+
 def score(logits: Rows, labels: Sequence[int]) -> dict[str, Any]:
     """Compares logits with the right classes, in float64.
 
@@ -113,11 +130,10 @@ def score(logits: Rows, labels: Sequence[int]) -> dict[str, Any]:
     """
     values = np.asarray(logits.values, np.float64)
     truth = np.asarray(labels)
-    is_known = logits.is_read & np.isfinite(values).all(-1)
+    is_known = _find_known(logits)
     shifted = values - values.max(-1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(truth)), truth]
-    right = int(((values.argmax(-1) == truth) & is_known).sum())
-    counted = count_right(right, len(truth))
+    counted = count_right(int(find_right(logits, labels).sum()), len(truth))
     loss = float(losses[is_known].mean()) if is_known.any() else None
     return {
         "loss": loss,
