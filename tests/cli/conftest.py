@@ -53,7 +53,7 @@ def call():
     """Runs a command line in this process, without the compilation cache."""
 
     def run(*words):
-        cached = words[0] in ("demo", "classify", "embed", "search", "ask", "evaluate", "finetune", "plan")
+        cached = words[0] in ("demo", "visualize", "classify", "embed", "search", "ask", "evaluate", "finetune", "plan")
         return CliRunner().invoke(cli, [*map(str, words), *(["--no-cache"] if cached else [])])
 
     return run

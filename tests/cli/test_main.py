@@ -62,6 +62,7 @@ def test_the_commands_are_those_of_the_readme():
         "info",
         "plan",
         "search",
+        "visualize",
     ]
     readme = (Path(ROOT) / "README.md").read_text()
     assert [command for command in COMMANDS if f"`vidtldr {command}" not in readme] == []

@@ -1,17 +1,28 @@
 """Maps: what the trace says, laid out on the grid of patches."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from vidtldr_jax.models.encoder import ReductionStep, Trace
-from vidtldr_jax.visualize.colours import GROUP_COLOURS, colour_groups, map_heat
+from vidtldr_jax.visualize.colours import GROUP_COLOURS, colour_groups, colour_layers, map_heat
 from vidtldr_jax.visualize.maps import count_members, leave_patches, make_layer_maps, spread_groups, spread_saliency
 
 GRID = (1, 2, 3)
 # Layer 0 sees 6 tokens: patch 2 goes into patch 1's token, patch 4 is dropped. Layer 1 sees 4: patch 0 joins as well.
-FIRST = ReductionStep(np.array([[0.0, 1.0, 0.5, 0.25, 0.0, 0.75]], np.float32), np.arange(6, dtype=np.int32)[None])
-SECOND = ReductionStep(np.array([[0.1, 0.2, 0.3, 0.4]], np.float32), np.array([[0, 1, 1, 2, -1, 3]], np.int32))
-TRACE = Trace(np.array([[0, 0, 0, 1, -1, 2]], np.int32), np.ones((1, 6), np.float32), (FIRST, SECOND))
+FIRST = ReductionStep(
+    np.array([[0.0, 1.0, 0.5, 0.25, 0.0, 0.75]], np.float32),
+    np.arange(6, dtype=np.int32)[None],
+    np.ones((1, 6), np.float32),
+)
+SECOND = ReductionStep(
+    np.array([[0.1, 0.2, 0.3, 0.4]], np.float32),
+    np.array([[0, 1, 1, 2, -1, 3]], np.int32),
+    np.array([[1, 1, 0.5, 1, 0, 1]], np.float32),
+)
+LAST = np.array([[0.5, 1, 0.5, 1, 0, 1]], np.float32)
+TRACE = Trace(np.array([[0, 0, 0, 1, -1, 2]], np.int32), LAST, (FIRST, SECOND))
 
 
 def test_each_layer_shows_what_it_saw_and_what_it_left():
@@ -21,6 +32,8 @@ def test_each_layer_shows_what_it_saw_and_what_it_left():
     np.testing.assert_array_equal(first.group, [[[0, 1, 1], [2, -1, 3]]])
     np.testing.assert_array_equal(second.saliency, np.float32([[[0.1, 0.2, 0.2], [0.3, np.nan, 0.4]]]))
     np.testing.assert_array_equal(second.group, [[[0, 0, 0], [1, -1, 2]]])
+    np.testing.assert_array_equal(first.weight, np.float32([[[1, 1, 0.5], [1, 0, 1]]]))
+    np.testing.assert_array_equal(second.weight, np.float32([[[0.5, 1, 0.5], [1, 0, 1]]]))
 
 
 def test_class_tokens_of_every_sequence_are_left_out_and_indices_stay():
@@ -28,7 +41,8 @@ def test_class_tokens_of_every_sequence_are_left_out_and_indices_stay():
     last = np.array([[0, -1, 1, 2, 3, 3]], np.int32)
     saliency = np.array([[1.0, 0.1, 0.2, 1.0, 0.3, 0.4]], np.float32)
     weight = np.array([[1, 0, 1, 1, 0.5, 1]], np.float32)
-    patches = leave_patches(Trace(last, weight, (ReductionStep(saliency, source),)), num_cls_tokens=1, num_sequences=2)
+    steps = (ReductionStep(saliency, source, np.ones((1, 6), np.float32)),)
+    patches = leave_patches(Trace(last, weight, steps), num_cls_tokens=1, num_sequences=2)
     np.testing.assert_array_equal(patches.source, [[-1, 1, 3, 3]])
     np.testing.assert_array_equal(patches.weight, np.float32([[0, 1, 0.5, 1]]))
     (layer,) = make_layer_maps(patches, grid=(2, 1, 2), layers=[1])
@@ -71,6 +85,37 @@ def test_a_group_has_one_colour_in_all_frames_and_neighbours_have_others():
 def test_few_groups_share_no_colour():
     group = np.repeat(np.arange(len(GROUP_COLOURS)), 2).reshape(1, 2, -1)
     assert len(np.unique(colour_groups(group))) == len(GROUP_COLOURS)
+
+
+def test_patches_that_end_together_have_one_colour_in_every_layer_and_others_another():
+    rng = np.random.default_rng(5)
+    groups = [np.arange(4 * 6 * 6).reshape(4, 6, 6)]
+    for num_tokens in (60, 25, 12):  # tokens are joined at random, token 0 disappears
+        goes_to = rng.integers(-1, num_tokens, groups[-1].max() + 1)
+        goes_to[0] = -1
+        groups.append(np.where(groups[-1] < 0, -1, goes_to[groups[-1]]))
+    colours = colour_layers(groups[1:])
+    final = groups[-1]
+    for layer, (group, colour) in enumerate(zip(groups[1:], colours)):
+        assert ((colour >= 0) == (count_members(group) > 1)).all()
+        for token in np.unique(final[final >= 0]):
+            assert len(np.unique(colour[(final == token) & (colour >= 0)])) <= 1, layer
+    for before, after in itertools.pairwise(colours):
+        is_in_both = (before >= 0) & (after >= 0)
+        assert is_in_both.any()
+        np.testing.assert_array_equal(before[is_in_both], after[is_in_both])
+    end = np.where(final >= 0, final, -1)
+    touching = (end[:, :, 1:] != end[:, :, :-1]) & (end[:, :, 1:] >= 0) & (end[:, :, :-1] >= 0)
+    assert (colours[-1][:, :, 1:] != colours[-1][:, :, :-1])[touching].all()
+
+
+def test_groups_that_are_dropped_in_different_layers_differ_where_they_touch():
+    first = np.array([[[0, 0, 1, 1, 2, 2]]])
+    second = np.array([[[-1, -1, 0, 0, 1, 1]]])
+    third = np.array([[[-1, -1, -1, -1, 0, 0]]])
+    colours = colour_layers([first, second, third])[0].ravel().tolist()
+    assert colours[0::2] == colours[1::2]
+    assert len(set(colours)) == 3
 
 
 def test_all_patches_dropped_or_alone_have_no_colour():

@@ -1,33 +1,26 @@
 """Pictures: the right pixels in the right panel, and files that open again."""
 
+import itertools
+
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.visualize.histories import draw_by_hand
 from vidtldr_jax.visualize import (
-    Drawing,
-    LayerMap,
+    Answer,
     draw_merge_map,
     draw_overlay_frames,
     draw_saliency,
     draw_strip,
+    reconstruct_frames,
+    write_gif,
     write_image,
     write_video,
 )
 from vidtldr_jax.visualize.colours import GROUP_COLOURS, colour_groups, map_heat
-
-GRID = (2, 3, 3)
-
-
-def make_drawing(num_layers=2, frames=4, size=24):
-    rng = np.random.default_rng(0)
-    group = rng.integers(-1, 6, GRID).astype(np.int32)
-    saliency = rng.uniform(size=GRID).astype(np.float32)
-    pixels = rng.integers(0, 256, (frames, size, size, 3)).astype(np.uint8)
-    return Drawing(
-        frames=pixels, group=group, layers=tuple(LayerMap(layer, saliency, group) for layer in range(num_layers))
-    )
+from vidtldr_jax.visualize.summary import describe_answer, draw_summary
 
 
 def test_heat_covers_its_patch_only_and_a_patch_dropped_before_is_nearly_black():
@@ -59,15 +52,15 @@ def test_patches_alone_keep_their_pixels_dropped_ones_darken_merged_ones_are_tin
 
 
 def test_overlay_frames_have_even_sides_at_least_the_height_asked_for_and_the_maps_of_their_tubelet():
-    drawing = make_drawing()
-    pictures = list(draw_overlay_frames(drawing, height=64))
+    history = draw_by_hand()
+    pictures = list(draw_overlay_frames(history, height=64))
     assert len(pictures) == 4
     assert len({picture.shape for picture in pictures}) == 1
     rows, columns = pictures[0].shape[:2]
     assert rows % 2 == columns % 2 == 0
     assert rows > 66
     assert columns >= 4 * 66
-    still = make_drawing()
+    still = draw_by_hand()
     still.frames[:] = still.frames[0]
     first, second, third, _ = (picture[40:60, 70:].astype(int) for picture in draw_overlay_frames(still, height=64))
     np.testing.assert_array_equal(first, second)
@@ -75,31 +68,49 @@ def test_overlay_frames_have_even_sides_at_least_the_height_asked_for_and_the_ma
 
 
 def test_a_strip_has_a_column_per_frame_up_to_the_limit_and_a_row_per_layer():
-    one = draw_strip(make_drawing(num_layers=1), height=48)
-    two = draw_strip(make_drawing(num_layers=2), height=48)
-    fewer = draw_strip(make_drawing(num_layers=2), height=48, max_columns=3)
+    one = draw_strip(draw_by_hand(num_layers=1), height=48)
+    two = draw_strip(draw_by_hand(num_layers=2), height=48)
+    fewer = draw_strip(draw_by_hand(num_layers=2), height=48, max_columns=3)
     assert two.shape[0] - one.shape[0] == 48 + 4
     assert two.shape[1] - fewer.shape[1] == 48 + 4
 
 
 def test_a_clip_without_merging_can_be_drawn():
-    drawing = Drawing(frames=make_drawing().frames, group=np.arange(18).reshape(GRID))
-    assert draw_strip(drawing).ndim == 3
-    assert len(list(draw_overlay_frames(drawing, height=32))) == 4
+    history = draw_by_hand(num_layers=0)
+    assert draw_strip(history).ndim == 3
+    assert len(list(draw_overlay_frames(history, height=32))) == 4
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"frames": np.zeros((4, 8, 8, 3), np.float32)}, r"Drawing: frames are \[T, Y, X, 3\] uint8; float32 of shape"),
-        ({"frames": np.zeros((3, 8, 8, 3), np.uint8)}, r"t divides 3 frames; shapes \[\(2, 3, 3\)\] came"),
-        ({"layers": (LayerMap(0, np.ones((2, 2, 2)), np.ones((2, 2, 2))),)}, r"all alike"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(changes, message):
-    drawing = make_drawing()
-    with pytest.raises(ValueError, match=message):
-        Drawing(**({"frames": drawing.frames, "group": drawing.group} | changes))
+def test_the_last_row_of_a_strip_shows_the_means_of_groups():
+    history = draw_by_hand(num_layers=1, size=48)
+    strip = draw_strip(history, height=48).astype(int)
+    below = draw_strip(history, height=48)[-40:]
+    assert below.std() > 0
+    means = reconstruct_frames(history.frames, history.group, history.weight).astype(int)
+    is_held = (history.group >= 0).repeat(16, axis=1).repeat(16, axis=2)
+    top = 26 + 3 * 52
+    for number, frame in enumerate(means):
+        left = strip.shape[1] - (4 - number) * 52
+        panel = strip[top : top + 48, left : left + 48]
+        np.testing.assert_array_equal(panel[is_held[number // 2]], frame[is_held[number // 2]])
+
+
+def test_what_both_models_say_and_every_layers_tokens_stand_below():
+    wide = draw_summary(draw_by_hand(), 900, size=14)
+    narrow = draw_summary(draw_by_hand(), 260, size=14)
+    assert (wide.shape[1], narrow.shape[1]) == (900, 260)
+    assert narrow.shape[0] == 3 * wide.shape[0]
+    assert describe_answer("merged", draw_by_hand().merged) == [
+        "merged: 18 to 12 tokens, 0.125 GMACs",
+        " 75.0 %  left",
+        " 25.0 %  up",
+    ]
+    without = draw_by_hand(merged=Answer(predictions=None, tokens=(18, 14, 12), gmacs=0.125))
+    assert (draw_summary(without, 900, size=14) != wide).any()
+    bars = wide[:, 600:]
+    ink = (bars == GROUP_COLOURS[1]).all(-1).sum(0)
+    heights = [len(list(run)) and value for value, run in itertools.groupby(ink) if value]
+    assert [round(14 * height / heights[0]) for height in heights] == [14, 12]
 
 
 def test_a_video_decodes_to_the_pictures_that_went_in(tmp_path):
@@ -115,6 +126,31 @@ def test_a_video_decodes_to_the_pictures_that_went_in(tmp_path):
     for picture, back in zip(pictures, decoded):
         np.testing.assert_allclose(back, picture, atol=6)
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_gif_plays_the_pictures_for_ever(tmp_path):
+    pictures = [np.full((20, 30, 3), (60 * number, 10, 200), np.uint8) for number in range(4)]
+    with Image.open(write_gif(tmp_path / "a.gif", iter(pictures), fps=8)) as image:
+        assert (image.format, image.n_frames, image.info["loop"]) == ("GIF", 4, 0)
+        for number, picture in enumerate(pictures):
+            image.seek(number)
+            assert image.info["duration"] in (120, 130)  # 12.5 hundredths of a second
+            np.testing.assert_allclose(np.asarray(image.convert("RGB")), picture, atol=4)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.gif"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "message"),
+    [
+        ([], 5, r"sizes \[\], fps = 5 came"),
+        ([np.zeros((4, 4, 3), np.uint8)], 0, "fps = 0 came"),
+        ([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 6, 3), np.uint8)], 5, r"\(4, 6, 3\)\]"),
+    ],
+)
+def test_pictures_that_make_no_gif_are_refused(tmp_path, frames, fps, message):
+    with pytest.raises(ValueError, match=message):
+        write_gif(tmp_path / "a.gif", frames, fps=fps)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_image_opens_to_what_went_in(tmp_path):

@@ -21,9 +21,9 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import make_printable, print_json, print_note, show_progress
-from vidtldr_jax.cli.predictions import average_views, format_percent, list_top
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.predictions import average_views, format_percent, list_top
 from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
 from vidtldr_jax.reduction.cost import count_macs
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from vidtldr_jax.cli.comparison import MEMORY_MEANING, compare_models, list_rows, summarise_gain, warn_of_loss
 from vidtldr_jax.cli.group import CommandError
@@ -23,33 +21,17 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
-from vidtldr_jax.cli.predictions import Prediction, average_views, format_percent, list_top
 from vidtldr_jax.cli.runtime import describe_device
-from vidtldr_jax.data.clip import Clip, read_frames
-from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.data.transforms import normalize_frames
+from vidtldr_jax.data.clip import read_clip
 from vidtldr_jax.inference.load import find_asset
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.models.video_vit import VideoOutput
-from vidtldr_jax.visualize import (
-    Drawing,
-    draw_overlay_frames,
-    draw_strip,
-    leave_patches,
-    make_layer_maps,
-    spread_groups,
-    write_image,
-    write_video,
-)
+from vidtldr_jax.inference.predictions import format_percent
+from vidtldr_jax.visualize import draw_overlay_frames, draw_strip, record_history, write_image, write_video
 
 _EPILOG = """\b
 Examples:
   vidtldr demo
   vidtldr demo --video dive.mp4 --schedule 100,40 --out dive-demo
 """
-_PICTURE_SIZE = 256
-_MOST_LAYERS_SHOWN = 3
-_DEFAULT_FPS = 8.0
 
 
 @click.command(epilog=_EPILOG)
@@ -89,26 +71,20 @@ def demo(
     """
     path = Path(video) if video is not None else find_demo_clip()
     merged = open_model(model, schedule=choose_schedule(schedule, model), method=method, dtype=dtype)
-    preprocessing = merged.preprocessing.take_one_view()
-    clip = read_frames(path, preprocessing)
+    batch = read_clip(path, merged.preprocessing)[None]
     out.mkdir(parents=True, exist_ok=True)
-    batch = normalize_frames(clip.frames, mean=preprocessing.mean, std=preprocessing.std)
     with show_progress("compiling, running and timing both"):
         result = compare_models(merged, batch, repeats=repeats)
-        outputs = {
-            "plain": merged.with_schedule(None).encode_video(batch),
-            "merged": merged.encode_video(batch, trace=True),
-        }
-    for name, output in outputs.items():
-        result[name]["predictions"] = _list_predictions(output, merged, top_k)
+        history = record_history(merged, path, top_k=top_k, every_layer=False)
+    for name, answer in (("plain", history.plain), ("merged", history.merged)):
+        result[name]["predictions"] = answer.predictions
     with show_progress("drawing"):
-        drawing = _make_drawing(merged, outputs["merged"], _read_large_frames(path, preprocessing))
         stem = path.resolve().stem
-        overlay = write_video(out / f"{stem}-overlay.mp4", draw_overlay_frames(drawing), fps=_find_fps(clip))
-        strip = write_image(out / f"{stem}-strip.png", draw_strip(drawing))
+        overlay = write_video(out / f"{stem}-overlay.mp4", draw_overlay_frames(history), fps=history.fps)
+        strip = write_image(out / f"{stem}-strip.png", draw_strip(history))
     heading = {"video": str(path), "model": model, "dtype": dtype, "device": describe_device()}
     files = {"overlay": str(overlay), "strip": str(strip)}
-    notices = [*clip.notices, *([warning] if (warning := warn_of_loss(result)) else [])]
+    notices = [*history.notices, *([warning] if (warning := warn_of_loss(result)) else [])]
     if as_json:
         print_json({**heading, "notices": notices, "memory_meaning": MEMORY_MEANING, **result, "files": files})
         return
@@ -128,44 +104,6 @@ def find_demo_clip() -> Path:
     if not clips:
         raise CommandError(f"the shipped clips must lie in {folder}; there are none; install again, or give --video.")
     return clips[0]
-
-
-def _list_predictions(output: VideoOutput, model: VideoModel, top_k: int) -> list[Prediction] | None:
-    if output.logits is None:
-        return None
-    return list_top(average_views(np.asarray(output.logits)), model.labels, k=top_k)
-
-
-def _read_large_frames(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Reads the same frames, cut the same way, in more pixels than the model sees."""
-    factor = -(-_PICTURE_SIZE // preprocessing.image_size)
-    edge = preprocessing.shortest_edge
-    large = dataclasses.replace(
-        preprocessing,
-        image_size=preprocessing.image_size * factor,
-        shortest_edge=None if edge is None else edge * factor,
-    )
-    return read_frames(path, large).frames[0]
-
-
-def _make_drawing(model: VideoModel, output: VideoOutput, frames: np.ndarray) -> Drawing:
-    if output.trace is None:
-        raise RuntimeError("demo: the model returned no trace.")
-    grid = model.config.grid
-    reducing = [layer for layer, r in enumerate(model.schedule.r) if r]
-    sequences = model.config.count_sequences(model.config.num_frames)
-    trace = leave_patches(output.trace, num_cls_tokens=model.config.num_cls_tokens, num_sequences=sequences)
-    layers = make_layer_maps(trace, grid=grid, layers=reducing)
-    if len(layers) > _MOST_LAYERS_SHOWN:
-        layers = (layers[0], layers[len(layers) // 2], layers[-1])
-    return Drawing(frames=frames, group=spread_groups(np.asarray(trace.source)[0], grid=grid), layers=layers)
-
-
-def _find_fps(clip: Clip) -> float:
-    """Returns the rate at which the sampled frames show the motion in its own time."""
-    steps = np.diff(clip.indices[0])
-    stride = float(steps[steps > 0].mean()) if (steps > 0).any() else 1.0
-    return float(np.clip((clip.fps or _DEFAULT_FPS * stride) / stride, 1.0, 30.0))
 
 
 def _print(heading: dict[str, Any], result: dict[str, Any], schedule: str, files: dict[str, str]) -> None:

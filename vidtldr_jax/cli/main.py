@@ -18,10 +18,12 @@ from vidtldr_jax.cli.info import info
 from vidtldr_jax.cli.plan import plan
 from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
 from vidtldr_jax.cli.search import search
+from vidtldr_jax.cli.visualize import visualize
 
 _EPILOG = """\b
 Examples:
   vidtldr demo
+  vidtldr visualize clip.mp4 --html clip.html
   vidtldr classify clip.mp4 --schedule 100,40
   vidtldr embed videos/ --model checkpoints/umt-b16-msrvtt --tokens --out index
   vidtldr search index "a dog catches a frisbee"
@@ -43,7 +45,7 @@ def cli(verbose: bool) -> None:
     set_verbosity(verbose)
 
 
-for _command in (demo, classify, embed, search, ask, evaluate, finetune, plan, convert, info, benchmark):
+for _command in (demo, visualize, classify, embed, search, ask, evaluate, finetune, plan, convert, info, benchmark):
     cli.add_command(_command)
 
 

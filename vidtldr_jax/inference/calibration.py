@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.stream import Output, encode_videos
+from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
@@ -161,7 +162,7 @@ class _SideBySide(VideoModel):
         self.__dict__.update(models[0].__dict__)  # config, preprocessing and mesh are those of all
         self._models, self._outputs = list(models), tuple(outputs)
 
-    def encode_video(self, video: Any, *, trace: bool = False) -> VideoOutput:
+    def encode_video(self, video: Any, *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch with each model."""
         batch = self.place_video(video)
         found = [model.encode_video(batch, trace=trace) for model in self._models]

@@ -33,6 +33,7 @@ from vidtldr_jax.inference.scoring import (
 )
 from vidtldr_jax.inference.sharding import round_up_batch
 from vidtldr_jax.inference.stream import Output, encode_videos
+from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.video_vit import VideoOutput
 
 _NOT_FINITE: Final = "the model's scores are not finite"
@@ -138,7 +139,7 @@ class _Together(VideoModel):
         self._models, self._output = dict(models), output
         self._seconds: dict[str, float] = {}
 
-    def encode_video(self, video: Any, *, trace: bool = False) -> VideoOutput:
+    def encode_video(self, video: Any, *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch with each model. Where there are several, each is waited for and timed, in turn."""
         if len(self._models) == 1:
             (model,) = self._models.values()

@@ -25,6 +25,7 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
 from vidtldr_jax.models.architectures import Config, make_module, resolve_for
+from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
@@ -156,12 +157,13 @@ class VideoModel:
         other.preprocessing = self.preprocessing.take_one_view()
         return other
 
-    def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: bool = False) -> VideoOutput:
+    def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch of clips; compiled once per shape.
 
         Args:
           video: `[B, T, Y, X, C]` float, normalised, as `read_clip` returns it with a batch axis in front.
-          trace: also return where every original token went.
+          trace: also return where every original token went; "every_layer" also what the method makes of the tokens in
+            layers where nothing is merged (another program, equal up to rounding).
 
         Returns:
           A `VideoOutput`.
@@ -223,7 +225,7 @@ class VideoModel:
             return self.schedule
         return resolve_for(config, self.schedule, size=size)
 
-    def get_encode_function(self, shape: tuple[int, ...], *, trace: bool = False) -> Any:
+    def get_encode_function(self, shape: tuple[int, ...], *, trace: Tracing = False) -> Any:
         """Returns the jitted function of (weights, video) that runs for clips of a shape.
 
         Args:
@@ -257,7 +259,7 @@ def _compiled_encoder(
     method: Method,
     attention: ops.AttentionForm,
     dtype: jnp.dtype,
-    trace: bool,
+    trace: Tracing,
     is_stacked: bool,
     mesh: Mesh | None,
 ) -> Any:

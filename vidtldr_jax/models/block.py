@@ -127,6 +127,7 @@ class Block(nn.Module):
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
+      is_watched: let the method score the tokens even where r is 0.
     """
 
     config: EncoderConfig
@@ -136,10 +137,11 @@ class Block(nn.Module):
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    is_watched: bool = False
 
     @nn.compact
     def __call__(self, state: ops.MergeState) -> tuple[ops.MergeState, Float[Array, "B N"] | None]:
-        """Returns the state after the block and the method's score (None where r is 0, or it has none)."""
+        """Returns the state after the block and the method's score (None where it was not asked, or has none)."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         attend = SelfAttention(self.config, self.form, name="attn", **dtypes)
         mlp = MLP(self.config, name="mlp", **dtypes)
@@ -147,11 +149,13 @@ class Block(nn.Module):
 
         size = state.size if self.use_size else None
         score = None
-        update, evidence = attend(norm1(state.tokens), size, needs=self.method.needs if self.r else ())
+        is_asked = self.r > 0 or self.is_watched
+        update, evidence = attend(norm1(state.tokens), size, needs=self.method.needs if is_asked else ())
         state = state._replace(tokens=state.tokens + update)
-        if self.r:
+        if is_asked:
             seen = Evidence(state.tokens, **evidence)
             plan, weight, score = self.method.choose(seen, r=self.r, num_protected=self.config.num_protected)
-            state = ops.merge_tokens(state, plan, weight)
+            if self.r:
+                state = ops.merge_tokens(state, plan, weight)
         state = state._replace(tokens=state.tokens + mlp(norm2(state.tokens)))
         return state, score

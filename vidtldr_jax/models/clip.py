@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import make_layer_norm
 from vidtldr_jax.models.clip_config import CLIPConfig
-from vidtldr_jax.models.encoder import Encoder, join_sequences
+from vidtldr_jax.models.encoder import Encoder, Tracing, join_sequences
 from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions
 from vidtldr_jax.models.video_vit import VideoOutput
@@ -50,12 +50,12 @@ class CLIPVision(nn.Module):
     is_stacked: bool = False
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
+    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
-          trace: also return where every token went, class tokens included. Static.
+          trace: also return where every token went, class tokens included, see `Encoder`. Static.
 
         Returns:
           A `VideoOutput`. `pooled` is the class token after its LayerNorm, and `embedding` its projection, both

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,18 +14,23 @@ from vidtldr_jax.models.config import EncoderConfig
 from vidtldr_jax.models.stacking import get_stack, scan_blocks, take_block
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Evidence, Method
 
+# Follow no token; follow them (True); or follow them and let the method score them in every layer.
+Tracing = bool | Literal["every_layer"]
+
 
 class ReductionStep(NamedTuple):
-    """What one reducing block saw.
+    """What one block saw.
 
     Attributes:
       saliency: `[B, N]` float32 in [0, 1], of the tokens that came into the block: vid-TLDR's, or another method's
         score of single tokens, scaled; 1 everywhere where the method has no opinion of single tokens.
       source: `[B, N0]` int32, which of those tokens held each original one (-1: dropped before).
+      weight: `[B, N0]` float32, product of the weights on its way there; 0 if it was dropped before.
     """
 
     saliency: Float[Array, "B N"]
     source: Int[Array, "B N0"]
+    weight: Float[Array, "B N0"]
 
 
 class Trace(NamedTuple):
@@ -34,7 +39,7 @@ class Trace(NamedTuple):
     Attributes:
       source: `[B, N0]` int32, index of the output token that holds it, -1 if it was dropped.
       weight: `[B, N0]` float32, product of the weights on its way.
-      steps: one `ReductionStep` per reduction, in order.
+      steps: one `ReductionStep` per reduction, in order; with `trace="every_layer"` one per layer.
     """
 
     source: Int[Array, "B N0"]
@@ -66,13 +71,14 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Float[Array, "B N D"], *, trace: bool = False, novelty: Float[Array, "B N"] | None = None
+        self, tokens: Float[Array, "B N D"], *, trace: Tracing = False, novelty: Float[Array, "B N"] | None = None
     ) -> tuple[ops.MergeState, Trace | None]:
         """Returns the state after the last block and, if asked, where every token went.
 
         Args:
           tokens: of each sequence, positions added.
-          trace: also follow every token. Static.
+          trace: also follow every token; "every_layer" also records what the method makes of them where r is 0, with
+            any method but an early one. Static.
           novelty: of each token, see `measure_novelty`; only early methods look at it.
 
         Returns:
@@ -80,7 +86,8 @@ class Encoder(nn.Module):
         """
         counts = self.r or (0,) * self.config.depth
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        state = ops.init_merge_state(tokens, trace=trace)
+        state = ops.init_merge_state(tokens, trace=bool(trace))
+        is_watched = trace == "every_layer" and not self.method.is_early
         steps: list[ReductionStep] = []
         if self.method.is_early and any(counts):
             seen = Evidence(tokens, novelty=novelty)
@@ -89,10 +96,10 @@ class Encoder(nn.Module):
             state = ops.merge_tokens(state, plan, weight)
             counts = (0,) * self.config.depth
         stacked = get_stack(self) if self.is_stacked else None
-        num_reducing = max((layer + 1 for layer, r in enumerate(counts) if r), default=0)
-        fields = {"method": self.method, "form": self.form, **dtypes}
+        num_single = max((layer + 1 for layer, r in enumerate(counts) if r or is_watched), default=0)
+        fields = {"method": self.method, "form": self.form, "is_watched": is_watched, **dtypes}
         has_sizes = self.method.grows and any(self.r)
-        for layer, r in enumerate(counts[:num_reducing] if self.is_stacked else counts):
+        for layer, r in enumerate(counts[:num_single] if self.is_stacked else counts):
             use_size = self.method.grows and any(counts[:layer])
             before = state
             if stacked is None:
@@ -100,11 +107,11 @@ class Encoder(nn.Module):
             else:
                 block = Block(self.config, r, use_size, parent=None, **fields)
                 state, score = block.apply({"params": take_block(stacked, layer)}, state)
-            if r:
+            if r or is_watched:
                 steps += _make_step(score, before)
         if stacked is not None:
             plain = Block(self.config, 0, has_sizes, parent=None, **fields)
-            state = scan_blocks(lambda p, s: plain.apply({"params": p}, s)[0], stacked, state, first=num_reducing)
+            state = scan_blocks(lambda p, s: plain.apply({"params": p}, s)[0], stacked, state, first=num_single)
         if self.config.final_norm:
             norm = make_layer_norm(self.config.norm_eps, name="norm", **dtypes)
             state = state._replace(tokens=norm(state.tokens))
@@ -115,9 +122,9 @@ class Encoder(nn.Module):
 
 def _make_step(score: Float[Array, "B N"] | None, before: ops.MergeState) -> list[ReductionStep]:
     """Returns the step of one reduction; none where nothing is traced."""
-    if before.source is None:
+    if before.source is None or before.source_weight is None:
         return []
-    return [ReductionStep(jnp.ones_like(before.size) if score is None else score, before.source)]
+    return [ReductionStep(jnp.ones_like(before.size) if score is None else score, before.source, before.source_weight)]
 
 
 def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tuple[ops.MergeState, Trace | None]:
@@ -136,7 +143,11 @@ def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tup
     if path is None:
         return joined, None
     steps = tuple(
-        ReductionStep(step.saliency.reshape(batch, -1), _number_on(step.source, step.saliency.shape[1], batch))
+        ReductionStep(
+            step.saliency.reshape(batch, -1),
+            _number_on(step.source, step.saliency.shape[1], batch),
+            step.weight.reshape(batch, -1),
+        )
         for step in path.steps
     )
     source = _number_on(path.source, state.tokens.shape[1], batch)

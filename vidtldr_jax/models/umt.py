@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.bert import Bert, LanguageModelHead, ProjectedContext
+from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.question_answering import RankedAnswers, find_candidates, rank_candidates
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.video_vit import VideoOutput, VideoViT
@@ -76,12 +77,12 @@ class UMT(nn.Module):
             self.decoder = Bert(config.decoder, **dtypes)
             self.lm_head = LanguageModelHead(config.decoder, **dtypes)
 
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
+    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
-          trace: also return where every original token went. Static.
+          trace: also return where every original token went, see `Encoder`. Static.
 
         Returns:
           A `VideoOutput`; `embedding` is None for question answering.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import make_layer_norm
 from vidtldr_jax.models.config import VideoViTConfig
-from vidtldr_jax.models.encoder import Encoder, Trace
+from vidtldr_jax.models.encoder import Encoder, Trace, Tracing
 from vidtldr_jax.models.heads import pool_tokens
 from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions, sincos_positions
@@ -67,12 +67,12 @@ class VideoViT(nn.Module):
     is_stacked: bool = False
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
+    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
-          trace: also return where every token went. Static.
+          trace: also return where every token went, see `Encoder`. Static.
 
         Returns:
           A `VideoOutput`.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
-from vidtldr_jax.models.encoder import Encoder, Trace, join_sequences
+from vidtldr_jax.models.encoder import Encoder, Trace, Tracing, join_sequences
 from vidtldr_jax.models.factorized import FactorizedEncoder
 from vidtldr_jax.models.heads import pool_surviving, pool_tokens
 from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
@@ -51,12 +51,12 @@ class ViViT(nn.Module):
     is_stacked: bool = False
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: bool = False) -> VideoOutput:
+    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
-          trace: also return where every token went, class tokens included. Static.
+          trace: also return where every token went, class tokens included, see `Encoder`. Static.
 
         Returns:
           A `VideoOutput`. Of a factorised encoder, tokens, sizes and trace are those of the spatial encoder, frame
@@ -102,7 +102,7 @@ class ViViT(nn.Module):
         else:
             tokens = self._add_positions(tokens, "", made_for, grid)
             factorized = FactorizedEncoder(config, name="encoder", **blocks)
-            state = ops.init_merge_state(factorized(tokens, num_times=grid[0]), trace=trace)
+            state = ops.init_merge_state(factorized(tokens, num_times=grid[0]), trace=bool(trace))
             if state.source is not None and state.source_weight is not None:
                 path = Trace(state.source, state.source_weight, ())
             pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]

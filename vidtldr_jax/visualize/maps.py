@@ -25,24 +25,27 @@ class LayerMap(NamedTuple):
       saliency: `[t, y, x]` float32 in [0, 1] of the token that held each patch when it came into the layer; NaN where
         the patch had been dropped before.
       group: `[t, y, x]` int32, index of the token that holds each patch after the layer; -1 where it is dropped.
+      weight: `[t, y, x]` float32, the patch's say in that token: the product of the weights on its way; 0 where it is
+        dropped. A token's size is the sum over its patches.
     """
 
     layer: int
     saliency: Float32[np.ndarray, "t y x"]
     group: Int32[np.ndarray, "t y x"]
+    weight: Float32[np.ndarray, "t y x"]
 
 
 def make_layer_maps(trace: Trace, *, grid: Grid, layers: Sequence[int], example: int = 0) -> tuple[LayerMap, ...]:
     """Spreads the trace of one clip over its grid, layer by layer.
 
     Args:
-      trace: of `encode_video(..., trace=True)`.
+      trace: of `encode_video(..., trace=True)`, without class tokens (see `leave_patches`).
       grid: patches over time, rows and columns.
-      layers: indices of the layers that reduce, in order.
+      layers: indices of the layers that the trace's steps belong to, in order: those that reduce, or all.
       example: which clip of the batch.
 
     Returns:
-      One `LayerMap` per reducing layer; none where nothing was merged.
+      One `LayerMap` per step; none where nothing was recorded.
 
     Raises:
       ValueError: the number of layers is not that of the trace's steps, or the grid is another clip's.
@@ -50,16 +53,17 @@ def make_layer_maps(trace: Trace, *, grid: Grid, layers: Sequence[int], example:
     if len(layers) != len(trace.steps):
         raise ValueError(
             f"make_layer_maps: one layer index per reduction step, {len(trace.steps)}; {len(layers)} came; "
-            "pass the layers of the schedule where r is above 0."
+            "pass the layers where r is above 0, or all of them for a trace of every layer."
         )
-    after = [step.source for step in trace.steps[1:]] + [trace.source]
+    after = [(step.source, step.weight) for step in trace.steps[1:]] + [(trace.source, trace.weight)]
     return tuple(
         LayerMap(
             layer,
             spread_saliency(np.asarray(step.saliency)[example], np.asarray(step.source)[example], grid=grid),
             spread_groups(np.asarray(source)[example], grid=grid),
+            np.asarray(weight, np.float32)[example].reshape(grid),
         )
-        for layer, step, source in zip(layers, trace.steps, after)
+        for layer, step, (source, weight) in zip(layers, trace.steps, after)
     )
 
 
@@ -79,7 +83,7 @@ def leave_patches(trace: Trace, *, num_cls_tokens: int, num_sequences: int = 1) 
         by_sequence = np.asarray(values).reshape(len(values), num_sequences, -1)
         return by_sequence[:, :, num_cls_tokens:].reshape(len(values), -1)  # [B, t y x]
 
-    steps = tuple(ReductionStep(step.saliency, leave(step.source)) for step in trace.steps)
+    steps = tuple(ReductionStep(step.saliency, leave(step.source), leave(step.weight)) for step in trace.steps)
     return Trace(leave(trace.source), leave(trace.weight), steps)
 
 

@@ -1,4 +1,4 @@
-"""Pictures into files: H.264 in MP4 through PyAV, PNG through Pillow. A file appears when it is complete."""
+"""Pictures into files: H.264 in MP4 through PyAV, GIF and PNG through Pillow. A file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import UInt8
+
+_MOST_FOR_PALETTE: Final = 8
 
 
 def write_video(
@@ -41,7 +44,7 @@ def write_video(
     rows, columns = first.shape[:2]
     if rows % 2 or columns % 2:
         raise ValueError(f"write_video: H.264 needs even sides; {rows} x {columns} came; pad the pictures.")
-    with _write_aside(Path(path)) as aside, av.open(str(aside), "w", options={"movflags": "faststart"}) as container:
+    with write_aside(Path(path)) as aside, av.open(str(aside), "w", options={"movflags": "faststart"}) as container:
         rate = Fraction(fps).limit_denominator(1000)
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = columns, rows, "yuv420p"
@@ -52,6 +55,38 @@ def write_video(
                 )
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
         container.mux(stream.encode(None))
+    return Path(path)
+
+
+def write_gif(path: str | os.PathLike[str], frames: Iterable[UInt8[np.ndarray, "Y X 3"]], *, fps: float) -> Path:
+    """Writes pictures as a GIF that plays again and again, where a video can't be shown.
+
+    Args:
+      path: where to; an existing file is replaced.
+      frames: the pictures, all of one size; their 256 colours are chosen from all of them together.
+      fps: pictures per second; a GIF counts in hundredths of a second.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: there is no picture, sizes differ, or fps is not above 0.
+      OSError: the file can't be written.
+    """
+    from PIL import Image
+
+    pictures = list(frames)
+    sizes = sorted({picture.shape for picture in pictures})
+    if len(sizes) != 1 or not fps > 0:
+        raise ValueError(
+            f"write_gif: at least one picture, all of one size, and fps above 0 are needed; sizes {sizes}, fps = {fps} "
+            "came; pass others."
+        )
+    palette = Image.fromarray(np.concatenate(pictures[:: -(-len(pictures) // _MOST_FOR_PALETTE)])).quantize(256)
+    images = [Image.fromarray(picture).quantize(palette=palette) for picture in pictures]
+    times = {"duration": max(round(100 / fps), 2) * 10, "loop": 0}  # ms; players slow down below 20
+    with write_aside(Path(path)) as aside:
+        images[0].save(aside, format="GIF", save_all=True, append_images=images[1:], disposal=1, **times)
     return Path(path)
 
 
@@ -70,7 +105,7 @@ def write_image(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "Y X 3"
     """
     from PIL import Image
 
-    with _write_aside(Path(path)) as aside:
+    with write_aside(Path(path)) as aside:
         Image.fromarray(picture).save(aside, format="PNG", optimize=True)
     return Path(path)
 
@@ -81,7 +116,7 @@ def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray
 
 
 @contextlib.contextmanager
-def _write_aside(path: Path) -> Iterator[Path]:
+def write_aside(path: Path) -> Iterator[Path]:
     """Gives a place in the same folder to write to; it takes the path's name if all goes well."""
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
         aside = Path(folder) / path.name

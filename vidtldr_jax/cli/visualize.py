@@ -1,0 +1,189 @@
+"""`vidtldr visualize`: a video in, pictures of what merging did to it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
+from vidtldr_jax.cli.options import (
+    cache_option,
+    choose_schedule,
+    dtype_option,
+    json_option,
+    method_option,
+    model_option,
+    open_model,
+    schedule_option,
+    verbose_option,
+)
+from vidtldr_jax.cli.output import format_macs, print_json, print_note, print_table, show_progress
+from vidtldr_jax.inference.predictions import Prediction, format_percent
+from vidtldr_jax.visualize import (
+    PICTURE_SIZE,
+    Answer,
+    ClipHistory,
+    draw_overlay_frames,
+    draw_strip,
+    record_history,
+    write_gif,
+    write_image,
+    write_page,
+    write_video,
+)
+
+_EPILOG = """\b
+Examples:
+  vidtldr visualize dive.mp4
+  vidtldr visualize dive.mp4 --html dive.html
+  vidtldr visualize dive.mp4 --schedule 0.3,0.2 --mp4 dive-merged.mp4 --gif dive.gif
+  vidtldr visualize frames/ --model checkpoints/vivit-b16x2-fe --png strip.png
+"""
+KINDS: Final = ("html", "mp4", "gif", "png")
+_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("video", metavar="VIDEO", type=click.Path(path_type=Path))
+@click.option("--html", type=_FILE, metavar="FILE", help="One page for a browser: sliders, and who is with whom.")
+@click.option("--mp4", type=_FILE, metavar="FILE", help="A video (H.264) of all pictures side by side.")
+@click.option("--gif", type=_FILE, metavar="FILE", help="The same as a GIF.")
+@click.option("--png", type=_FILE, metavar="FILE", help="A strip of up to eight frames.")
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where all four go, named after the video.  [default, where no file is named: vidtldr-visualize]",
+)
+@model_option
+@schedule_option("Without it: one that suits the model.")
+@method_option
+@click.option(
+    "--layers",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Layers whose saliency MP4, GIF and PNG show; the page has all.",
+)
+@click.option(
+    "--height",
+    type=click.IntRange(min=32),
+    default=256,
+    show_default=True,
+    help="Of each picture in MP4 and GIF, pixels; about.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), default=3, show_default=True, help="Predictions shown.")
+@dtype_option
+@json_option
+@cache_option
+@verbose_option
+def visualize(
+    video: Path,
+    html: Path | None,
+    mp4: Path | None,
+    gif: Path | None,
+    png: Path | None,
+    out: Path | None,
+    model: str,
+    schedule: str | None,
+    method: str | None,
+    layers: int,
+    height: int,
+    top_k: int,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """Shows what merging does to a video: saliency, groups, what was dropped, and what is left.
+
+    One clip from the middle of the video is looked at, cropped at the centre, as the model sees it. Patches that share
+    a token have one colour, in all frames and layers; what was dropped is dark. The last picture gives every patch the
+    mean of its group. Below them: what the plain and the merged model say, and the tokens of every layer.
+    """
+    files = _choose_files(video, dict(zip(KINDS, (html, mp4, gif, png))), out)
+    merged = open_model(model, schedule=choose_schedule(schedule, model), method=method, dtype=dtype)
+    with show_progress("reading, compiling and running"):
+        history = record_history(
+            merged, video, top_k=top_k, every_layer="html" in files, picture_size=max(height, PICTURE_SIZE)
+        )
+    for file in files.values():
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with show_progress("drawing", total=len(files)) as progress:
+        for kind, file in files.items():
+            _WRITERS[kind](file, history, layers, height)
+            progress.advance(progress.task_ids[0])
+    result = _describe(video, model, history, files)
+    if as_json:
+        print_json(result)
+    else:
+        _print(result, history)
+        for notice in history.notices:
+            print_note(notice)
+
+
+def _choose_files(video: Path, named: dict[str, Path | None], out: Path | None) -> dict[str, Path]:
+    """Returns what is written where: all kinds into a folder, and those that have a file of their own there."""
+    chosen = {kind: path for kind, path in named.items() if path is not None}
+    if chosen and out is None:
+        return chosen
+    folder = out or Path("vidtldr-visualize")
+    return {kind: chosen.get(kind) or folder / f"{video.resolve().stem}.{kind}" for kind in KINDS}
+
+
+def _write_mp4(file: Path, history: ClipHistory, layers: int, height: int) -> None:
+    write_video(file, draw_overlay_frames(history, height=height, most_layers=layers), fps=history.fps)
+
+
+def _write_gif(file: Path, history: ClipHistory, layers: int, height: int) -> None:
+    write_gif(file, draw_overlay_frames(history, height=height, most_layers=layers), fps=history.fps)
+
+
+_WRITERS: Final[dict[str, Callable[[Path, ClipHistory, int, int], Any]]] = {
+    "html": lambda file, history, layers, height: write_page(file, history),
+    "mp4": _write_mp4,
+    "gif": _write_gif,
+    "png": lambda file, history, layers, height: write_image(file, draw_strip(history, most_layers=layers)),
+}
+
+
+def _describe(video: Path, model: str, history: ClipHistory, files: dict[str, Path]) -> dict[str, Any]:
+    answers = {"plain": history.plain, "merged": history.merged}
+    return {
+        "video": str(video),
+        "model": model,
+        "schedule": describe_schedule(history.schedule),
+        **{
+            name: {"tokens": answer.tokens, "gmacs": answer.gmacs, "predictions": answer.predictions}
+            for name, answer in answers.items()
+        },
+        "cosine": history.cosine,
+        "notices": list(history.notices),
+        "files": {kind: str(file) for kind, file in files.items()},
+    }
+
+
+def _print(result: dict[str, Any], history: ClipHistory) -> None:
+    click.echo(f"video     {result['video']}")
+    click.echo(f"schedule  {history.schedule.describe()}")
+    click.echo()
+    answers = (history.plain, history.merged)
+    rows = [
+        ("tokens per layer", *(format_tokens(list(answer.tokens)) for answer in answers)),
+        ("GMACs per clip", *(format_macs(answer.gmacs * 1e9) for answer in answers)),
+        *_list_predictions(*answers),
+        ("cosine of the outputs", "", f"{history.cosine:.4f}"),
+    ]
+    print_table(("", "plain", "merged"), rows)
+    click.echo()
+    for kind, file in result["files"].items():
+        click.echo(f"{kind:<9} {file}")
+
+
+def _list_predictions(plain: Answer, merged: Answer) -> list[tuple[str, str, str]]:
+    def write(one: Prediction) -> str:
+        return f"{one['label']} {format_percent(one)}"
+
+    pairs = enumerate(zip(plain.predictions or (), merged.predictions or ()), start=1)
+    return [(f"prediction {number}", write(first), write(second)) for number, (first, second) in pairs]
