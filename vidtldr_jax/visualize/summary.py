@@ -31,7 +31,7 @@ def draw_summary(history: ClipHistory, width: int, *, size: int) -> UInt8[np.nda
     """
     per_row = int(np.clip(width // _COLUMN, 1, 3))
     column = width // per_row
-    rows = max(len(history.plain.predictions or ()), 1) + 2
+    rows = max(len(history.plain.predictions or ()), 3) + 2
     height = rows * (size + 6) + 2 * _MARGIN
     parts = [
         _draw_lines(describe_answer("plain", history.plain), (column, height), size),
