@@ -51,9 +51,6 @@ def test_layers_that_merge_nothing_are_recorded_when_every_layer_is_asked_for():
     np.testing.assert_array_equal(middle.group, history.layers[0].group)
     assert np.nanmin(middle.saliency) == 0
     assert np.nanmax(middle.saliency) == pytest.approx(1)
-    few = make_history(make_model("video_vit"), make_frames(), every_layer=False)
-    assert [layer.layer for layer in few.layers] == [0, 2]
-    np.testing.assert_array_equal(few.group, history.group)
 
 
 def test_layers_that_are_shown_are_those_that_reduce_first_and_last_among_them():

@@ -26,8 +26,8 @@ TRACE = Trace(np.array([[0, 0, 0, 1, -1, 2]], np.int32), LAST, (FIRST, SECOND))
 
 
 def test_each_layer_shows_what_it_saw_and_what_it_left():
-    first, second = make_layer_maps(TRACE, grid=GRID, layers=[0, 2])
-    assert (first.layer, second.layer) == (0, 2)
+    first, second = make_layer_maps(TRACE, grid=GRID)
+    assert (first.layer, second.layer) == (0, 1)
     np.testing.assert_array_equal(first.saliency, np.float32([[[0, 1, 0.5], [0.25, 0, 0.75]]]))
     np.testing.assert_array_equal(first.group, [[[0, 1, 1], [2, -1, 3]]])
     np.testing.assert_array_equal(second.saliency, np.float32([[[0.1, 0.2, 0.2], [0.3, np.nan, 0.4]]]))
@@ -45,14 +45,15 @@ def test_class_tokens_of_every_sequence_are_left_out_and_indices_stay():
     patches = leave_patches(Trace(last, weight, steps), num_cls_tokens=1, num_sequences=2)
     np.testing.assert_array_equal(patches.source, [[-1, 1, 3, 3]])
     np.testing.assert_array_equal(patches.weight, np.float32([[0, 1, 0.5, 1]]))
-    (layer,) = make_layer_maps(patches, grid=(2, 1, 2), layers=[1])
+    (layer,) = make_layer_maps(patches, grid=(2, 1, 2))
     np.testing.assert_array_equal(layer.saliency, np.float32([[[0.1, 0.2]], [[0.3, 0.4]]]))
     np.testing.assert_array_equal(layer.group, [[[-1, 1]], [[3, 3]]])
 
 
-def test_one_layer_index_per_step_is_demanded():
-    with pytest.raises(ValueError, match=r"make_layer_maps: one layer index per reduction step, 2; 3 came; pass the"):
-        make_layer_maps(TRACE, grid=GRID, layers=[0, 1, 2])
+def test_a_trace_without_weights_is_refused():
+    bare = TRACE._replace(steps=(FIRST._replace(weight=None), SECOND))
+    with pytest.raises(ValueError, match=r'needed; a trace without them came; encode with trace="every_layer"'):
+        make_layer_maps(bare, grid=GRID)
 
 
 @pytest.mark.parametrize("spread", [spread_groups, lambda source, grid: spread_saliency(np.ones(6), source, grid=grid)])

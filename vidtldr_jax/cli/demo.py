@@ -75,7 +75,7 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     with show_progress("compiling, running and timing both"):
         result = compare_models(merged, batch, repeats=repeats)
-        history = record_history(merged, path, top_k=top_k, every_layer=False)
+        history = record_history(merged, path, top_k=top_k)
     for name, answer in (("plain", history.plain), ("merged", history.merged)):
         result[name]["predictions"] = answer.predictions
     with show_progress("drawing"):

@@ -105,9 +105,7 @@ def visualize(
     files = _choose_files(video, dict(zip(KINDS, (html, mp4, gif, png))), out)
     merged = open_model(model, schedule=choose_schedule(schedule, model), method=method, dtype=dtype)
     with show_progress("reading, compiling and running"):
-        history = record_history(
-            merged, video, top_k=top_k, every_layer="html" in files, picture_size=max(height, PICTURE_SIZE)
-        )
+        history = record_history(merged, video, top_k=top_k, picture_size=max(height, PICTURE_SIZE))
     for file in files.values():
         file.parent.mkdir(parents=True, exist_ok=True)
     with show_progress("drawing", total=len(files)) as progress:

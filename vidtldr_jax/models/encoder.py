@@ -25,12 +25,13 @@ class ReductionStep(NamedTuple):
       saliency: `[B, N]` float32 in [0, 1], of the tokens that came into the block: vid-TLDR's, or another method's
         score of single tokens, scaled; 1 everywhere where the method has no opinion of single tokens.
       source: `[B, N0]` int32, which of those tokens held each original one (-1: dropped before).
-      weight: `[B, N0]` float32, product of the weights on its way there; 0 if it was dropped before.
+      weight: `[B, N0]` float32, product of the weights on its way there, 0 if it was dropped before; None unless every
+        layer is traced.
     """
 
     saliency: Float[Array, "B N"]
     source: Int[Array, "B N0"]
-    weight: Float[Array, "B N0"]
+    weight: Float[Array, "B N0"] | None = None
 
 
 class Trace(NamedTuple):
@@ -92,7 +93,7 @@ class Encoder(nn.Module):
         if self.method.is_early and any(counts):
             seen = Evidence(tokens, novelty=novelty)
             plan, weight, score = self.method.choose(seen, r=sum(counts), num_protected=self.config.num_protected)
-            steps += _make_step(score, state)
+            steps += _make_step(score, state, with_weight=trace == "every_layer")
             state = ops.merge_tokens(state, plan, weight)
             counts = (0,) * self.config.depth
         stacked = get_stack(self) if self.is_stacked else None
@@ -108,7 +109,7 @@ class Encoder(nn.Module):
                 block = Block(self.config, r, use_size, parent=None, **fields)
                 state, score = block.apply({"params": take_block(stacked, layer)}, state)
             if r or is_watched:
-                steps += _make_step(score, before)
+                steps += _make_step(score, before, with_weight=is_watched)
         if stacked is not None:
             plain = Block(self.config, 0, has_sizes, parent=None, **fields)
             state = scan_blocks(lambda p, s: plain.apply({"params": p}, s)[0], stacked, state, first=num_single)
@@ -120,11 +121,12 @@ class Encoder(nn.Module):
         return state, Trace(state.source, state.source_weight, tuple(steps))
 
 
-def _make_step(score: Float[Array, "B N"] | None, before: ops.MergeState) -> list[ReductionStep]:
-    """Returns the step of one reduction; none where nothing is traced."""
-    if before.source is None or before.source_weight is None:
+def _make_step(score: Float[Array, "B N"] | None, before: ops.MergeState, *, with_weight: bool) -> list[ReductionStep]:
+    """Returns the step of one layer; none where nothing is traced."""
+    if before.source is None:
         return []
-    return [ReductionStep(jnp.ones_like(before.size) if score is None else score, before.source, before.source_weight)]
+    saliency = jnp.ones_like(before.size) if score is None else score
+    return [ReductionStep(saliency, before.source, before.source_weight if with_weight else None)]
 
 
 def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tuple[ops.MergeState, Trace | None]:
@@ -146,7 +148,7 @@ def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tup
         ReductionStep(
             step.saliency.reshape(batch, -1),
             _number_on(step.source, step.saliency.shape[1], batch),
-            step.weight.reshape(batch, -1),
+            None if step.weight is None else step.weight.reshape(batch, -1),
         )
         for step in path.steps
     )

@@ -55,7 +55,7 @@ class ClipHistory:
       frames: `[T, Y, X, 3]` uint8, pictures of what the model saw, of any size and in the clip's shape.
       fps: frames per second at which they show the motion in its own time.
       grid: patches over time, rows and columns.
-      layers: of each layer that was recorded, in order.
+      layers: of each layer, in order; of an early method the first alone, without blocks that can merge none.
       schedule: what was merged where.
       num_sequences: sequences of tokens that were reduced one by one, the frames of a factorised encoder or one; token
         counts are those of each.
@@ -120,7 +120,6 @@ def record_history(
     path: str | os.PathLike[str],
     *,
     top_k: int = 3,
-    every_layer: bool = True,
     picture_size: int = PICTURE_SIZE,
 ) -> ClipHistory:
     """Reads one clip from the middle of a video and runs a model on it, plain and merged.
@@ -129,7 +128,6 @@ def record_history(
       model: with a schedule.
       path: of a video, a GIF, an image or a folder of images.
       top_k: classes told.
-      every_layer: record saliency in layers that merge nothing too.
       picture_size: pixels that the pictures' sides have at least.
 
     Returns:
@@ -142,9 +140,7 @@ def record_history(
     clip = read_frames(path, preprocessing)
     pictures = read_pictures(path, preprocessing, size=picture_size)
     title, fps = Path(path).resolve().name, find_fps(clip)
-    history = make_history(
-        model, clip.frames[0], pictures=pictures, fps=fps, title=title, top_k=top_k, every_layer=every_layer
-    )
+    history = make_history(model, clip.frames[0], pictures=pictures, fps=fps, title=title, top_k=top_k)
     return dataclasses.replace(history, notices=clip.notices)
 
 
@@ -156,7 +152,6 @@ def make_history(
     fps: float = _DEFAULT_FPS,
     title: str = "clip",
     top_k: int = 3,
-    every_layer: bool = True,
 ) -> ClipHistory:
     """Runs a model on a clip, plain and merged, and keeps where every patch went.
 
@@ -167,7 +162,6 @@ def make_history(
       fps: frames per second of the clip.
       title: name of the clip.
       top_k: classes told.
-      every_layer: record saliency in layers that merge nothing too.
 
     Returns:
       The history.
@@ -178,7 +172,7 @@ def make_history(
     recipe = model.preprocessing
     batch = normalize_frames(np.asarray(frames)[None], mean=recipe.mean, std=recipe.std)
     plain, merged = model.with_schedule(None), model
-    outputs = [plain.encode_video(batch), merged.encode_video(batch, trace="every_layer" if every_layer else True)]
+    outputs = [plain.encode_video(batch), merged.encode_video(batch, trace="every_layer")]
     schedule = merged.schedule_for(batch.shape)
     grid = _find_grid(model, batch.shape)
     num_sequences = model.config.count_sequences(batch.shape[1])
@@ -189,7 +183,7 @@ def make_history(
         frames=frames if pictures is None else pictures,
         fps=fps,
         grid=grid,
-        layers=_map_layers(model, outputs[1], schedule, grid, num_sequences),
+        layers=_map_layers(model, outputs[1], grid, num_sequences),
         schedule=schedule,
         num_sequences=num_sequences,
         plain=answers[0],
@@ -238,15 +232,11 @@ def _find_grid(model: VideoModel, shape: Sequence[int]) -> Grid:
     return t, y, x
 
 
-def _map_layers(
-    model: VideoModel, output: VideoOutput, schedule: ResolvedSchedule, grid: Grid, num_sequences: int
-) -> tuple[LayerMap, ...]:
+def _map_layers(model: VideoModel, output: VideoOutput, grid: Grid, num_sequences: int) -> tuple[LayerMap, ...]:
     if output.trace is None:
         raise RuntimeError("make_history: the model returned no trace.")
     trace = leave_patches(output.trace, num_cls_tokens=model.config.num_cls_tokens, num_sequences=num_sequences)
-    reducing = [layer for layer, r in enumerate(schedule.r) if r]
-    is_whole = len(trace.steps) == len(schedule.r)
-    return make_layer_maps(trace, grid=grid, layers=range(len(schedule.r)) if is_whole else reducing)
+    return make_layer_maps(trace, grid=grid)
 
 
 def _describe(model: VideoModel, output: VideoOutput, shape: Sequence[int], top_k: int) -> Answer:

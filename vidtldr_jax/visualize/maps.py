@@ -5,7 +5,6 @@ A map is `[t, y, x]`, one value for each patch of the clip; t counts tubelets, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,25 +34,24 @@ class LayerMap(NamedTuple):
     weight: Float32[np.ndarray, "t y x"]
 
 
-def make_layer_maps(trace: Trace, *, grid: Grid, layers: Sequence[int], example: int = 0) -> tuple[LayerMap, ...]:
+def make_layer_maps(trace: Trace, *, grid: Grid, example: int = 0) -> tuple[LayerMap, ...]:
     """Spreads the trace of one clip over its grid, layer by layer.
 
     Args:
-      trace: of `encode_video(..., trace=True)`, without class tokens (see `leave_patches`).
+      trace: of `encode_video(..., trace="every_layer")`, without class tokens (see `leave_patches`).
       grid: patches over time, rows and columns.
-      layers: indices of the layers that the trace's steps belong to, in order: those that reduce, or all.
       example: which clip of the batch.
 
     Returns:
-      One `LayerMap` per step; none where nothing was recorded.
+      One `LayerMap` per layer; of an early method that of the first alone.
 
     Raises:
-      ValueError: the number of layers is not that of the trace's steps, or the grid is another clip's.
+      ValueError: the grid is another clip's, or the trace is not of every layer.
     """
-    if len(layers) != len(trace.steps):
+    if any(step.weight is None for step in trace.steps):
         raise ValueError(
-            f"make_layer_maps: one layer index per reduction step, {len(trace.steps)}; {len(layers)} came; "
-            "pass the layers where r is above 0, or all of them for a trace of every layer."
+            "make_layer_maps: the weights before every layer are needed; a trace without them came; encode with "
+            'trace="every_layer".'
         )
     after = [(step.source, step.weight) for step in trace.steps[1:]] + [(trace.source, trace.weight)]
     return tuple(
@@ -63,7 +61,7 @@ def make_layer_maps(trace: Trace, *, grid: Grid, layers: Sequence[int], example:
             spread_groups(np.asarray(source)[example], grid=grid),
             np.asarray(weight, np.float32)[example].reshape(grid),
         )
-        for layer, step, (source, weight) in zip(layers, trace.steps, after)
+        for layer, (step, (source, weight)) in enumerate(zip(trace.steps, after))
     )
 
 
@@ -83,7 +81,10 @@ def leave_patches(trace: Trace, *, num_cls_tokens: int, num_sequences: int = 1) 
         by_sequence = np.asarray(values).reshape(len(values), num_sequences, -1)
         return by_sequence[:, :, num_cls_tokens:].reshape(len(values), -1)  # [B, t y x]
 
-    steps = tuple(ReductionStep(step.saliency, leave(step.source), leave(step.weight)) for step in trace.steps)
+    steps = tuple(
+        ReductionStep(step.saliency, leave(step.source), None if step.weight is None else leave(step.weight))
+        for step in trace.steps
+    )
     return Trace(leave(trace.source), leave(trace.weight), steps)
 
 
