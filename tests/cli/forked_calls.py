@@ -22,7 +22,14 @@ def run(words):
     os._exit(3)
 
 
+def import_all(group):
+    """Imports every command, so that the forked processes need not."""
+    for command in group.commands.values():
+        import_all(command) if hasattr(command, "commands") else None
+
+
 if __name__ == "__main__":
+    import_all(cli)
     while line := sys.stdin.readline():
         child = os.fork()
         if not child:

@@ -54,6 +54,7 @@ def test_the_commands_are_those_of_the_readme():
         "ask",
         "benchmark",
         "classify",
+        "completion",
         "convert",
         "demo",
         "embed",
@@ -82,7 +83,7 @@ def test_help_has_an_example_that_names_only_options_that_there_are(call, comman
 def test_an_unknown_command_is_answered_with_the_nearest(call):
     assert_one_error(call("clasify"), "there is no command 'clasify'; did you mean 'classify'?", exit_code=2)
     assert_one_error(call("evaluate", "clasification"), "did you mean 'classification'?", exit_code=2)
-    assert_one_error(call("xyz"), "commands are ask, benchmark, classify, convert, demo, embed, ", exit_code=2)
+    assert_one_error(call("xyz"), "commands are ask, benchmark, classify, completion, convert, demo, ", exit_code=2)
 
 
 def test_an_unknown_option_is_answered_with_the_nearest(call):

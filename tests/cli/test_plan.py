@@ -242,7 +242,7 @@ def test_an_evaluation_takes_the_config_of_a_umt(call, tmp_path, task):
     [
         ((), "exactly one budget is needed: --max-gmacs, --keep, --speedup, --latency-ms; none came"),
         (("--keep", 0.5, "--speedup", 2), "--keep and --speedup came"),
-        (("--keep", 0.5, "--preset", "umt-b16", "--model", "x"), "give --model or --preset, not both"),
+        (("--keep", 0.5, "--preset", "umt-b16", "--model", "moving-objects"), "give --model or --preset, not both"),
         (("--keep", 0.5, "--preset", "umt-b16", "--calibrate", "x.mp4"), "need trained weights: --model, not --preset"),
         (
             ("--keep", 0.5, "--preset", "umt-b16", "--write-config", "x.py"),

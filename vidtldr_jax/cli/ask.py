@@ -10,6 +10,7 @@ import numpy as np
 from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
+    ModelType,
     cache_option,
     dtype_option,
     json_option,
@@ -40,7 +41,9 @@ Examples:
 @click.argument("video", metavar="VIDEO", type=click.Path())
 @click.argument("question", metavar="QUESTION")
 @click.option("--answers", required=True, metavar="FILE", help="To choose from: a JSON list, or one a line.")
-@click.option("--model", required=True, metavar="FOLDER|NAME", help="Checkpoint folder of a UMT for questions.")
+@click.option(
+    "--model", required=True, type=ModelType(), metavar="FOLDER|NAME", help="Checkpoint folder of a UMT for questions."
+)
 @schedule_option("Without it: no merging.")
 @method_option
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Answers to show.")

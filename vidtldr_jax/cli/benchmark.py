@@ -19,11 +19,13 @@ from vidtldr_jax.cli.options import (
     json_option,
     method_option,
     open_model,
+    optional_model_option,
+    preset_option,
     schedule_option,
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
-from vidtldr_jax.cli.runtime import describe_device
+from vidtldr_jax.cli.runtime import describe_device, log_model
 from vidtldr_jax.cli.size_search import (
     BUDGET_SECONDS,
     Size,
@@ -48,8 +50,8 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--model", metavar="FOLDER|NAME", help=f"Checkpoint folder or shipped model.  [default: {DEFAULT_MODEL}]")
-@click.option("--preset", metavar="NAME", help="Published architecture with random weights, such as umt-b16.")
+@optional_model_option
+@preset_option
 @schedule_option("Without it: one that suits the model.")
 @method_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips per run.")
@@ -96,6 +98,8 @@ def benchmark(
             if preset
             else open_model(name, schedule=written, method=method, dtype=dtype, devices=devices)
         )
+        if preset:
+            log_model(loaded)
         batch_size = round_up_batch(batch_size, loaded.mesh)
         shape = _find_shape(loaded.config, batch_size, frames)
         resolved = loaded.schedule_for(shape)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vidtldr_jax.cli.comparison import describe_schedule
-from vidtldr_jax.cli.group import CommandError, describe_os_error, format_error, strip_function_name
+from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error, strip_function_name
 from vidtldr_jax.cli.options import (
     cache_option,
     devices_option,
@@ -82,7 +82,7 @@ def classify(
                 progress.advance(progress.task_ids[0])
     for result in results:
         if result["error"]:
-            click.echo(format_error(f"{result['video']}: {result['error']}"), err=True)
+            print_error(f"{result['video']}: {result['error']}")
     if as_json:
         _print_json(model, loaded, results)
     else:

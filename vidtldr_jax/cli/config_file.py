@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.nearest import suggest
+
+log = logging.getLogger("vidtldr_jax")
 
 _INSTALL: Final = "pip install 'vidtldr-jax[configs]'"
 
@@ -28,7 +32,9 @@ def run_config(place: str) -> Any:
     head, mark, argument = place.partition(".py:")
     path = Path(head + ".py" if mark else place)
     if not path.is_file():
-        raise CommandError(f"a config is a Python file, perhaps with :argument; there is no {str(path)!r}; check it.")
+        names = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        hint = suggest(str(path), names, otherwise="check it.")
+        raise CommandError(f"a config is a Python file, perhaps with :argument; there is no {str(path)!r}; {hint}")
     spec = importlib.util.spec_from_file_location("vidtldr_config", path)
     if spec is None or spec.loader is None:
         raise CommandError(f"a config is a Python file, perhaps with :argument; {place!r} is none; give another.")
@@ -50,6 +56,7 @@ def run_config(place: str) -> Any:
         raise CommandError(f"{path} can't be run ({type(error).__name__}: {reason}); mend it.") from error
     finally:
         sys.dont_write_bytecode = keeps_bytecode
+    log.info("config %s: %s", path, f"argument {argument}" if argument else "no argument")
     if not hasattr(config, "get"):
         raise CommandError(f"get_config returns a ConfigDict; that of {path} does not; mend it.")
     return config

@@ -14,6 +14,7 @@ from checkpoints_convert.export import export_checkpoint
 from checkpoints_convert.families import FAMILIES
 from checkpoints_convert.plan import ConversionPlan
 from checkpoints_convert.verify import VerificationReport, check_verifiable, verify_checkpoint
+from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import format_bytes, print_json, print_note, print_table, show_progress
@@ -46,7 +47,7 @@ class SettingType(click.ParamType):
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds what says how a source is read: --family, --set, --allow-missing, --ignore."""
     options = (
-        click.option("--family", type=click.Choice(list(FAMILIES)), help="Kind of checkpoint.  [default: by the keys]"),
+        click.option("--family", type=ChoiceType(list(FAMILIES)), help="Kind of checkpoint.  [default: by the keys]"),
         click.option(
             "--set", "settings", type=SettingType(), multiple=True,
             help="What the weights can't tell: heads=12, frames=16, image_size=224, mean=0.5,0.5,0.5. Repeatable.",
@@ -66,7 +67,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("source", metavar="SOURCE")
 @click.argument("destination", metavar="DESTINATION", type=click.Path(path_type=Path))
 @source_options
-@click.option("--dtype", type=click.Choice(DTYPES), help="In which parameters are stored.  [default: float32]")
+@click.option("--dtype", type=ChoiceType(DTYPES), help="In which parameters are stored.  [default: float32]")
 @click.option(
     "--tokenizer",
     metavar="FILE|FOLDER|hf://...",
@@ -75,7 +76,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--to",
     "target",
-    type=click.Choice(["jax", "torch"]),
+    type=ChoiceType(["jax", "torch"]),
     default="jax",
     show_default=True,
     help="torch: SOURCE is a checkpoint folder, DESTINATION a state dict for the original class.",

@@ -13,6 +13,7 @@ from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.evaluation_files import hash_file, report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
+    ModelType,
     cache_option,
     devices_option,
     dtype_option,
@@ -41,7 +42,13 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...", type=click.Path())
 @click.option("--out", required=True, metavar="FOLDER", help="The index; videos are added to one that is there.")
-@click.option("--model", required=True, metavar="FOLDER|NAME", help="Checkpoint folder of a model that embeds videos.")
+@click.option(
+    "--model",
+    required=True,
+    type=ModelType(),
+    metavar="FOLDER|NAME",
+    help="Checkpoint folder of a model that embeds videos.",
+)
 @schedule_option("Without it: no merging.")
 @method_option
 @click.option("--tokens", is_flag=True, help="Keep the surviving tokens too, to look again at the best of a search.")

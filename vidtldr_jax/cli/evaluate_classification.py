@@ -13,6 +13,7 @@ import click
 import jax
 
 from vidtldr_jax import __version__
+from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
@@ -32,10 +33,12 @@ from vidtldr_jax.cli.options import (
     dtype_option,
     json_option,
     method_option,
+    optional_model_option,
     schedule_option,
     verbose_option,
 )
 from vidtldr_jax.cli.output import SECONDS_BETWEEN_LOGS, print_json, print_note, show_progress
+from vidtldr_jax.cli.runtime import log_model, log_weights
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, read_checkpoint
@@ -58,16 +61,16 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.option("--config", metavar="FILE.py[:ARG]", help="Experiment in Scenic's format; needs the extra 'configs'.")
-@click.option("--model", metavar="FOLDER|NAME", help=f"Checkpoint folder or shipped model.  [default: {DEFAULT_MODEL}]")
+@optional_model_option
 @click.option("--manifest", metavar="FILE", help="CSV with a header, or JSON Lines: path, label.")
 @click.option("--root", metavar="FOLDER", help="What paths are relative to.  [default: the manifest's folder]")
 @schedule_option("Without it: the config's, or no merging.")
 @method_option
 @click.option("--clips", type=click.IntRange(min=1), help="Clips per video.  [default: the config's or the model's]")
-@click.option("--crops", type=click.Choice(["1", "3"]), help="Crops per clip.  [default: the same]")
+@click.option("--crops", type=ChoiceType(["1", "3"]), help="Crops per clip.  [default: the same]")
 @click.option(
     "--average",
-    type=click.Choice(AVERAGES),
+    type=ChoiceType(AVERAGES),
     help="What of the views is averaged.  [default: the config's, or probabilities]",
 )
 @click.option(
@@ -203,6 +206,7 @@ def _prepare(
         raise click.UsageError(f"--model is needed: {config} names no checkpoint.")
     check_model_name(chosen)
     folder = find_checkpoint(chosen)
+    log_weights(chosen, folder)
     stored = read_checkpoint(folder)
     architecture: Config = stored.config
     recipe = stored.preprocessing
@@ -235,6 +239,7 @@ def _prepare(
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
+    log_model(model)
     return _Setup(chosen, folder, model, heads, classes)
 
 

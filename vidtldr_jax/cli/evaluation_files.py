@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
-from vidtldr_jax.cli.group import CommandError, format_error
+from vidtldr_jax.cli.group import CommandError, print_error
 
 _MOST_NAMED: Final = 10
 
@@ -67,6 +65,6 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 def report_errors(errors: Mapping[str, str]) -> None:
     """Names the videos that can't be read, the first ones with the reason."""
     for name, error in list(errors.items())[:_MOST_NAMED]:
-        click.echo(format_error(f"{name}: {error}"), err=True)
+        print_error(f"{name}: {error}")
     if len(errors) > _MOST_NAMED:
-        click.echo(format_error(f"{len(errors) - _MOST_NAMED} more videos can't be read"), err=True)
+        print_error(f"{len(errors) - _MOST_NAMED} more videos can't be read")

@@ -7,12 +7,12 @@ those in which an evaluation is to differ from the checkpoint, as `vidtldr plan 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.scoring import AVERAGES, Average, Head
 from vidtldr_jax.models.architectures import Config
@@ -118,8 +118,8 @@ def _read_plain(fields: Mapping[str, Any], place: str) -> Experiment:
     unknown = []
     for name in fields:
         if name not in _PLAIN_FIELDS:
-            near = difflib.get_close_matches(name, _PLAIN_FIELDS, n=1)
-            unknown.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+            hint = suggest(name, _PLAIN_FIELDS, otherwise="")
+            unknown.append(f"unknown field {name!r}" + (f" ({hint})" if hint else ""))
     average: Any = fields.get("average") or "probabilities"
     if average not in AVERAGES:
         unknown.append(f"average = {average!r} is none of {', '.join(AVERAGES)}")

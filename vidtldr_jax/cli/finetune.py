@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
 
+from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.convert import SettingType, collect_settings
 from vidtldr_jax.cli.evaluation_files import report_errors
@@ -22,7 +24,10 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_note, print_table, watch_progress
+from vidtldr_jax.cli.runtime import log_weights
 from vidtldr_jax.inference.load import find_checkpoint
+
+log = logging.getLogger("vidtldr_jax")
 
 _EPILOG: Final = """\b
 Examples:
@@ -60,7 +65,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--eval-schedule", type=ScheduleType(), metavar="TEXT", help="Merge in evaluation.  [the same]"),
         method_option,
         click.option("--evaluate-every", type=click.IntRange(min=1), metavar="STEPS", help="Else at the end only."),
-        click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Computation dtype."),
+        click.option("--dtype", type=ChoiceType(["float32", "bfloat16"]), help="Computation dtype."),
         click.option("--seed", type=click.IntRange(min=0), help="Of order, clips, and a new classifier.  [default: 0]"),
         click.option(
             "--set", "settings", type=SettingType(), multiple=True,
@@ -136,10 +141,13 @@ def finetune(
             f"training needs {error.name}, which is not installed; pip install 'vidtldr-jax[train]'."
         ) from error
     try:
+        folder = find_checkpoint(model)
+        log_weights(model, folder)
         setup = prepare(
-            find_checkpoint(model), listed, Recipe.from_dict(recipe_fields), val=val or places.get("val"),
+            folder, listed, Recipe.from_dict(recipe_fields), val=val or places.get("val"),
             root=root or places.get("root"),
         )  # fmt: skip
+        log.info("training with schedule: %s", setup.schedule.describe())
         with watch_progress("training", total=setup.num_steps) as progress:
             result = train(
                 setup, out, restart=restart, must_resume=resume, save_every=save_every, num_workers=workers,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
-import jax
 
-from checkpoints_convert.errors import ConversionError
-from vidtldr_jax.data.errors import VideoReadError, WorkerError
-from vidtldr_jax.data.text import TextError
-from vidtldr_jax.inference.checkpoint import CheckpointError
+from vidtldr_jax.cli.colour import paint
+from vidtldr_jax.cli.nearest import suggest
+from vidtldr_jax.cli.outline import find_outline
 
 log = logging.getLogger("vidtldr_jax")
 # snake_case, a class, or a method of one
@@ -29,18 +27,51 @@ class CommandError(click.ClickException):
     """The work failed for a reason that the user can do something about; the message is one line."""
 
 
+class LazyCommands(Mapping[str, click.Command]):
+    """Commands by name; the module of a command is imported when the command is looked up."""
+
+    def __init__(self, prefix: str, names: Sequence[str]) -> None:
+        """Takes what stands before a command's name in that of its module, and the names."""
+        self.prefix = prefix
+        self.names = tuple(names)
+
+    def __getitem__(self, name: str) -> click.Command:
+        """Imports a command."""
+        if name not in self.names:
+            raise KeyError(name)
+        command: click.Command = getattr(importlib.import_module(f"{self.prefix}{name}"), name)
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 class CommandGroup(click.Group):
-    """A group with nearest names for unknown commands, and one-line errors."""
+    """A group with nearest names for unknown commands, and one-line errors.
+
+    Completion and the list of commands know these from `outline.json`, so that they import none.
+    """
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Finds a command; for completion, only its outline."""
+        return find_outline(ctx, cmd_name) if ctx.resilient_parsing else super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands with the first sentence of each one's help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, find_outline(ctx, name).help or "") for name in self.list_commands(ctx)])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command; an unknown one is answered with the nearest name."""
         name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            known = self.list_commands(ctx)
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(known)}."
+        known = self.list_commands(ctx)
+        if name not in known and not name.startswith("-"):
+            hint = suggest(name, known, otherwise=f"commands are {', '.join(known)}.", cutoff=0.5)
             raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -64,15 +95,13 @@ class CommandGroup(click.Group):
             _fail("interrupted", 1)
         except click.ClickException as error:
             _fail(error.format_message(), 1)
-        except (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError) as error:
-            _fail(str(error), 1)
         except OSError as error:
             _discard_unwritten()
             _fail(describe_os_error(error), 1)
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-                _fail(f"memory ran out ({_first_line(error)}); take a smaller --batch-size or a smaller model", 1)
-            raise
+        except Exception as error:
+            if (message := _explain(error)) is None:
+                raise
+            _fail(message, 1)
         if not standalone_mode:
             return code
         sys.exit(code if isinstance(code, int) else 0)
@@ -94,9 +123,36 @@ def strip_function_name(message: str) -> str:
     return _FUNCTION_NAME.sub("", " ".join(message.split()))
 
 
+def print_error(message: str) -> None:
+    """Tells a failure, to stderr."""
+    click.echo(format_error(message).replace("error:", paint("error:", "red", sys.stderr), 1), err=True)
+
+
+def _explain(error: Exception) -> str | None:
+    """Returns what to tell of an error that a user can do something about, None of a bug."""
+    # Only what has failed waits for these imports.
+    import jax
+
+    from checkpoints_convert.errors import ConversionError
+    from vidtldr_jax.data.errors import VideoReadError, WorkerError
+    from vidtldr_jax.data.text import TextError
+    from vidtldr_jax.inference.checkpoint import CheckpointError
+
+    if isinstance(error, (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError)):
+        return str(error)
+    is_of_memory = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    if is_of_memory or isinstance(error, MemoryError):
+        return f"memory ran out ({_first_line(error)}); take a smaller --batch-size or a smaller model"
+    return None
+
+
 def _describe_usage(error: click.UsageError) -> str:
     help_command = f"see {error.ctx.command_path} --help" if error.ctx else "see --help"
     message = error.format_message().rstrip()
+    if isinstance(error, click.NoSuchOption):
+        message = f"there is no option {error.option_name!r}"
+        if error.possibilities:
+            message += f"; did you mean {error.possibilities[0]!r}?"
     return f"{message if message.endswith(('.', '?', ')')) else f'{message}.'} ({help_command})"
 
 
@@ -115,5 +171,5 @@ def _discard_unwritten() -> None:
 def _fail(message: str, code: int) -> NoReturn:
     if log.isEnabledFor(logging.DEBUG):
         traceback.print_exc()
-    click.echo(format_error(message), err=True)
+    print_error(message)
     sys.exit(code)

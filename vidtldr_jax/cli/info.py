@@ -15,17 +15,18 @@ from vidtldr_jax.cli.convert import collect_settings, source_options
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
-    explain_unknown_model,
+    ModelType,
     json_option,
     method_option,
     schedule_option,
     verbose_option,
 )
 from vidtldr_jax.cli.output import format_macs, print_json, print_table
+from vidtldr_jax.cli.runtime import log_weights
 from vidtldr_jax.cli.source_info import is_source, show_source
 from vidtldr_jax.data.text import TOKENIZER_NAME, TextTokenizer
 from vidtldr_jax.inference.checkpoint import Checkpoint, find_param_shapes, read_checkpoint
-from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
+from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.models.architectures import Config, resolve_for
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.models.umt_config import UMTConfig
@@ -44,7 +45,9 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("model", default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET|SOURCE]")
+@click.argument(
+    "model", type=ModelType(with_presets=True), default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET|SOURCE]"
+)
 @schedule_option("Without it: no merging.")
 @method_option
 @source_options
@@ -99,9 +102,8 @@ def _read_facts(name: str) -> tuple[Config, dict[str, Any]]:
     if name in PRESETS and not Path(name).exists():
         nothing = {"folder": None, "family": None, "preprocessing": None, "labels": None, "source": None}
         return PRESETS[name], {"name": name, "kind": "preset", **nothing, "tokenizer": None}
-    if not Path(name).exists() and not name.startswith("hf://") and name not in SHIPPED_MODELS:
-        raise CommandError(explain_unknown_model(name, with_presets=True))
     folder = find_checkpoint(name)
+    log_weights(name, folder)
     stored = read_checkpoint(folder)
     return stored.config, {
         "name": name,

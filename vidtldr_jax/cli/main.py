@@ -5,20 +5,9 @@ from __future__ import annotations
 import click
 
 from vidtldr_jax import __version__
-from vidtldr_jax.cli.ask import ask
-from vidtldr_jax.cli.benchmark import benchmark
-from vidtldr_jax.cli.classify import classify
-from vidtldr_jax.cli.convert import convert
-from vidtldr_jax.cli.demo import demo
-from vidtldr_jax.cli.embed import embed
-from vidtldr_jax.cli.evaluate import evaluate
-from vidtldr_jax.cli.finetune import finetune
-from vidtldr_jax.cli.group import CommandGroup
-from vidtldr_jax.cli.info import info
-from vidtldr_jax.cli.plan import plan
+from vidtldr_jax.cli.group import CommandGroup, LazyCommands
 from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
-from vidtldr_jax.cli.search import search
-from vidtldr_jax.cli.visualize import visualize
+from vidtldr_jax.cli.shells import add_shells
 
 _EPILOG = """\b
 Examples:
@@ -35,9 +24,33 @@ Examples:
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage.
 """
+# Command `x` is the function x in the module x beside this one; `scripts/make_outline.py` writes what help knows of it.
+_COMMANDS = LazyCommands(
+    "vidtldr_jax.cli.",
+    (
+        "demo",
+        "visualize",
+        "classify",
+        "embed",
+        "search",
+        "ask",
+        "evaluate",
+        "finetune",
+        "plan",
+        "convert",
+        "info",
+        "benchmark",
+        "completion",
+    ),
+)
 
 
-@click.group(cls=CommandGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup,
+    commands=_COMMANDS,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="vidtldr")
 @click.option("-v", "--verbose", is_flag=True, help="Say more, to stderr.")
 def cli(verbose: bool) -> None:
@@ -45,11 +58,8 @@ def cli(verbose: bool) -> None:
     set_verbosity(verbose)
 
 
-for _command in (demo, visualize, classify, embed, search, ask, evaluate, finetune, plan, convert, info, benchmark):
-    cli.add_command(_command)
-
-
 def main() -> None:
     """Runs the command line of this process."""
     silence_warnings()
+    add_shells()
     cli(prog_name="vidtldr")

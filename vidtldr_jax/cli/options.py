@@ -1,25 +1,25 @@
-"""Options that commands share, and the defaults behind them."""
+"""Options that commands share, and the defaults behind them.
+
+What imports JAX is imported where it is used: commands that don't compute share some of these options too.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-import jax
-from jax.sharding import Mesh
 
+from vidtldr_jax.cli.choices import ChoiceType, NameType
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.runtime import set_verbosity, use_compilation_cache
-from vidtldr_jax.inference.hub import SCHEME
-from vidtldr_jax.inference.load import SHIPPED_MODELS, load_model
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.sharding import make_mesh
-from vidtldr_jax.models.presets import PRESETS
-from vidtldr_jax.reduction.methods import DEFAULT_METHOD, METHODS, get_method
-from vidtldr_jax.reduction.schedule import parse_schedule
+from vidtldr_jax.cli.nearest import suggest
+from vidtldr_jax.cli.runtime import log_model, log_weights, set_verbosity, use_compilation_cache
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from vidtldr_jax.inference.model import VideoModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,6 +36,8 @@ class ScheduleType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the text as it came, or fails."""
+        from vidtldr_jax.reduction.schedule import parse_schedule
+
         try:
             parse_schedule(value)
         except (ValueError, TypeError) as error:
@@ -43,17 +45,70 @@ class ScheduleType(click.ParamType):
         return str(value)
 
 
-class MethodType(click.ParamType):
+class MethodType(NameType):
     """A method's name; one that is unknown is a usage error that names the nearest."""
 
-    name = "method"
+    @property
+    def names(self) -> Sequence[str]:
+        """All methods."""
+        from vidtldr_jax.reduction.methods import METHODS
+
+        return list(METHODS)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the name as it came, or fails."""
+        from vidtldr_jax.reduction.methods import get_method
+
         try:
             return get_method(str(value)).name
         except ValueError as error:
             self.fail(str(error).removeprefix("get_method: "), param, ctx)
+
+
+class PresetType(NameType):
+    """A preset's name; one that is unknown is an error that names the nearest."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All presets."""
+        from vidtldr_jax.models.presets import PRESETS
+
+        return list(PRESETS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the name as it came.
+
+        Raises:
+          CommandError: there is no such preset.
+        """
+        from vidtldr_jax.models.presets import get_preset
+
+        try:
+            get_preset(str(value))
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        return str(value)
+
+
+class ModelType(NameType):
+    """A checkpoint folder, a shipped model or an address on a hub, perhaps a preset; the nearest name is named."""
+
+    def __init__(self, *, with_presets: bool = False) -> None:
+        self.with_presets = with_presets
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Shipped models, and presets where they will do."""
+        return _list_models(with_presets=self.with_presets)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the name as it came.
+
+        Raises:
+          CommandError: it stands for no model.
+        """
+        check_model_name(str(value), with_presets=self.with_presets)
+        return str(value)
 
 
 def choose_schedule(schedule: str | None, name: str) -> str:
@@ -79,11 +134,17 @@ def open_model(
     Raises:
       CommandError: it can't be loaded, the schedule does not fit it, or there are fewer devices.
     """
+    from vidtldr_jax.inference.load import find_checkpoint, load_model
+
     check_model_name(name)
+    folder = find_checkpoint(name)
+    log_weights(name, folder)
     try:
-        return load_model(name, schedule=schedule, method=method, dtype=dtype, mesh=choose_mesh(devices))
+        model = load_model(folder, schedule=schedule, method=method, dtype=dtype, mesh=choose_mesh(devices))
     except ValueError as error:
         raise CommandError(str(error)) from error
+    log_model(model)
+    return model
 
 
 def choose_mesh(devices: int) -> Mesh | None:
@@ -98,6 +159,10 @@ def choose_mesh(devices: int) -> Mesh | None:
     Raises:
       CommandError: there are fewer.
     """
+    import jax
+
+    from vidtldr_jax.inference.sharding import make_mesh
+
     found = jax.devices()
     if devices > len(found):
         raise CommandError(
@@ -107,35 +172,60 @@ def choose_mesh(devices: int) -> Mesh | None:
     return None if devices == 1 else make_mesh(found[:devices])
 
 
-def check_model_name(name: str) -> None:
-    """Refuses what is no path, no shipped model and no address on a hub, with the nearest name."""
-    if not Path(name).exists() and not name.startswith(SCHEME) and name not in SHIPPED_MODELS:
-        raise CommandError(explain_unknown_model(name))
-
-
-def explain_unknown_model(name: str, *, with_presets: bool = False) -> str:
-    """Says that there is no such model, and which name is nearest.
+def check_model_name(name: str, *, with_presets: bool = False) -> None:
+    """Refuses what is no path, no address on a hub and no known name, with the nearest.
 
     Args:
       name: what was asked for.
-      with_presets: whether a preset's name would have done.
+      with_presets: whether a preset's name would do.
 
-    Returns:
-      The message.
+    Raises:
+      CommandError: there is no such model.
     """
-    known = [*SHIPPED_MODELS, *(PRESETS if with_presets else ())]
+    from vidtldr_jax.inference.hub import SCHEME
+
+    if not Path(name).exists() and not name.startswith(SCHEME) and name not in _list_models(with_presets=with_presets):
+        raise CommandError(_explain_unknown_model(name, with_presets=with_presets))
+
+
+def _list_models(*, with_presets: bool) -> list[str]:
+    from vidtldr_jax.inference.load import SHIPPED_MODELS
+    from vidtldr_jax.models.presets import PRESETS
+
+    return [*SHIPPED_MODELS, *(PRESETS if with_presets else ())]
+
+
+def _explain_unknown_model(name: str, *, with_presets: bool) -> str:
+    from vidtldr_jax.models.presets import PRESETS
+
+    known = _list_models(with_presets=with_presets)
     rule = f"a model is a checkpoint folder or one of {', '.join(known)}"
     if name in PRESETS:
         return f"{rule}; {name!r} is an architecture without weights; use it with info or benchmark --preset."
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "check the path, or convert the weights first."
+    hint = suggest(name, known, otherwise="check the path, or convert the weights first.")
     return f"{rule}; there is no {name!r}; {hint}"
 
 
 def model_option(command: Command) -> Command:
     """Adds --model."""
     text = "Checkpoint folder (model.safetensors + config.json), or the name of a shipped model."
-    return click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="FOLDER|NAME", help=text)(command)
+    kind = ModelType()
+    option = click.option(
+        "--model", type=kind, default=DEFAULT_MODEL, show_default=True, metavar="FOLDER|NAME", help=text
+    )
+    return option(command)
+
+
+def optional_model_option(command: Command) -> Command:
+    """Adds --model where something else may stand in for it."""
+    text = f"Checkpoint folder or shipped model.  [default: {DEFAULT_MODEL}]"
+    return click.option("--model", type=ModelType(), metavar="FOLDER|NAME", help=text)(command)
+
+
+def preset_option(command: Command) -> Command:
+    """Adds --preset."""
+    text = "Published architecture with random weights, such as umt-b16."
+    return click.option("--preset", type=PresetType(), metavar="NAME", help=text)(command)
 
 
 def schedule_option(text: str) -> Callable[[Command], Command]:
@@ -146,13 +236,15 @@ def schedule_option(text: str) -> Callable[[Command], Command]:
 
 def method_option(command: Command) -> Command:
     """Adds --method."""
+    from vidtldr_jax.reduction.methods import DEFAULT_METHOD, METHODS
+
     text = f"How tokens are chosen: {', '.join(METHODS)}.  [default: {DEFAULT_METHOD.name}]"
     return click.option("--method", type=MethodType(), metavar="NAME", help=text)(command)
 
 
 def dtype_option(command: Command) -> Command:
     """Adds --dtype."""
-    kinds = click.Choice(["float32", "bfloat16"])
+    kinds = ChoiceType(["float32", "bfloat16"])
     return click.option("--dtype", type=kinds, default="float32", show_default=True, help="Computation dtype.")(command)
 
 

@@ -6,19 +6,24 @@ import contextlib
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+
+from vidtldr_jax.cli.colour import paint, uses_colour
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 log = logging.getLogger("vidtldr_jax")
 
 SECONDS_BETWEEN_LOGS: Final = 30.0
+# Whether there may be colours -> what rich is told.
+_COLOURS: Final[dict[bool, Literal["auto"] | None]] = {True: "auto", False: None}
 
 
 def print_json(value: Any) -> None:
@@ -32,12 +37,15 @@ def print_json(value: Any) -> None:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Prints a table: drawn on a terminal, in plain columns otherwise. The first column is left-aligned."""
     if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table(title=title or None, title_justify="left")
         for number, name in enumerate(header):
             table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*(_escape(make_printable(cell)) for cell in row))
-        Console().print(table)
+        Console(color_system=_COLOURS[uses_colour(sys.stdout)]).print(table)
         return
     lines = [[make_printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -52,7 +60,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
 
 def print_note(message: str) -> None:
     """Tells something that is no failure, to stderr."""
-    click.echo(f"note: {make_printable(' '.join(message.split()))}", err=True)
+    click.echo(f"{paint('note:', 'yellow', sys.stderr)} {make_printable(' '.join(message.split()))}", err=True)
 
 
 def make_printable(text: str) -> str:
@@ -62,7 +70,7 @@ def make_printable(text: str) -> str:
 
 @contextlib.contextmanager
 def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
-    """Shows a bar on stderr while work goes on; nothing where stderr is no terminal.
+    """Shows a bar on stderr while work goes on; nothing where stderr is no terminal or can't move its cursor.
 
     Args:
       text: what is being done.
@@ -71,10 +79,13 @@ def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
     Yields:
       The bar; its only task is number 0.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     count = [BarColumn(), MofNCompleteColumn()] if total is not None else [SpinnerColumn()]
     columns = (TextColumn("{task.description}"), *count, TimeElapsedColumn())
-    console = Console(stderr=True)
-    is_off = not sys.stderr.isatty()
+    console = Console(stderr=True, color_system=_COLOURS[uses_colour(sys.stderr)])
+    is_off = not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
     # Drawn rarely: what is being timed shares the cores.
     with Progress(*columns, console=console, transient=True, disable=is_off, refresh_per_second=2) as progress:
         progress.add_task(text, total=total)

@@ -15,10 +15,11 @@ from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
     cache_option,
     dtype_option,
-    explain_unknown_model,
     json_option,
     method_option,
     open_model,
+    optional_model_option,
+    preset_option,
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_note, show_progress, watch_progress
@@ -53,8 +54,8 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.argument("videos", nargs=-1, metavar="[VIDEO...]", type=click.Path())
-@click.option("--model", metavar="FOLDER|NAME", help=f"Checkpoint folder or shipped model.  [default: {DEFAULT_MODEL}]")
-@click.option("--preset", metavar="NAME", help="Published architecture with random weights, such as umt-b16.")
+@optional_model_option
+@preset_option
 @click.option("--max-gmacs", type=float, help="Budget: 10^9 multiply-accumulates of the encoder per clip, at most.")
 @click.option("--keep", type=float, help="Budget: share of the tokens that is left after the last layer, at most.")
 @click.option("--speedup", type=float, help="Budget: times fewer GMACs than plain; times faster with --measure.")
@@ -177,8 +178,6 @@ def _open(name: str, *, is_preset: bool, is_run: bool, method: str, dtype: str) 
     if not is_preset:
         loaded = open_model(name, schedule=None, method=method, dtype=dtype)
         return loaded, loaded.config
-    if name not in PRESETS:
-        raise CommandError(explain_unknown_model(name, with_presets=True))
     config = PRESETS[name]
     return (make_random_model(config, method=method, dtype=dtype) if is_run else None), config
 

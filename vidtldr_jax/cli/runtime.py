@@ -7,8 +7,10 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
+if TYPE_CHECKING:
+    from vidtldr_jax.inference.model import VideoModel
 
 log = logging.getLogger("vidtldr_jax")
 _PROBING_LOGGERS = ("jax._src.xla_bridge", "jax._src.hardware_utils", "jax._src.cloud_tpu_init")
@@ -42,6 +44,8 @@ def use_compilation_cache() -> None:
     except OSError as error:
         log.info("compiled programs are not kept: %s", error)
         return
+    import jax
+
     log.info("compiled programs are kept in %s", folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -49,6 +53,20 @@ def use_compilation_cache() -> None:
 
 def describe_device() -> str:
     """Names what JAX computes on."""
+    import jax
+
     device = jax.devices()[0]
     cores = f", {os.cpu_count()} cores" if device.platform == "cpu" else ""
     return f"{device.platform} ({device.device_kind}{cores}), JAX {jax.__version__}"
+
+
+def log_weights(name: str, folder: Path) -> None:
+    """Tells with -v which checkpoint stands behind a model's name."""
+    log.info("model %s: weights in %s", name, folder)
+
+
+def log_model(model: VideoModel) -> None:
+    """Tells with -v what a model's schedule makes of a clip, and on what it is computed."""
+    if log.isEnabledFor(logging.INFO):
+        log.info("schedule: %s", model.schedule.describe())
+        log.info("computing in %s on %s", model.dtype, describe_device())

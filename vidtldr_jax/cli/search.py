@@ -9,7 +9,7 @@ import click
 
 from vidtldr_jax.cli.evaluation_files import hash_file
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.options import cache_option, json_option, verbose_option
+from vidtldr_jax.cli.options import ModelType, cache_option, json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_note, print_table
 from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
@@ -35,7 +35,9 @@ Examples:
     type=click.IntRange(min=0),
     help=f"Look again at so many of the most similar.  [default: {_RERANK} if the index has tokens, else 0]",
 )
-@click.option("--model", metavar="FOLDER|NAME", help="Where the index's model is now.  [default: where it was]")
+@click.option(
+    "--model", type=ModelType(), metavar="FOLDER|NAME", help="Where the index's model is now.  [default: where it was]"
+)
 @tokenizer_option
 @json_option
 @cache_option

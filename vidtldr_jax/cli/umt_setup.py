@@ -11,7 +11,9 @@ import click
 
 from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.options import (
+    ModelType,
     cache_option,
     check_model_name,
     choose_mesh,
@@ -22,6 +24,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
+from vidtldr_jax.cli.runtime import log_model, log_weights
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import Checkpoint, check_params, read_checkpoint
 from vidtldr_jax.inference.hub import load_tokenizer
@@ -66,7 +69,9 @@ def umt_options(command: Command) -> Command:
     """Adds the options that evaluations of a UMT share."""
     options = (
         click.option("--config", metavar="FILE.py:ARG", help="Data set and protocol; needs the extra 'configs'."),
-        click.option("--model", metavar="FOLDER|NAME", help="Checkpoint folder.  [default: the config's]"),
+        click.option(
+            "--model", type=ModelType(), metavar="FOLDER|NAME", help="Checkpoint folder.  [default: the config's]"
+        ),
         click.option("--annotation", metavar="FILE.json", help="What belongs together.  [default: the config's]"),
         click.option("--videos", metavar="FOLDER", help="Where they are.  [default: the annotation's folder]"),
         tokenizer_option,
@@ -171,7 +176,9 @@ def open_umt(
       TextError: the tokenizer is not the model's.
     """
     check_model_name(name)
-    stored = read_checkpoint(find_checkpoint(name))
+    folder = find_checkpoint(name)
+    log_weights(name, folder)
+    stored = read_checkpoint(folder)
     config = stored.config
     if not isinstance(config, UMTConfig) or config.task != task:
         what, hint = f"a {stored.family} model", ""
@@ -220,6 +227,7 @@ def build(
     except ValueError as error:
         raise CommandError(str(error)) from error
     assert isinstance(model, TextModel)
+    log_model(model)
     return model
 
 
@@ -235,7 +243,7 @@ def _read_config(place: str, task: str) -> dict[str, Any]:
 def _match_architecture(config: Any, wanted: Mapping[str, Any], *, place: str) -> None:
     unknown = [name for name in wanted if name not in _ARCHITECTURE]
     there = {name: read(config) for name, read in _ARCHITECTURE.items()}
-    faults = [f"unknown field {name}" for name in unknown]
+    faults = [f"unknown field {name!r}; {suggest(name, there, otherwise='leave it out.')[:-1]}" for name in unknown]
     faults += [
         f"{name} = {there[name]!r}, not {value!r}"
         for name, value in wanted.items()

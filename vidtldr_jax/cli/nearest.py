@@ -1,0 +1,22 @@
+"""The nearest of the names that there are, for whoever mistyped one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(name: str, known: Iterable[str], *, otherwise: str, cutoff: float = 0.6) -> str:
+    """Asks whether the nearest name was meant.
+
+    Args:
+      name: what came.
+      known: the names that there are.
+      otherwise: what to say where none is near.
+      cutoff: how alike two names must be, from 0 to 1.
+
+    Returns:
+      A question, or `otherwise`.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else otherwise
