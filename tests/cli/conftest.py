@@ -50,11 +50,16 @@ def own_cache(monkeypatch, tmp_path):
 
 @pytest.fixture
 def call():
-    """Runs a command line in this process, without the compilation cache."""
+    """Runs a command line in this process, without the compilation cache; what does well must be quiet."""
 
     def run(*words):
+        words = [*map(str, words)]
         cached = words[0] in ("demo", "visualize", "classify", "embed", "search", "ask", "evaluate", "finetune", "plan")
-        return CliRunner().invoke(cli, [*map(str, words), *(["--no-cache"] if cached else [])])
+        result = CliRunner().invoke(cli, [*words, *(["--no-cache"] if cached else [])])
+        if result.exit_code == 0 and not {"-v", "--verbose"} & set(words):
+            said = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+            assert said == [], "a command that does well says nothing but notes"
+        return result
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import format_bytes, print_json, print_note, print_table, show_progress
 from vidtldr_jax.models.umt_config import UMTConfig
+
+log = logging.getLogger("vidtldr_jax")
 
 _EPILOG = """\b
 Examples:
@@ -124,6 +127,7 @@ def convert(
             raise click.UsageError(f"{', '.join(given)} belong to the way in; --to torch changes no number.")
         _export(source, destination, family, as_json=as_json)
         return
+    log.info("converting %s into %s", source, destination.absolute())
     with show_progress("converting", total=100) as bar:
         report = convert_checkpoint(
             source,

@@ -61,6 +61,13 @@ def find_outline(ctx: click.Context, name: str) -> click.Command:
     return _make_command(name, found)
 
 
+def find_paths(param: click.Parameter) -> str | None:
+    """Returns which paths a parameter's metavar speaks of: "file" for all, "dir" for folders, None for none."""
+    words = re.findall(r"[A-Z]+", param.metavar or "")
+    kinds = {_PATHS[word] for word in words if word in _PATHS}
+    return "file" if "file" in kinds else "dir" if kinds else None
+
+
 @functools.cache
 def _read_outline() -> dict[str, Any]:
     outline: dict[str, Any] = json.loads(OUTLINE.read_text(encoding="utf-8"))
@@ -70,8 +77,6 @@ def _read_outline() -> dict[str, Any]:
 def _describe_parameter(param: click.Parameter) -> dict[str, Any]:
     kind = param.type
     names = kind.choices if isinstance(kind, click.Choice) else kind.names if isinstance(kind, NameType) else ()
-    words = re.findall(r"[A-Z]+", param.metavar or "")
-    paths = {_PATHS[word] for word in words if word in _PATHS}
     described: dict[str, Any] = {
         "opts": list(param.opts),
         "off": list(param.secondary_opts),
@@ -81,7 +86,7 @@ def _describe_parameter(param: click.Parameter) -> dict[str, Any]:
         "multiple": param.multiple,
         "nargs": param.nargs,
         "names": [str(name) for name in names],
-        "paths": "file" if "file" in paths else "dir" if paths else None,
+        "paths": find_paths(param),
         "is_config": bool(_CONFIG.search(param.metavar or "")),
     }
     usual = {"nargs": 1}

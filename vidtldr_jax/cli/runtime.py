@@ -19,6 +19,7 @@ _PROBING_LOGGERS = ("jax._src.xla_bridge", "jax._src.hardware_utils", "jax._src.
 def set_verbosity(is_verbose: bool) -> None:
     """Lets only errors through, or everything with -v; JAX says nothing of devices that it looked for in vain."""
     logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.getLogger().setLevel(logging.WARNING if is_verbose else logging.ERROR)
     log.setLevel(logging.DEBUG if is_verbose else logging.ERROR)
     for name in _PROBING_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO if is_verbose else logging.ERROR)
@@ -62,7 +63,7 @@ def describe_device() -> str:
 
 def log_weights(name: str, folder: Path) -> None:
     """Tells with -v which checkpoint stands behind a model's name."""
-    log.info("model %s: weights in %s", name, folder)
+    log.info("model %s: weights in %s", name, folder.absolute())
 
 
 def log_model(model: VideoModel) -> None:
