@@ -67,10 +67,12 @@ def test_a_config_of_another_architecture_is_refused(call, place, tmp_path):
     shipped = f"{ROOT}/configs/retrieval.py:msrvtt,b16"
     result = call("evaluate", "retrieval", "--config", shipped, *annotation)
     assert_one_error(result, ": the checkpoint has depth = 3, not 12; dim = 24, not 768; embed_dim = 16, not 512; ")
-    more = "'architecture': {'dimension': 3, 'embed_dim': 17},"
+    more = "'architecture': {'dimension': 3, 'depths': 3, 'embed_dim': 17},"
     path = write_config(place, tmp_path / "config.py", more)
     result = call("evaluate", "retrieval", "--config", path)
-    assert_one_error(result, "the checkpoint has unknown field dimension; embed_dim = 16, not 17; take another")
+    assert_one_error(
+        result, "unknown field 'depths' (did you mean 'depth'?); unknown field 'dimension'; embed_dim = 16"
+    )
     path = write_config(place, tmp_path / "config.py", "'task': 'question_answering',")
     assert_one_error(call("evaluate", "retrieval", "--config", path), "'question_answering'; take evaluate qa")
     path = write_config(place, tmp_path / "config.py", "'task': 'classification',")

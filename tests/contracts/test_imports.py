@@ -1,6 +1,7 @@
 """Imports run one way, and the package's own import stays light."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -118,7 +119,7 @@ def find_loaded(statement, extra=()):
 
 
 def test_importing_the_package_touches_only_its_own_few_dependencies():
-    loaded = find_loaded("import vidtldr_jax")
+    loaded = find_loaded("from vidtldr_jax import *")
     assert "vidtldr_jax" in loaded
     heavy = {
         "av",
@@ -138,3 +139,24 @@ def test_importing_the_package_touches_only_its_own_few_dependencies():
     assert beyond & (heavy | {"rich"}) == set()
     third_party = {name for name in beyond - sys.stdlib_module_names if not name.startswith("_")}
     assert third_party == {"vidtldr_jax"}
+
+
+def test_the_door_itself_imports_nothing_until_a_name_is_asked_for():
+    loaded = find_loaded("import vidtldr_jax") - find_loaded("pass")
+    assert loaded - sys.stdlib_module_names == {"vidtldr_jax"}
+    assert "flax" in find_loaded("import vidtldr_jax; vidtldr_jax.ops; vidtldr_jax.load_model")
+
+
+def test_the_door_gives_what_it_declares_and_says_that_it_has_nothing_else():
+    import vidtldr_jax
+
+    tree = ast.parse((ROOT / "vidtldr_jax" / "__init__.py").read_text())
+    (declared,) = [node for node in tree.body if isinstance(node, ast.If)]
+    homes = {alias.name: node.module for node in declared.body for alias in node.names}
+    assert sorted(homes) == vidtldr_jax.__all__
+    for name, home in homes.items():
+        assert getattr(vidtldr_jax, name) is getattr(importlib.import_module(home), name)
+    assert vidtldr_jax.inference.load_model is vidtldr_jax.load_model
+    assert set(vidtldr_jax.__all__) <= set(dir(vidtldr_jax))
+    with pytest.raises(AttributeError, match="module 'vidtldr_jax' has no attribute 'load_modle'"):
+        vidtldr_jax.load_modle  # noqa: B018

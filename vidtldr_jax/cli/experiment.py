@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.nearest import suggest
+from vidtldr_jax.cli.nearest import describe_unknown_field
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.scoring import AVERAGES, Average, Head
 from vidtldr_jax.models.architectures import Config
@@ -118,8 +118,7 @@ def _read_plain(fields: Mapping[str, Any], place: str) -> Experiment:
     unknown = []
     for name in fields:
         if name not in _PLAIN_FIELDS:
-            hint = suggest(name, _PLAIN_FIELDS, otherwise="")
-            unknown.append(f"unknown field {name!r}" + (f" ({hint})" if hint else ""))
+            unknown.append(describe_unknown_field(name, _PLAIN_FIELDS))
     average: Any = fields.get("average") or "probabilities"
     if average not in AVERAGES:
         unknown.append(f"average = {average!r} is none of {', '.join(AVERAGES)}")

@@ -20,3 +20,9 @@ def suggest(name: str, known: Iterable[str], *, otherwise: str, cutoff: float = 
     """
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else otherwise
+
+
+def describe_unknown_field(name: str, known: Iterable[str]) -> str:
+    """Says that a config has a field that there is not, with the nearest in brackets; one fault of perhaps several."""
+    hint = suggest(name, known, otherwise="")
+    return f"unknown field {name!r}" + (f" ({hint})" if hint else "")

@@ -6,11 +6,10 @@ import contextlib
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("vidtldr_jax")
 
 SECONDS_BETWEEN_LOGS: Final = 30.0
-# Whether there may be colours -> what rich is told.
-_COLOURS: Final[dict[bool, Literal["auto"] | None]] = {True: "auto", False: None}
 
 
 def print_json(value: Any) -> None:
@@ -45,7 +42,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
             table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*(_escape(make_printable(cell)) for cell in row))
-        Console(color_system=_COLOURS[uses_colour(sys.stdout)]).print(table)
+        Console(color_system="auto" if uses_colour(sys.stdout) else None).print(table)
         return
     lines = [[make_printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -84,8 +81,8 @@ def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
 
     count = [BarColumn(), MofNCompleteColumn()] if total is not None else [SpinnerColumn()]
     columns = (TextColumn("{task.description}"), *count, TimeElapsedColumn())
-    console = Console(stderr=True, color_system=_COLOURS[uses_colour(sys.stderr)])
-    is_off = not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
+    console = Console(stderr=True)
+    is_off = not sys.stderr.isatty()
     # Drawn rarely: what is being timed shares the cores.
     with Progress(*columns, console=console, transient=True, disable=is_off, refresh_per_second=2) as progress:
         progress.add_task(text, total=total)

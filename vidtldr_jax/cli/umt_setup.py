@@ -11,7 +11,7 @@ import click
 
 from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.nearest import suggest
+from vidtldr_jax.cli.nearest import describe_unknown_field
 from vidtldr_jax.cli.options import (
     ModelType,
     cache_option,
@@ -243,7 +243,7 @@ def _read_config(place: str, task: str) -> dict[str, Any]:
 def _match_architecture(config: Any, wanted: Mapping[str, Any], *, place: str) -> None:
     unknown = [name for name in wanted if name not in _ARCHITECTURE]
     there = {name: read(config) for name, read in _ARCHITECTURE.items()}
-    faults = [f"unknown field {name!r}; {suggest(name, there, otherwise='leave it out.')[:-1]}" for name in unknown]
+    faults = [describe_unknown_field(name, there) for name in unknown]
     faults += [
         f"{name} = {there[name]!r}, not {value!r}"
         for name, value in wanted.items()
