@@ -112,8 +112,10 @@ def test_zsh_and_fish_get_an_option_and_its_value_in_one_word_and_nothing_is_cut
     assert list_values(f"vidtldr evaluate qa --config={place}:msvd,b") == [f"--config={place}:msvd,b16"]
 
 
-def test_fish_splits_a_value_from_its_kind_only_once(call):
-    assert 'string split -m 1 ","' in call("completion", "fish").stdout
+def test_fish_takes_whole_values_and_completes_paths_itself(call):
+    script = call("completion", "fish").stdout
+    assert 'string replace -f -r "^plain," ""' in script
+    assert "--force-files --condition _vidtldr_completion_takes_paths" in script
 
 
 @pytest.mark.parametrize("shell", SHELLS)

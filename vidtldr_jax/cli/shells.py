@@ -1,7 +1,7 @@
 """The shells that completion is for: click's own classes, with what their scripts leave out.
 
 bash takes words apart at colons and equals signs, and completes either words or files; zsh and fish want --option= back
-with a value, and fish cuts values at commas.
+with a value; click's script for fish cuts values at commas and knows no paths that begin with ~.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _BASH: Final = """\
 }
 complete -o nosort -F %(complete_func)s %(prog_name)s
 """
+# Paths are left to fish, which knows what ~ and escaped spaces mean; it reads two answers and asks once for a line.
 _FISH: Final = """\
 function %(complete_func)s
-    set -l response (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) \\
-        COMP_CWORD=(commandline -t) %(prog_name)s)
-    for completion in $response
-        set -l parts (string split -m 1 "," -- $completion)
-        switch $parts[1]
-            case dir
-                __fish_complete_directories $parts[2]
-            case file
-                __fish_complete_path $parts[2]
-            case plain
-                echo $parts[2]
-        end
+    set -l line (commandline -cp)
+    if test "$line" != "$%(complete_func)s_line"
+        set -g %(complete_func)s_line $line
+        set -g %(complete_func)s_answer (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) \\
+            COMP_CWORD=(commandline -t) %(prog_name)s)
     end
+    string replace -f -r "^plain," "" -- $%(complete_func)s_answer
 end
-complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+function %(complete_func)s_takes_paths
+    %(complete_func)s >/dev/null
+    string match -q -r "^(file|dir)," -- $%(complete_func)s_answer
+end
+complete --command %(prog_name)s --no-files --arguments "(%(complete_func)s)"
+complete --command %(prog_name)s --force-files --condition %(complete_func)s_takes_paths
 """
 
 
