@@ -27,11 +27,12 @@ def parse(line):
     words = shlex.split(re.sub(r"\s>+\s.*", "", line))[1:]
     name = next(name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS)
     rest = words[len(name.split()) :]
-    for word in rest:
-        if "--" not in word and not Path(word).exists():
-            Path(word).mkdir(parents=True)  # for what must be there to be a model
     command = COMMANDS[name]
-    known = {option for param in command.params for option in param.opts}
+    known = {option: param.type for param in command.params for option in param.opts}
+    for before, word in zip(["", *rest], rest):
+        is_file = not getattr(known.get(before), "dir_okay", True)
+        if "--" not in word and not is_file:
+            Path(word).mkdir(parents=True, exist_ok=True)  # for what must be there to be a model
     with command.make_context(name, [*rest, *(["--no-cache"] if "--no-cache" in known else [])]):
         return name
 

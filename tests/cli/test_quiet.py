@@ -52,15 +52,16 @@ def test_a_process_that_does_well_writes_answers_to_stdout_and_nothing_to_stderr
         ("completion", "bash"),
         ("plan", *model, "--keep", 0.5),
         ("convert", find_golden("cls_umt.pth"), "out", *SETTINGS),
+        ("visualize", place / "train_up_0.mp4", *model, "--schedule", "4", "--html", "page.html"),
         ("classify", place / "train_up_0.mp4", *model, "--schedule", "4"),
         ("evaluate", "classification", "--manifest", data, *model, "--out", "result.json"),
         ("finetune", "--data", data, *model, "--out", "run", "--steps", 1, "--batch-size", 2),
     ]
-    verbose = [*lines[4], "-v"]
+    verbose = [*lines[5], "-v"]
     *quiet, (answer, said) = run_all(place, [*lines, verbose], tmp_path)
     assert [stderr for _, stderr in quiet] == [""] * len(lines)
     assert all(stdout for stdout, _ in quiet)
-    assert answer == quiet[4][0]
+    assert answer == quiet[5][0]
     assert "vidtldr_jax: compiled programs are kept in " in said
     assert f"vidtldr_jax: model {place / 'model'}: weights in {place / 'model'}\n" in said
     assert "vidtldr_jax: schedule: r = 4: 8 -> 4 tokens over 2 layers\n" in said
