@@ -72,7 +72,7 @@ class Method:
       name: as it is written in commands and results.
       summary: what it does, in a line.
       source: where it comes from.
-      choose: its decision: of (evidence, *, r, num_protected), the last two static, a `Choice`.
+      choose: its decision, `choose(evidence, *, r, num_protected)`, a `Choice`; the last two are static.
       needs: which parts of the evidence it looks at besides the features.
       halves: a layer can lose half of its free tokens at most, since every other one is a destination; else all but
         one.

@@ -34,7 +34,7 @@ class StepSetup(NamedTuple):
     Attributes:
       config: the architecture.
       preprocessing: has mean and deviation of the pixels.
-      recipe: how to train, `strip`ped.
+      recipe: how to train, as `Recipe.strip` leaves it.
       r: tokens that every block loses; empty for none.
       method: how they are chosen.
       num_steps: of the whole run.
