@@ -68,4 +68,4 @@ html_copy_source = False
 templates_path = ["templates"]
 html_additional_pages = {"index": "to_first_page.html"}
 html_static_path = ["static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]

@@ -1,4 +1,4 @@
-"""Marks short cells of tables, so that a number and its spread stay on one line; `static/tables.css` says the rest."""
+"""Marks short cells of tables, so that a number and its spread stay on one line; `static/site.css` says the rest."""
 
 from __future__ import annotations
 
