@@ -166,6 +166,13 @@ def test_every_installation_names_extras_that_exist(place, line):
     check_installation(line)
 
 
+@pytest.mark.parametrize("page", list_pages())
+def test_every_fence_of_a_page_is_read(page):
+    fences = re.findall(r"^\s*```", (ROOT / page).read_text(), flags=re.MULTILINE)
+    blocks = [block for block in BLOCKS if block.page == page]
+    assert len(fences) == 2 * (len(blocks) + sum(block.output is not None for block in blocks))
+
+
 def test_no_block_is_left_out_without_a_reason():
     marked = [block for block in BLOCKS if block.mark and block.language in ("python", "bash")]
     assert [block.place for block in marked if not block.mark.startswith(MARKS)] == []

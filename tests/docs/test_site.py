@@ -15,6 +15,11 @@ from tests.docs.markdown_pages import ROOT
 
 MODULE = '''"""A module."""
 
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Array, Float
+
 __all__ = ["Thing", "make_thing"]
 
 
@@ -25,7 +30,7 @@ class Thing:
         """Turns."""
 
 
-def make_thing() -> Thing:
+def make_thing(tokens: Float[Array, "B N"] | np.ndarray, *, size: Float[Array, "B *axes"] | None = None) -> Thing:
     """Makes a `Thing`."""
     return Thing()
 '''
@@ -112,6 +117,9 @@ def test_a_site_without_faults_is_built(tmp_path):
     assert finished.stderr == ""
     html = (tmp_path / "docs" / "_build" / "html" / "docs" / "page.html").read_text()
     assert 'href="#tiny.Thing"' in html  # what a docstring has in backticks leads to it
+    text = " ".join(re.sub(r"<[^>]*>", "", html).replace("&#39;", "'").split())
+    assert "tokens: Float[Array, 'B N'] | ndarray" in text
+    assert "size: Float[Array, 'B *axes'] | None = None" in text
 
 
 @pytest.mark.parametrize("fault", FAULTS)
