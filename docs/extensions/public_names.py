@@ -6,7 +6,7 @@ import functools
 import importlib
 import inspect
 import re
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from docutils import nodes
 from sphinx import addnodes
@@ -17,13 +17,21 @@ from sphinx.util import logging
 
 log = logging.getLogger(__name__)
 
+# What Python makes of a signature -> what stands in the source.
+_AS_IN_SOURCE: Final = (
+    (r"\b(jaxlib|jax)\.[\w.]*\bArray\b", "Array"),  # jaxtyping's annotations have JAX's place of it
+    (r"<class 'jax\.numpy\.(\w+)'>", r"jnp.\1"),
+    (r"Method\(name='vidtldr', .*?, matches_on='\w+'\)", "DEFAULT_METHOD"),
+    (r", parent: [^,]* = <flax[^>]*>, name: str \| None = None\)", ")"),
+)
+
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the role, the links and the check."""
     app.add_config_value("public_modules", [], "env")
     app.add_role("name_or_code", make_name_or_code)
-    app.connect("autodoc-skip-member", skip_tuple_fields)
-    app.connect("autodoc-process-signature", shorten_types)
+    app.connect("autodoc-skip-member", skip_fields)
+    app.connect("autodoc-process-signature", write_as_in_source)
     app.connect("autodoc-process-docstring", tidy_docstring, priority=100)
     app.connect("env-updated", add_short_names)
     app.connect("missing-reference", find_public_name)
@@ -103,9 +111,10 @@ def find_public_name(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, shown)
 
 
-def skip_tuple_fields(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
-    """Leaves out the fields of named tuples; "Attributes" of the class tells them."""
-    return True if type(member).__name__ == "_tuplegetter" else None
+def skip_fields(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out fields of named tuples and fields that hold a dtype; "Attributes" of the class tells them."""
+    is_field = type(member).__name__ == "_tuplegetter" or (what == "class" and not inspect.isroutine(member))
+    return True if is_field and not isinstance(member, property) else None
 
 
 def add_short_names(app: Sphinx, env: BuildEnvironment) -> None:
@@ -118,11 +127,15 @@ def add_short_names(app: Sphinx, env: BuildEnvironment) -> None:
             objects.setdefault(f"{module}.{name}", home._replace(aliased=True))
 
 
-def shorten_types(
+def write_as_in_source(
     app: Sphinx, what: str, name: str, member: Any, options: Any, arguments: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Writes arrays as annotations do: `Float[Array, 'B N']`, wherever this version of JAX keeps its Array."""
-    return tuple(text and re.sub(r"\b(jaxlib|jax)\.[\w.]*\bArray\b", "Array", text) for text in (arguments, returns))
+    """Writes signatures as the source has them: arrays, defaults that are objects, and no fields that Linen adds."""
+    return tuple(text and functools.reduce(_replace, _AS_IN_SOURCE, text) for text in (arguments, returns))
+
+
+def _replace(text: str, change: tuple[str, str]) -> str:
+    return re.sub(*change, text)
 
 
 def tidy_docstring(app: Sphinx, what: str, name: str, member: Any, options: Any, lines: list[str]) -> None:
