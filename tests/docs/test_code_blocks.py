@@ -161,6 +161,21 @@ def test_every_command_line_names_a_command_and_options_that_exist(place, line):
     read_command_line(line)
 
 
+def find_unknown_options(text):
+    """Returns the options of a command in running text, which may leave arguments out, that it doesn't have."""
+    words, command = text.split()[1:], cli
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.get_params(click.Context(command)) for option in parameter.opts}
+    return [word for word in words if word.startswith("--") and word.split("=")[0] not in known]
+
+
+@pytest.mark.parametrize("page", list_pages())
+def test_commands_in_running_text_have_the_options_that_they_are_given(page):
+    named = re.findall(r"`(vidtldr [^`]+)`", (ROOT / page).read_text())
+    assert [text for text in named if find_unknown_options(text)] == []
+
+
 @pytest.mark.parametrize(("place", "line"), [pair for pair in COMMAND_LINES if "pip install" in pair[1]])
 def test_every_installation_names_extras_that_exist(place, line):
     check_installation(line)
@@ -195,6 +210,11 @@ def test_no_block_is_left_out_without_a_reason():
 def test_a_wrong_command_line_is_found(line, fault):
     with pytest.raises((click.UsageError, AssertionError), match=re.escape(fault)):
         read_command_line(line)
+
+
+def test_an_unknown_option_in_running_text_is_found():
+    assert find_unknown_options("vidtldr plan --latency-ms ... --qiet") == ["--qiet"]
+    assert find_unknown_options("vidtldr evaluate qa --k-test") == []
 
 
 def test_a_line_that_nothing_runs_is_found():
