@@ -23,7 +23,6 @@ from vidtldr_jax.cli.options import (
 from vidtldr_jax.cli.output import format_macs, print_json, print_note, print_table, show_progress
 from vidtldr_jax.inference.predictions import Prediction, format_percent
 from vidtldr_jax.visualize import (
-    PICTURE_SIZE,
     Answer,
     ClipHistory,
     draw_overlay_frames,
@@ -34,6 +33,7 @@ from vidtldr_jax.visualize import (
     write_page,
     write_video,
 )
+from vidtldr_jax.visualize.history import PICTURE_SIZE
 
 _EPILOG = """\b
 Examples:

@@ -1,6 +1,6 @@
 """What merging did to a video: arrays (`maps`), a clip's history, pixels (`render`), files, a page for a browser."""
 
-from vidtldr_jax.visualize.history import PICTURE_SIZE, Answer, ClipHistory, make_history, record_history
+from vidtldr_jax.visualize.history import Answer, ClipHistory, make_history, record_history
 from vidtldr_jax.visualize.maps import LayerMap, leave_patches, make_layer_maps, spread_groups, spread_saliency
 from vidtldr_jax.visualize.page import make_page, write_page
 from vidtldr_jax.visualize.panels import draw_merge_map, draw_reconstruction, draw_saliency
@@ -9,7 +9,6 @@ from vidtldr_jax.visualize.render import draw_overlay_frames, draw_strip
 from vidtldr_jax.visualize.video_file import write_gif, write_image, write_video
 
 __all__ = [
-    "PICTURE_SIZE",
     "Answer",
     "ClipHistory",
     "LayerMap",
