@@ -23,7 +23,7 @@ from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.reduction.schedule import Schedule
 
-SHIPPED_MODELS: Final = {"moving-objects": "moving_objects"}
+SHIPPED_MODELS: Final = {"moving-objects": "moving_objects", "moving-objects-retrieval": "moving_objects_retrieval"}
 
 
 def load_model(
@@ -39,8 +39,9 @@ def load_model(
     """Loads a model from a checkpoint folder, or one that ships with the package.
 
     Args:
-      checkpoint: a folder with model.safetensors and config.json, "moving-objects", or hf://owner/name of a repository
-        with these two files, which needs huggingface_hub.
+      checkpoint: a folder with model.safetensors and config.json, one of `SHIPPED_MODELS` ("moving-objects" names
+        motions, "moving-objects-retrieval" finds them by a sentence), or hf://owner/name of a repository with these two
+        files, which needs huggingface_hub.
       schedule: tokens that each layer loses, in any form `parse_schedule` reads; None is the plain model.
       method: how they are chosen: a name in `reduction.METHODS`, or a `Method` of your own; None is vid-TLDR.
       dtype: computation dtype, float32 or bfloat16.
