@@ -95,19 +95,28 @@ print(f"merged runs {measured['plain'].median / measured['merged'].median:.2f} t
 # %% [markdown]
 # ## What was merged, what was dropped
 #
-# Above the video, below a strip of some of its frames: the clip, the saliency that the first layers saw, and what was
-# merged and dropped.
+# The clip, the saliency that the first layers saw, what was merged and dropped, and the clip with each patch as the
+# mean of its group.
 
 # %%
-from IPython.display import Image, Video, display
+from IPython.display import HTML, Video, display
 
+from vidtldr_jax.visualize import draw_overlay_frames, record_history, write_page, write_video
+
+history = record_history(merged, path)
 out = Path(tempfile.mkdtemp())
-words = ["demo", "--video", str(path), "--schedule", schedule, "--out", str(out), "--repeats", "1"]
-drawn = subprocess.run([sys.executable, "-m", "vidtldr_jax", *words], capture_output=True, text=True)
-if drawn.returncode:
-    raise RuntimeError(drawn.stderr)
-display(Video(str(next(out.glob("*-overlay.mp4"))), embed=True, mimetype="video/mp4"))
-display(Image(str(next(out.glob("*-strip.png")))))
+overlay = write_video(out / "overlay.mp4", draw_overlay_frames(history), fps=history.fps)
+display(Video(str(overlay), embed=True, mimetype="video/mp4", html_attributes="controls loop autoplay muted"))
+
+# %% [markdown]
+# The same as a page that answers: step through frames and layers, point at a patch to see who is with it. It is one
+# file that needs nothing else; download `page.html` to keep it.
+
+# %%
+from html import escape
+
+page = write_page(out / "page.html", history).read_text()
+display(HTML(f'<div><iframe srcdoc="{escape(page)}" width="100%" height="1000" style="border: 0"></iframe></div>'))
 
 # %% [markdown]
 # ## More

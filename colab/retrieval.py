@@ -56,8 +56,8 @@ print(f"{jax.device_count()} device(s): {device.device_kind} ({device.platform})
 #
 # `folder` may be one of yours, with videos anywhere below; empty takes the twelve clips that come with the package, one
 # of each motion, whose digits and photos the model never saw. `weights` may be the folder of a converted UMT for
-# retrieval (`vidtldr convert b16_ft_msrvtt.pth checkpoints/umt --tokenizer vocab.txt`; the published B/16 has 0.8 GB);
-# a schedule for it is `600,200,100`.
+# retrieval (`vidtldr convert b16_ft_msrvtt.pth checkpoints/umt --tokenizer vocab.txt`; by its parameters a B/16 has
+# about 0.8 GB); a schedule for it is `600,200,100`.
 
 # %%
 folder = ""  # @param {type:"string"}

@@ -3,7 +3,7 @@
 #
 # The operators are pure functions of arrays, so they go into any JAX model. Here are three ways: a Linen block of your
 # own, an NNX model that calls them directly, and this package's Linen encoder inside an NNX model. Each is proved with
-# shapes and with one gradient step that lowers a loss. It needs a minute on a CPU.
+# shapes and with one gradient step that lowers a loss. It needs a minute or two on a CPU, most of it for compiling.
 
 # %% {"cellView": "form"}
 # @title Install

@@ -84,9 +84,9 @@ def test_quick_start_compares_and_shows_a_clip(tmp_path):
     assert re.search(r"^merged +288 -> 148 +0\.120 +[\d.]+ +coming together", text, re.MULTILINE)
     assert re.search(r"^merged runs [\d.]+ times as fast as plain here$", text, re.MULTILINE)
     kinds, html = list_shown(outputs)
-    assert kinds == ["text/html", "image/png"]
-    assert "<video controls" in html
+    assert kinds == ["text/html", "text/html"]
     assert "data:video/mp4;base64," in html
+    assert '<iframe srcdoc="' in html
 
 
 @pytest.mark.parametrize(("random_model", "family"), [("VideoMAE", "videomae"), ("ViViT", "vivit")])

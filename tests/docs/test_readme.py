@@ -36,7 +36,9 @@ def test_the_examples_are_as_short_as_promised():
     assert len([line for line in PYTHON_BLOCKS[0].splitlines() if line.strip()]) <= 15
 
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+FOLDERS = ("docs", "colab", "scripts/moving_objects")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS += [f"{folder}/{path.name}" for folder in FOLDERS for path in (ROOT / folder).glob("*.md")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
