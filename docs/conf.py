@@ -19,7 +19,7 @@ version = release = vidtldr_jax.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "public_names", "command_line", "tables"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**.md", "benchmarks/**.md", "scripts/**.md"]
+include_patterns = ["*.md", "docs/**.md", "benchmarks/**.md", "colab/**.md", "scripts/**.md"]
 exclude_patterns = ["docs/_build", ".*"]
 
 # All that `__all__` names in these must be in the reference.
