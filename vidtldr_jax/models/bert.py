@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from vidtldr_jax.models.bert_config import BertConfig
 from vidtldr_jax.models.block import make_gelu, make_layer_norm
 from vidtldr_jax.ops.attention_blocks import attend_by_head
+from vidtldr_jax.ops.platform import find_platform
 
 _TABLE_INIT = nn.initializers.normal(0.02)
 
@@ -66,7 +67,7 @@ class TextAttention(nn.Module):
         # Tokens of texts with the same context are one long row of queries.
         query = self._split(self.query(tokens), context.key.shape[0])  # [G, P/G N, H, K]
         seen = None if mask is None else mask.astype(bool)[:, None, None, :]  # [G, 1, 1, M]
-        if seen is None and not is_causal and jax.default_backend() == "cpu":
+        if seen is None and not is_causal and find_platform() == "cpu":
             # Head by head, a map is small enough to stay in the caches.
             update, _ = attend_by_head(query, context.key, context.value, None, with_sharpness=False)
         else:

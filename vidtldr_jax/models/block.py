@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.models.config import EncoderConfig
 from vidtldr_jax.ops.blocks import balance_blocks
+from vidtldr_jax.ops.platform import find_platform, is_known
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Evidence, Method, Need
 
 # Tokens that pass the MLP at a time on a CPU: 2352 in two to five blocks are faster by a sixth than all at once.
@@ -77,8 +78,8 @@ class SelfAttention(nn.Module):
 class MLP(nn.Module):
     """Two dense layers around a GELU.
 
-    Where JAX's default backend is a CPU, many tokens pass in blocks, one after the other: what lies between the layers
-    is four times as wide as the tokens, and a block of it stays in the caches.
+    On a CPU many tokens pass in blocks, one after the other: what lies between the layers is four times as wide as the
+    tokens, and a block of it stays in the caches. Of a batch whose size is not known yet, all pass at once.
 
     Attributes:
       config: the model's description.
@@ -96,7 +97,9 @@ class MLP(nn.Module):
     def __call__(self, tokens: Float[Array, "*B N D"]) -> Float[Array, "*B N D"]:
         """Returns the update of the residual stream."""
         num_tokens, dim = math.prod(tokens.shape[:-1]), tokens.shape[-1]
-        block_size = self.block_size or (_CPU_BLOCK_SIZE if jax.default_backend() == "cpu" else num_tokens)
+        if not is_known(num_tokens):
+            return self._update(tokens)
+        block_size = self.block_size or (_CPU_BLOCK_SIZE if find_platform() == "cpu" else num_tokens)
         num_blocks, rows = balance_blocks(num_tokens, block_size)
         if num_blocks == 1 or self.is_initializing():
             return self._update(tokens)

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import ROWS_OF_ALL_HEADS, attend_all_heads, attend_by_head, pad_tokens
 from vidtldr_jax.ops.attention_trial import is_usable
+from vidtldr_jax.ops.platform import find_platform, is_known, is_lowering
 
 AttentionForm = Literal["auto", "by_head", "blocked", "fused", "kernel", "dense"]
 FORM_NAMES: Final = ("auto", "by_head", "blocked", "fused", "kernel", "dense")
@@ -45,30 +46,32 @@ def choose_form(
     dtype: Any = jnp.float32,
     with_saliency: bool = False,
 ) -> AttentionForm:
-    """Returns the form that runs on JAX's default backend; one that is named runs, but "fused" makes no saliency.
+    """Returns the form that runs on `find_platform`'s answer; one that is named runs, but "fused" makes no saliency.
 
     On a GPU a kernel is tried on a few numbers before it is taken for the first time, since drivers and libraries
-    differ; where it can't run or gives other numbers, a warning says so and the blocked form runs.
+    differ; where it can't run or gives other numbers, a warning says so and the blocked form runs. What is lowered for
+    other machines gets no kernel.
 
     Args:
       form: what was asked for.
       num_tokens: of a sequence.
       channels: of a head.
-      num_sequences: in the batch.
+      num_sequences: in the batch; one that is not known yet, a symbolic dimension, counts as many.
       dtype: of queries, keys and values.
       with_saliency: whether the saliency is asked for.
 
     Returns:
       A form, never "auto".
     """
-    backend = jax.default_backend()
+    platform = find_platform()
     if form == "fused" and with_saliency:
         form = "auto"
     if form != "auto":
         return form
-    if backend == "cpu":
-        return "blocked" if num_sequences >= _MANY_SEQUENCES and num_tokens < _FEW_TOKENS else "by_head"
-    if backend != "gpu" or num_tokens <= ROWS_OF_ALL_HEADS:
+    if platform == "cpu":
+        are_many = not is_known(num_sequences) or num_sequences >= _MANY_SEQUENCES
+        return "blocked" if are_many and num_tokens < _FEW_TOKENS else "by_head"
+    if platform != "gpu" or is_lowering() or num_tokens <= ROWS_OF_ALL_HEADS:
         return "blocked"
     name = jnp.dtype(dtype).name
     is_narrow = name in ("bfloat16", "float16") and channels + _NUM_PARTS[name] <= _WIDEST_FUSED_HEAD

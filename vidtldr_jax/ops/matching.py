@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vidtldr_jax.ops.blocks import balance_blocks
+from vidtldr_jax.ops.ranking import rank_highest
 from vidtldr_jax.ops.saliency import check_protected
 from vidtldr_jax.ops.state import MergePlan
 
@@ -101,7 +102,7 @@ def absorb_pairs(
     _check_r("absorb_pairs", r, num_tokens - num_protected)
     if r == 0:
         return _keep_all(batch, num_tokens)
-    _, chosen = jax.lax.top_k(score, r)  # [B, R], index among the even tokens
+    _, chosen = rank_highest(score, r)  # [B, R], index among the even tokens
     target = (num_even - r) + jnp.take_along_axis(partner, chosen, axis=1)  # among the unprotected outputs
 
     is_absorbed = jnp.zeros((batch, num_even), bool).at[jnp.arange(batch)[:, None], chosen].set(True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vidtldr_jax.ops.ranking import rank_highest
 from vidtldr_jax.ops.saliency import check_protected
 from vidtldr_jax.ops.state import MergePlan
 
@@ -40,7 +40,7 @@ def keep_best(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
     """
     batch, num_tokens = score.shape
     _check_r("keep_best", r, num_tokens, num_protected)
-    _, best = jax.lax.top_k(score[:, num_protected:].astype(jnp.float32), num_tokens - num_protected - r)  # [B, M - P]
+    _, best = rank_highest(score[:, num_protected:].astype(jnp.float32), num_tokens - num_protected - r)  # [B, M - P]
     none = jnp.zeros((batch, 0), jnp.int32)
     return MergePlan(_list_kept(best, num_protected), none, none)
 
@@ -70,7 +70,7 @@ def fuse_rest(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
     _check_r("fuse_rest", r, num_tokens, num_protected)
     free = score[:, num_protected:].astype(jnp.float32)
     num_kept = num_tokens - num_protected - r
-    ranked, order = jax.lax.top_k(free, num_tokens - num_protected)
+    ranked, order = rank_highest(free, num_tokens - num_protected)
     kept, holder, absorbed = order[:, :num_kept], order[:, num_kept - 1 : num_kept], order[:, num_kept:]
     place = num_protected + (kept < holder).sum(1, keepdims=True)  # [B, 1], the holder's among what is kept
     highest = ranked[:, num_kept - 1 : num_kept]  # [B, 1]
