@@ -19,6 +19,7 @@ Examples:
   vidtldr evaluate classification --manifest val.csv
   vidtldr finetune --data train.csv --val val.csv --out runs/mine
   vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400
+  vidtldr export --model checkpoints/umt-b16-k400 --schedule 600,200,100 --out model.stablehlo
   vidtldr info umt-b16 --schedule 600,200,100
   vidtldr plan --preset umt-b16 --max-gmacs 178
 
@@ -38,6 +39,7 @@ _COMMANDS = LazyCommands(
         "finetune",
         "plan",
         "convert",
+        "export",
         "info",
         "benchmark",
         "completion",

@@ -249,6 +249,15 @@ class VideoModel:
             self.config, runs.r, method, self._attention, self._dtype, trace, self._is_stacked, self.mesh
         )
 
+    def make_module(self) -> Any:
+        """Returns the Flax module that takes `weights`, for clips of the config's size; attention in the form "auto".
+
+        What is traced of it anew takes the forms of the platform that `ops.platform` names.
+        """
+        return _make_module(
+            self.config, self.schedule.r, self.schedule.method, "auto", self._dtype, is_stacked=self._is_stacked
+        )
+
 
 # On CPUs XLA maps up to 2,000 pieces of memory for a program, and dies where a process has more than Linux's 65,530. So
 # the oldest program goes.
@@ -264,14 +273,26 @@ def _compiled_encoder(
     mesh: Mesh | None,
 ) -> Any:
     """The one place where inference is jitted; jit itself keeps one compilation per shape."""
-    dtypes = {"dtype": dtype, "param_dtype": dtype}
-    fields = {"r": r if any(r) else (), "method": method, "form": attention, "is_stacked": is_stacked, **dtypes}
-    module = make_module(config, **fields)
+    module = _make_module(config, r, method, attention, dtype, is_stacked=is_stacked)
 
     def encode(weights: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
         return module.apply({"params": weights}, video, trace=trace)
 
     return jax.jit(encode if mesh is None else split_batches(encode, mesh))
+
+
+def _make_module(
+    config: Config,
+    r: tuple[int, ...],
+    method: Method,
+    attention: ops.AttentionForm,
+    dtype: jnp.dtype,
+    *,
+    is_stacked: bool,
+) -> Any:
+    dtypes = {"dtype": dtype, "param_dtype": dtype}
+    fields = {"r": r if any(r) else (), "method": method, "form": attention, "is_stacked": is_stacked, **dtypes}
+    return make_module(config, **fields)
 
 
 def _cast(value: Any, dtype: jnp.dtype) -> Any:
