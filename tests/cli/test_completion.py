@@ -20,6 +20,7 @@ from vidtldr_jax.cli.main import cli
 from vidtldr_jax.cli.options import ScheduleType
 from vidtldr_jax.cli.outline import OUTLINE, describe_command, find_paths
 from vidtldr_jax.cli.shells import SHELLS, add_shells
+from vidtldr_jax.inference.load import SHIPPED_MODELS
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.reduction.methods import METHODS
 
@@ -44,8 +45,8 @@ BASH = {
     "vidtldr|evaluate|": "classification qa retrieval",
     "vidtldr|classify|--mo": "--model",
     "vidtldr|-v|classify|a clip.mp4|--method|tome": "tome tome_mean_keys",
-    "vidtldr|classify|--model|": "moving-objects sets",
-    "vidtldr|classify|--model|=|mov": "moving-objects",
+    "vidtldr|classify|--model|": "moving-objects moving-objects-retrieval sets",
+    "vidtldr|classify|--model|=|mov": "moving-objects moving-objects-retrieval",
     "vidtldr|classify|cl": "clip.mp4",
     "vidtldr|info|umt-b": "umt-b16",
     "vidtldr|plan|--preset|umt": "umt-b16 umt-l16",
@@ -184,7 +185,7 @@ def test_it_is_known_how_to_complete_every_value():
 
 
 def test_models_presets_and_methods_are_completed_wherever_they_can_be_given():
-    known = {"--preset": set(PRESETS), "--method": set(METHODS), "--model": {"moving-objects"}}
+    known = {"--preset": set(PRESETS), "--method": set(METHODS), "--model": set(SHIPPED_MODELS)}
     options = [(place, param) for place, param in list_values() if param.opts[-1] in known]
     assert len(options) > 20
     assert [place for place, param in options if set(param.type.names) != known[param.opts[-1]]] == []

@@ -9,7 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from vidtldr_jax.cli.choices import ChoiceType, NameType
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.options import (
     dtype_option,
     json_option,
@@ -37,13 +39,16 @@ Examples:
 """
 
 
-class NamesType(click.ParamType):
+class NamesType(NameType):
     """Names out of a list, with commas between them."""
-
-    name = "names"
 
     def __init__(self, known: Sequence[str]) -> None:
         self.known = tuple(known)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names that there are."""
+        return self.known
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Returns the names, or fails."""
@@ -52,7 +57,8 @@ class NamesType(click.ParamType):
         names = tuple(name.strip() for name in str(value).split(","))
         unknown = [name for name in names if name not in self.known]
         if unknown:
-            self.fail(f"names are {', '.join(self.known)}; {unknown[0]!r} came", param, ctx)
+            hint = suggest(unknown[0], self.known, otherwise="take some of them.")
+            self.fail(f"names are {', '.join(self.known)}; {unknown[0]!r} came; {hint}", param, ctx)
         if len(set(names)) < len(names):
             self.fail(f"each name is given once; {value!r} came", param, ctx)
         return names
@@ -70,7 +76,7 @@ class _Written(NamedTuple):
 @model_option
 @schedule_option("Without it: no merging.")
 @method_option
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="PATH", help="The file to write.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER", help="What to write.")
 @click.option(
     "--output",
     "outputs",
@@ -81,7 +87,7 @@ class _Written(NamedTuple):
 @click.option(
     "--input",
     "input_dtype",
-    type=click.Choice(["float32", "uint8"]),
+    type=ChoiceType(["float32", "uint8"]),
     default="float32",
     show_default=True,
     help="What goes in: normalised frames, or pixels (uint8), which are normalised inside.",
@@ -98,7 +104,7 @@ class _Written(NamedTuple):
 )
 @click.option(
     "--weights",
-    type=click.Choice(["inside", "beside"]),
+    type=ChoiceType(["inside", "beside"]),
     default="inside",
     show_default=True,
     help="beside: in a safetensors file, which the caller gives as first argument; for more than 2 GiB.",
@@ -106,7 +112,7 @@ class _Written(NamedTuple):
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["stablehlo", "savedmodel"]),
+    type=ChoiceType(["stablehlo", "savedmodel"]),
     default="stablehlo",
     show_default=True,
     help="savedmodel: TensorFlow's folder, which needs TensorFlow on both sides and no JAX to run.",
