@@ -42,7 +42,7 @@ def _sizes_unchecked():
 
 @needs_tensorflow
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-@pytest.mark.parametrize("name", ["plain", "merged", "frames merged"])
+@pytest.mark.parametrize("name", ["merged", "frames merged"])
 def test_a_process_with_tensorflow_alone_gets_the_models_numbers(tmp_path, name):
     export_savedmodel(make(name), tmp_path / "m")
     batches = {str(size): make_inputs(name, size)[0] for size in (1, 3)}

@@ -210,6 +210,7 @@ def test_a_check_finds_what_is_another_model(folder):
     assert check.batch_sizes == (1, 2)
     assert not check_export(make("plain"), folder / "merged.stablehlo").is_within
     assert not ExportCheck(float("nan"), 1.0, (1,), "cpu").is_within
+    assert check_export(make("umt texts"), folder / "umt texts.stablehlo").is_within
     half = check_export(make("half"), folder / "half.stablehlo")
     assert half.is_within
     assert half.batch_sizes == (3,)

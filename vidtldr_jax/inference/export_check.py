@@ -70,7 +70,7 @@ def check_export(model: VideoModel, path: str | os.PathLike[str]) -> ExportCheck
     batch_sizes = (1, 2) if isinstance(first, str) else (first,)
     furthest, highest = 0.0, 0.0
     for batch_size in batch_sizes:
-        inputs = _make_inputs(description, batch_size)
+        inputs = _make_inputs(model, description, batch_size)
         found = run(inputs)
         for name, expected in _run_model(model, inputs, [item["name"] for item in description["outputs"]]).items():
             difference = np.abs(np.asarray(found[name], np.float32) - expected).max()
@@ -121,16 +121,18 @@ def _open_savedmodel(place: Path) -> Callable[[Sequence[np.ndarray]], dict[str, 
     return run
 
 
-def _make_inputs(description: dict[str, Any], batch_size: int) -> list[np.ndarray]:
+def _make_inputs(model: VideoModel, description: dict[str, Any], batch_size: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
+    highest = {"video": 256, "attention_mask": 2}
+    if isinstance(model, RetrievalModel):
+        highest["input_ids"] = model.config.text.vocab_size
     inputs = []
     for item in description["inputs"]:
         shape = tuple(_LONGEST_TEXT if size == "n" else size for size in item["shape"][1:])
         if item["name"] == "video" and item["dtype"] == "float32":
             inputs.append(rng.standard_normal((batch_size, *shape), np.float32))
         else:
-            high = {"video": 256, "attention_mask": 2}.get(item["name"], 100)
-            inputs.append(rng.integers(0, high, (batch_size, *shape)).astype(item["dtype"]))
+            inputs.append(rng.integers(0, highest[item["name"]], (batch_size, *shape)).astype(item["dtype"]))
     if len(inputs) == 2:
         inputs[1][:, 0] = 1  # a text has a first word
     return inputs
