@@ -79,6 +79,7 @@ def test_what_can_not_be_done_is_one_line(call, model, tmp_path):
         (("--platforms", "cpu,cpu"), "each name is given once; 'cpu,cpu' came"),
         (("--platforms", "gpu"), "names are cpu, cuda, rocm, tpu; 'gpu' came"),
         (("--batch-size", "0"), "--batch-size"),
+        (("--output", "text_embedding", "--schedule", "4"), "a text encoder merges nothing"),
         (("--format", "savedmodel", "--weights", "beside"), "leave --weights out"),
     ],
 )

@@ -174,6 +174,11 @@ def test_the_description_says_what_goes_in_and_what_comes_out(folder):
     texts = json.loads((folder / "umt texts.stablehlo.json").read_text())
     assert [item["shape"] for item in texts["inputs"]] == [["b", "n"], ["b", "n"]]
     assert texts["schedule"] is None
+    encoders = {name: json.loads((folder / f"{name}.stablehlo.json").read_text()) for name in ("umt", "umt texts")}
+    parameters = {name: sum(value.size for value in jax.tree.leaves(make(name).params)) for name in encoders}
+    counts = [encoders[name]["num_parameters"] for name in encoders]
+    assert sum(counts) == parameters["umt"] + 1  # both have the temperature
+    assert min(counts) > 1000
 
 
 def test_a_fixed_batch_size_takes_no_other():

@@ -76,13 +76,19 @@ class _Written(NamedTuple):
 @model_option
 @schedule_option("Without it: no merging.")
 @method_option
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER", help="What to write.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|FOLDER",
+    help="The file to write; for savedmodel a folder.",
+)
 @click.option(
     "--output",
     "outputs",
     type=NamesType(OUTPUTS),
     metavar="NAMES",
-    help=f"What comes out, of {', '.join(OUTPUTS)}; several come as a dict.  [default: logits, or an embedding]",
+    help=f"What comes out, of {', '.join(OUTPUTS)}; several come as a dict.  [default: the first that the model has]",
 )
 @click.option(
     "--input",
@@ -145,6 +151,8 @@ def export(
     """
     if kind == "savedmodel" and weights == "beside":
         raise click.UsageError("a SavedModel keeps its weights in files of its own; leave --weights out.")
+    if outputs == ("text_embedding",) and (schedule is not None or method is not None):
+        raise click.UsageError("a text encoder merges nothing; leave --schedule and --method out.")
     loaded = open_model(model, schedule=schedule, method=method, dtype=dtype)
     output: Any = outputs if outputs is None or len(outputs) > 1 else outputs[0]
     options: dict[str, Any] = {

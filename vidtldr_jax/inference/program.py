@@ -97,8 +97,9 @@ def make_program(
       ValueError: the model has no such output or is spread over devices, or a name is unknown.
     """
     outputs = _check(model, output, input_dtype, platforms)
-    weights = {path: np.asarray(value) for path, value in flatten_params(model.weights).items()}
-    if outputs == ("text_embedding",):
+    is_text = outputs == ("text_embedding",)
+    weights = _choose_weights(model, is_text=is_text)
+    if is_text:
         encode: Callable[..., Any] = functools.partial(_encode_text, model.make_module())
         return Program(_choose_by_platform(encode, platforms), weights, _describe_text(model), outputs)
     encode = functools.partial(_encode_video, model.make_module(), outputs)
@@ -115,6 +116,14 @@ def normalise_pixels(video: UInt8[Array, "B T Y X C"], recipe: Preprocessing) ->
     """Returns (video / 255 - mean) / std, per colour, in float32."""
     scaled = video.astype(jnp.float32) / np.float32(255)
     return (scaled - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)
+
+
+def _choose_weights(model: VideoModel, *, is_text: bool) -> dict[str, np.ndarray]:
+    """Returns what one of the encoders needs, on the host."""
+    flat = flatten_params(model.weights)
+    if isinstance(model.config, UMTConfig):
+        flat = {path: v for path, v in flat.items() if path.startswith("vision/") != is_text or path == "temperature"}
+    return {path: np.asarray(value) for path, value in flat.items()}
 
 
 def _encode_video(module: Any, outputs: tuple[str, ...], weights: dict[str, Array], video: Array) -> Any:
