@@ -27,6 +27,7 @@ NOT_RUN = {
     "docs/accuracy.md": 2,
     "docs/convert.md": 4,
     "docs/evaluate.md": 4,
+    "docs/export.md": 3,
     "docs/finetune.md": 2,
     "docs/methods.md": 1,
     "docs/operator.md": 1,
