@@ -115,8 +115,8 @@ def run_bash_block(block):
 
 
 @pytest.fixture
-def working_folder(monkeypatch, tmp_path):
-    """An empty folder to run in, with a cache folder of its own beside it."""
+def working_folder(monkeypatch, tmp_path, shapes_unchecked):
+    """An empty folder to run in, with a cache folder of its own beside it; shapes are checked in tests only."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "work"
     folder.mkdir()
