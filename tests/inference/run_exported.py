@@ -25,7 +25,7 @@ def main(folder):
     import numpy as np
 
     for place in sorted(folder.glob("*.stablehlo")):
-        program = jax.export.deserialize(bytearray(place.read_bytes()))
+        program = jax.export.deserialize(place.read_bytes())
         batches = np.load(place.with_suffix(".in.npz"))
         weights = place.with_name(place.name + ".safetensors")
         first = []
