@@ -3,6 +3,8 @@
 A mark is an HTML comment on the line before a block: readers of the source see it, readers of the page don't.
 
     <!-- not run: WHY -->              python and bash blocks run unless this says why not
+    <!-- with stand-ins -->            the working folder has tiny checkpoints, videos and lists under the names that
+                                       pages use (stand_ins.py)
     <!-- from a clone -->              bash: the working folder has the repository's files
     <!-- in a process of its own -->   python: what the page runs needs a fresh start of JAX
 
