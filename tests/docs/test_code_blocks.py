@@ -176,6 +176,14 @@ def test_a_command_line_that_is_not_run_names_a_command_and_options_that_exist(l
     read_command_line(line)
 
 
+def test_what_a_block_makes_is_not_there_before(stand_ins, tmp_path):
+    arrange(stand_ins, "vidtldr convert SOME checkpoints/mine\nvidtldr embed more --out videos", tmp_path)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} >= {"clip", "videomae-b16"}
+    assert not (tmp_path / "checkpoints" / "mine").exists()
+    assert not (tmp_path / "videos").exists()
+    assert (tmp_path / "more").exists()
+
+
 def test_every_change_is_of_something_that_a_page_shows():
     shown = [" ".join(line.split()) for block, line in COMMAND_LINES if block.mark == "with stand-ins"]
     assert [words for words in CHANGES if not any(words in line for line in shown)] == []
