@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds
 from vidtldr_jax.inference.measure import Measurement, measure_models
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.predictions import Prediction, format_percent
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
@@ -90,6 +91,18 @@ def list_rows(result: Mapping[str, Any], *, compile_label: str) -> list[tuple[st
         "peak memory (planned)": [format_bytes(run["memory_bytes"]) for run in runs],
     }
     return [(name, plain, merged) for name, (plain, merged) in cells.items()]
+
+
+def list_predictions(
+    plain: Sequence[Prediction] | None, merged: Sequence[Prediction] | None
+) -> list[tuple[str, str, str]]:
+    """Lists name, plain and merged of the most probable classes; nothing without a classifier."""
+
+    def write(one: Prediction) -> str:
+        return f"{one['label']} {format_percent(one)}"
+
+    pairs = enumerate(zip(plain or (), merged or ()), start=1)
+    return [(f"prediction {number}", write(first), write(second)) for number, (first, second) in pairs]
 
 
 def summarise_gain(result: Mapping[str, Any]) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from vidtldr_jax.cli.comparison import MEMORY_MEANING, compare_models, list_rows, summarise_gain, warn_of_loss
+from vidtldr_jax.cli.comparison import (
+    MEMORY_MEANING,
+    compare_models,
+    list_predictions,
+    list_rows,
+    summarise_gain,
+    warn_of_loss,
+)
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     cache_option,
@@ -24,7 +31,6 @@ from vidtldr_jax.cli.output import print_json, print_note, print_table, show_pro
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.clip import read_clip
 from vidtldr_jax.inference.load import find_asset
-from vidtldr_jax.inference.predictions import format_percent
 from vidtldr_jax.visualize import draw_overlay_frames, draw_strip, record_history, write_image, write_video
 
 _EPILOG = """\b
@@ -112,11 +118,7 @@ def _print(heading: dict[str, Any], result: dict[str, Any], schedule: str, files
     click.echo(f"device    {heading['device']}")
     click.echo(f"schedule  {schedule}")
     click.echo()
-    plain, merged = result["plain"]["predictions"], result["merged"]["predictions"]
-    rows = []
-    if plain is not None:
-        cells = [[f"{one['label']} {format_percent(one)}" for one in predictions] for predictions in (plain, merged)]
-        rows = [(f"prediction {number}", *pair) for number, pair in enumerate(zip(*cells), start=1)]
+    rows = list_predictions(result["plain"]["predictions"], result["merged"]["predictions"])
     rows += list_rows(result, compile_label="compile, or load from cache")
     print_table(("", "plain", "merged"), rows)
     click.echo()

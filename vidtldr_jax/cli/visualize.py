@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
+from vidtldr_jax.cli.comparison import describe_schedule, format_tokens, list_predictions
 from vidtldr_jax.cli.options import (
     cache_option,
     choose_schedule,
@@ -21,9 +21,7 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import format_macs, print_json, print_note, print_table, show_progress
-from vidtldr_jax.inference.predictions import Prediction, format_percent
 from vidtldr_jax.visualize import (
-    Answer,
     ClipHistory,
     draw_overlay_frames,
     draw_strip,
@@ -170,18 +168,10 @@ def _print(result: dict[str, Any], history: ClipHistory) -> None:
     rows = [
         ("tokens per layer", *(format_tokens(list(answer.tokens)) for answer in answers)),
         ("GMACs per clip", *(format_macs(answer.gmacs * 1e9) for answer in answers)),
-        *_list_predictions(*answers),
+        *list_predictions(*(answer.predictions for answer in answers)),
         ("cosine of the outputs", "", f"{history.cosine:.4f}"),
     ]
     print_table(("", "plain", "merged"), rows)
     click.echo()
     for kind, file in result["files"].items():
         click.echo(f"{kind:<9} {file}")
-
-
-def _list_predictions(plain: Answer, merged: Answer) -> list[tuple[str, str, str]]:
-    def write(one: Prediction) -> str:
-        return f"{one['label']} {format_percent(one)}"
-
-    pairs = enumerate(zip(plain.predictions or (), merged.predictions or ()), start=1)
-    return [(f"prediction {number}", write(first), write(second)) for number, (first, second) in pairs]
