@@ -109,6 +109,7 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
       OSError: the folder can't be written; it names the path, and what was there is unchanged.
     """
     place = Path(path)
+    recover_folder(place)
     with _name_errors(place), _hold_folder(place) as folder:
         aside = folder / place.name
         aside.mkdir()
@@ -132,7 +133,7 @@ def recover_folder(path: str | os.PathLike[str]) -> bool:
         return False
     for folder in _list_partial(place):
         with _try_lock(folder) as is_free:
-            old = folder / f"{place.name}.old"
+            old = _name_old(folder, place)
             if is_free and old.is_dir():
                 os.rename(old, place)
                 sync_folder(place.parent)
@@ -150,10 +151,11 @@ def remove_leftovers(path: str | os.PathLike[str]) -> int:
     Returns:
       How many places were removed.
     """
-    count = 0
-    for folder in _list_partial(Path(path)):
+    place, count = Path(path), 0
+    for folder in _list_partial(place):
         with _try_lock(folder) as is_free:
-            if is_free:
+            is_only_copy = _name_old(folder, place).is_dir() and not os.path.lexists(place)
+            if is_free and not is_only_copy:
                 shutil.rmtree(folder, ignore_errors=True)
                 count += 1
     return count
@@ -237,6 +239,11 @@ def _begin_name(place: Path) -> str:
     return f".{os.fsdecode(name)}-"
 
 
+def _name_old(folder: Path, place: Path) -> Path:
+    """Return where the folder that is replaced lies in a hidden folder meanwhile."""
+    return folder / f"{place.name}.old"
+
+
 def _list_partial(place: Path) -> list[Path]:
     name = re.compile(rf"{re.escape(_begin_name(place))}[0-9a-f]{{16}}{re.escape(_SUFFIX)}", re.DOTALL)
     try:
@@ -296,7 +303,7 @@ def _swap(new: Path, place: Path, folder: Path) -> None:
         return
     if _exchange(new, place):
         return
-    old = folder / f"{place.name}.old"
+    old = _name_old(folder, place)
     os.rename(place, old)
     try:
         os.rename(new, place)
