@@ -43,7 +43,11 @@ class ExportReport:
 
 
 def export_checkpoint(
-    folder: str | os.PathLike[str], destination: str | os.PathLike[str], *, family: str | None = None
+    folder: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    family: str | None = None,
+    overwrite: bool = False,
 ) -> ExportReport:
     """Writes a state dict with the original's names and axes; numbers are not changed.
 
@@ -52,13 +56,14 @@ def export_checkpoint(
       destination: a .safetensors file, or a .pth, .pt or .bin file, which needs torch. It appears complete or not at
         all.
       family: a key of `FAMILIES`; None takes the one that the folder was converted from.
+      overwrite: replace a file that is there.
 
     Returns:
       An `ExportReport`.
 
     Raises:
-      ConversionError: the family is unknown or knows no way back, a parameter has no key, or the place or the kind of
-        file doesn't suit.
+      ConversionError: the family is unknown or knows no way back, a parameter has no key, the place or the kind of
+        file doesn't suit, or there is such a file already.
       CheckpointError: the folder can't be read, or a part of the destination's path is a file.
     """
     place = Path(destination).absolute()
@@ -73,6 +78,10 @@ def export_checkpoint(
         raise ConversionError(
             f"export_checkpoint: a checkpoint folder holds its own files alone; {place} lies in {folder}; name a file "
             "in another folder."
+        )
+    if os.path.lexists(place) and not overwrite:
+        raise ConversionError(
+            f"a state dict is written to a new file; {place} exists; give another place, or --overwrite."
         )
     stored = read_checkpoint(folder)
     chosen = _find_family(stored, family)

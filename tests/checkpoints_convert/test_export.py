@@ -185,6 +185,20 @@ def test_a_place_that_is_no_file_of_weights_is_refused(find_golden: Find, tmp_pa
         export_checkpoint(tmp_path / "model", tmp_path / "folder.pth")
 
 
+def test_a_file_that_is_there_is_replaced_only_where_that_is_said(find_golden: Find, tmp_path: Path):
+    convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS)
+    place = tmp_path / "back.safetensors"
+    place.write_text("mine")
+    with pytest.raises(ConversionError, match=r"back.safetensors exists; give another place, or --overwrite"):
+        export_checkpoint(tmp_path / "model", place)
+    assert place.read_text() == "mine"
+    (tmp_path / "link.pth").symlink_to(tmp_path / "nowhere")  # a name that is taken, although it leads nowhere
+    with pytest.raises(ConversionError, match=r"link.pth exists"):
+        export_checkpoint(tmp_path / "model", tmp_path / "link.pth")
+    export_checkpoint(tmp_path / "model", place, overwrite=True)
+    assert "head.weight" in safetensors.numpy.load_file(place)
+
+
 def test_a_checkpoint_of_nobodys_family_asks_for_one(find_golden: Find, tmp_path: Path):
     convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS)
     description = json.loads((tmp_path / "model" / "config.json").read_text())

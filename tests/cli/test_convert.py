@@ -117,6 +117,9 @@ def test_the_way_back_gives_the_same_bytes(call, call_json, classifier, tmp_path
     call("convert", classifier, tmp_path / "model", *CLASSIFIER)
     report = call_json("convert", tmp_path / "model", tmp_path / "back.safetensors", "--to", "torch")
     assert report["keys"]["head.weight"] == ["head/kernel"]
+    assert_one_error(call("convert", tmp_path / "model", tmp_path / "back.safetensors", "--to", "torch"), "--overwrite")
+    again = ("--to", "torch", "--overwrite")
+    assert call_json("convert", tmp_path / "model", tmp_path / "back.safetensors", *again) == report
     call("convert", tmp_path / "back.safetensors", tmp_path / "again", *CLASSIFIER)
     first, second = (tmp_path / name / "model.safetensors" for name in ("model", "again"))
     assert safetensors.numpy.load_file(first).keys() == safetensors.numpy.load_file(second).keys()
@@ -184,6 +187,8 @@ def test_wrong_usage_is_exit_code_2(call, classifier, tmp_path):
     assert_one_error(call("convert", classifier, there, "--family", "vit"), "huggingface_vivit", exit_code=2)
     back = call("convert", there, tmp_path / "x.pth", "--to", "torch", "--set", "heads=4")
     assert_one_error(back, "--set belong to the way in", exit_code=2)
+    into = call("convert", classifier, there, *CLASSIFIER, "--overwrite")
+    assert_one_error(into, "--overwrite belongs to --to torch", exit_code=2)
     back = call("convert", there, tmp_path / "x.pth", "--to", "torch", "--tokenizer", "vocab.txt")
     assert_one_error(back, "--tokenizer belong to the way in", exit_code=2)
     assert_one_error(call("info", "umt-b16", "--set", "heads=4"), "belong to a source, not to a model", exit_code=2)

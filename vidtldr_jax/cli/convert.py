@@ -84,6 +84,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="torch: SOURCE is a checkpoint folder, DESTINATION a state dict for the original class.",
 )
+@click.option("--overwrite", is_flag=True, help="With --to torch: replace a file that is there.")
 @click.option("--verify", is_flag=True, help="Compare with transformers' own class, layer by layer, on random input.")
 @click.option(
     "--samples",
@@ -103,6 +104,7 @@ def convert(
     dtype: str | None,
     tokenizer: str | None,
     target: str,
+    overwrite: bool,
     verify: bool,
     samples: Path | None,
     as_json: bool,
@@ -125,8 +127,12 @@ def convert(
         given = [name for name, value in options.items() if value]
         if given:
             raise click.UsageError(f"{', '.join(given)} belong to the way in; --to torch changes no number.")
-        _export(source, destination, family, as_json=as_json)
+        _export(source, destination, family, overwrite=overwrite, as_json=as_json)
         return
+    if overwrite:
+        raise click.UsageError(
+            "--overwrite belongs to --to torch; a checkpoint folder of this project is replaced anyway."
+        )
     log.info("converting %s into %s", source, destination.absolute())
     with show_progress("converting", total=100) as bar:
         report = convert_checkpoint(
@@ -165,8 +171,8 @@ def collect_settings(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return settings
 
 
-def _export(source: str, destination: Path, family: str | None, *, as_json: bool) -> None:
-    report = export_checkpoint(source, destination, family=family)
+def _export(source: str, destination: Path, family: str | None, *, overwrite: bool, as_json: bool) -> None:
+    report = export_checkpoint(source, destination, family=family, overwrite=overwrite)
     if as_json:
         keys = {key: list(targets) for key, targets in report.keys.items()}
         facts = {"destination": str(report.destination), "family": report.family, "loads_into": report.loads_into}
