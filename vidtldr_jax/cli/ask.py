@@ -18,7 +18,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, print_note, print_table
+from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table
 from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.data.annotations import read_answers
 from vidtldr_jax.data.clip import read_frames
@@ -106,7 +106,7 @@ def ask(
         )  # fmt: skip
         return 0
     for notice in clip.notices:
-        print_note(f"{video}: {notice}")
+        print_note(notice, about=video)
     print_table(("answer", "probability"), [(one["answer"], f"{one['probability']:.2%}") for one in found])
-    click.echo(f"({len(ranked.ids)} of {len(choices)} answers rated in full; {loaded.schedule.describe()})")
+    print_line(f"({len(ranked.ids)} of {len(choices)} answers rated in full; {loaded.schedule.describe()})")
     return 0

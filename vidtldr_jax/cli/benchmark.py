@@ -24,7 +24,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
+from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table, show_progress
 from vidtldr_jax.cli.runtime import describe_device, log_model
 from vidtldr_jax.cli.size_search import (
     BUDGET_SECONDS,
@@ -134,17 +134,17 @@ def benchmark(
 
 
 def _print(heading: dict[str, Any], setting: dict[str, Any], result: dict[str, Any], schedule: str) -> None:
-    click.echo(f"model     {heading['model']}, {heading['weights']} weights, {setting['dtype']}")
-    click.echo(
+    print_line(f"model     {heading['model']}, {heading['weights']} weights, {setting['dtype']}")
+    print_line(
         f"clips     {' x '.join(str(side) for side in setting['shape'])} (batch, frames, rows, columns, colours)"
     )
-    click.echo(f"device    {heading['device']}")
-    click.echo(f"schedule  {schedule}")
-    click.echo()
+    print_line(f"device    {heading['device']}")
+    print_line(f"schedule  {schedule}")
+    print_line()
     print_table(("", "plain", "merged"), list_rows(result, compile_label="compile"))
-    click.echo()
-    click.echo(summarise_gain(result))
-    click.echo(f"memory: {MEMORY_MEANING}")
+    print_line()
+    print_line(summarise_gain(result))
+    print_line(f"memory: {MEMORY_MEANING}")
 
 
 def _find_shape(config: Config, batch_size: int, frames: int | None) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import make_printable, print_json, print_note, show_progress
+from vidtldr_jax.cli.output import print_json, print_line, print_note, show_progress
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.predictions import average_views, format_percent, list_top
@@ -82,7 +82,7 @@ def classify(
                 progress.advance(progress.task_ids[0])
     for result in results:
         if result["error"]:
-            print_error(f"{result['video']}: {result['error']}")
+            print_error(result["error"], about=result["video"])
     if as_json:
         _print_json(model, loaded, results)
     else:
@@ -117,11 +117,11 @@ def _print_json(name: str, model: VideoModel, results: list[dict[str, Any]]) -> 
 def _print_text(model: VideoModel, results: list[dict[str, Any]]) -> None:
     for result in results:
         for notice in result["notices"]:
-            print_note(f"{result['video']}: {notice}")
+            print_note(notice, about=result["video"])
         if result["predictions"] is not None:
-            click.echo(make_printable(result["video"]))
+            print_line(result["video"])
             for prediction in result["predictions"]:
-                click.echo(f"  {format_percent(prediction):>7}  {prediction['label']}")
+                print_line(f"  {format_percent(prediction):>7}  {prediction['label']}")
     views = model.preprocessing.num_views
     averaged = f"; probabilities averaged over {views} views" if views > 1 else ""
-    click.echo(f"({model.schedule.describe()}{averaged})")
+    print_line(f"({model.schedule.describe()}{averaged})")

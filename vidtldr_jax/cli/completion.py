@@ -8,7 +8,7 @@ import click
 
 from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.options import json_option, verbose_option
-from vidtldr_jax.cli.output import print_json
+from vidtldr_jax.cli.output import print_json, print_line
 from vidtldr_jax.cli.shells import SHELLS, write_script
 
 _EPILOG: Final = """\b
@@ -37,4 +37,5 @@ def completion(shell: str, as_json: bool) -> None:
     if as_json:
         print_json({"shell": shell, "script": script})
     else:
-        click.echo(script, nl=False)
+        for line in script.removesuffix("\n").split("\n"):
+            print_line(line)

@@ -18,7 +18,7 @@ from checkpoints_convert.verify import VerificationReport, check_verifiable, ver
 from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import json_option, verbose_option
-from vidtldr_jax.cli.output import format_bytes, print_json, print_note, print_table, show_progress
+from vidtldr_jax.cli.output import format_bytes, print_json, print_line, print_note, print_table, show_progress
 from vidtldr_jax.models.umt_config import UMTConfig
 
 log = logging.getLogger("vidtldr_jax")
@@ -179,8 +179,8 @@ def _export(source: str, destination: Path, family: str | None, *, overwrite: bo
         print_json({**facts, "keys": keys})
         return
     size = format_bytes(report.destination.stat().st_size)
-    click.echo(f"wrote {report.destination}: {len(report.keys)} keys as {report.family} names them, {size}")
-    click.echo(f"loads strictly into {report.loads_into}")
+    print_line(f"wrote {report.destination}: {len(report.keys)} keys as {report.family} names them, {size}")
+    print_line(f"loads strictly into {report.loads_into}")
 
 
 def _check_verifiable(source: str, samples: Path | None, plan: ConversionPlan) -> None:
@@ -226,17 +226,17 @@ def _describe_check(check: VerificationReport) -> dict[str, Any]:
 
 
 def _print_report(report: ConversionReport) -> None:
-    click.echo(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
-    click.echo(f"family {report.family}; {len(report.assignments)} keys used, {len(report.left_out)} left out by name")
+    print_line(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
+    print_line(f"family {report.family}; {len(report.assignments)} keys used, {len(report.left_out)} left out by name")
     if report.tokenizer is not None:
-        click.echo(f"texts are read with {report.tokenizer}")
+        print_line(f"texts are read with {report.tokenizer}")
     elif isinstance(report.config, UMTConfig):
         print_note("the model reads texts and no --tokenizer was given; commands that need one will ask for it")
     by_origin: dict[str, list[str]] = {}
     for name, origin in report.origins.items():
         by_origin.setdefault(origin, []).append(name)
     for origin, names in by_origin.items():
-        click.echo(f"from {origin}: {', '.join(names)}")
+        print_line(f"from {origin}: {', '.join(names)}")
     if report.ignored:
         print_note(f"--ignore left out {len(report.ignored)} keys: {', '.join(report.ignored[:5])}")
     if report.fresh:
@@ -251,7 +251,7 @@ def _print_check(check: VerificationReport) -> None:
         (row.name, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", f"{row.tolerance:.2e}", "yes" if row.is_within else "NO")
         for row in check.rows
     ]
-    click.echo()
+    print_line()
     print_table((f"compared with {check.compared_with}", "largest difference", "relative", "allowed", "agrees"), rows)
     if check.skipped:
         print_note(f"not compared: {', '.join(check.skipped)}")

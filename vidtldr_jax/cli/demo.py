@@ -27,7 +27,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, print_note, print_table, show_progress
+from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table, show_progress
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.clip import read_clip
 from vidtldr_jax.inference.load import find_asset
@@ -113,17 +113,17 @@ def find_demo_clip() -> Path:
 
 
 def _print(heading: dict[str, Any], result: dict[str, Any], schedule: str, files: dict[str, str]) -> None:
-    click.echo(f"video     {heading['video']}")
-    click.echo(f"model     {heading['model']}, {heading['dtype']}")
-    click.echo(f"device    {heading['device']}")
-    click.echo(f"schedule  {schedule}")
-    click.echo()
+    print_line(f"video     {heading['video']}")
+    print_line(f"model     {heading['model']}, {heading['dtype']}")
+    print_line(f"device    {heading['device']}")
+    print_line(f"schedule  {schedule}")
+    print_line()
     rows = list_predictions(result["plain"]["predictions"], result["merged"]["predictions"])
     rows += list_rows(result, compile_label="compile, or load from cache")
     print_table(("", "plain", "merged"), rows)
-    click.echo()
-    click.echo(summarise_gain(result))
-    click.echo(f"memory: {MEMORY_MEANING}")
-    click.echo()
-    click.echo(f"overlay   {files['overlay']}")
-    click.echo(f"strip     {files['strip']}")
+    print_line()
+    print_line(summarise_gain(result))
+    print_line(f"memory: {MEMORY_MEANING}")
+    print_line()
+    print_line(f"overlay   {files['overlay']}")
+    print_line(f"strip     {files['strip']}")

@@ -23,7 +23,15 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds, print_json, print_note, show_progress
+from vidtldr_jax.cli.output import (
+    format_bytes,
+    format_macs,
+    format_seconds,
+    print_json,
+    print_line,
+    print_note,
+    show_progress,
+)
 from vidtldr_jax.data.video_paths import find_videos
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore
@@ -123,8 +131,8 @@ def embed(
         return 1 if report.errors else 0
     for name, other in report.same.items():
         print_note(f"{name} has the same content as {other}; it is in the index once.")
-    click.echo(f"{out}: {count} videos, {format_bytes(size)}; {Path(out) / 'description.json'} says how they were made")
+    print_line(f"{out}: {count} videos, {format_bytes(size)}; {Path(out) / 'description.json'} says how they were made")
     moved = f", {report.moved} of them found at a new place" if report.moved else ""
-    click.echo(f"added {report.added} in {format_seconds(seconds)}; {report.known} were there already{moved}")
-    click.echo(f"({loaded.schedule.describe()}; {format_macs(gmacs * 1e9)} GMACs per video)")
+    print_line(f"added {report.added} in {format_seconds(seconds)}; {report.known} were there already{moved}")
+    print_line(f"({loaded.schedule.describe()}; {format_macs(gmacs * 1e9)} GMACs per video)")
     return 1 if report.errors else 0

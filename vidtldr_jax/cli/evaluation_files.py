@@ -65,6 +65,6 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 def report_errors(errors: Mapping[str, str]) -> None:
     """Names the videos that can't be read, the first ones with the reason."""
     for name, error in list(errors.items())[:_MOST_NAMED]:
-        print_error(f"{name}: {error}")
+        print_error(error, about=name)
     if len(errors) > _MOST_NAMED:
         print_error(f"{len(errors) - _MOST_NAMED} more videos can't be read")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import click
-
 from vidtldr_jax.cli.comparison import describe_schedule, name_schedule
-from vidtldr_jax.cli.output import format_macs, format_seconds, print_table
+from vidtldr_jax.cli.output import format_macs, format_seconds, print_line, print_table
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.data.preprocessing import Preprocessing
@@ -130,13 +128,13 @@ def print_result(result: Mapping[str, Any]) -> None:
     agreement = result["agreement"]
     if agreement is not None:
         lost, gained = agreement["right_only_plain"], agreement["right_only_merged"]
-        click.echo(
+        print_line(
             f"both name the same on {agreement['same']} of {agreement['of']} videos; right only plain: {lost}, only "
             f"merged: {gained}"
         )
-    click.echo()
+    print_line()
     for name, value in _list_facts(result):
-        click.echo(f"{name:<10}  {value}")
+        print_line(f"{name:<10}  {value}")
 
 
 def _list_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -21,7 +21,15 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds, print_json, print_note, show_progress
+from vidtldr_jax.cli.output import (
+    format_bytes,
+    format_macs,
+    format_seconds,
+    print_json,
+    print_line,
+    print_note,
+    show_progress,
+)
 from vidtldr_jax.inference.export_check import ExportCheck, check_export, check_platforms
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.program import OUTPUTS, PLATFORMS
@@ -208,20 +216,20 @@ def _describe(out: Path, written: _Written, seconds: float) -> dict[str, Any]:
 
 def _print(out: Path, model: VideoModel, written: _Written, seconds: float) -> None:
     description, check = written.description, written.check
-    click.echo(f"wrote {out}: {format_bytes(written.num_bytes)} in {format_seconds(seconds)}")
+    print_line(f"wrote {out}: {format_bytes(written.num_bytes)} in {format_seconds(seconds)}")
     for title, arrays in (("in", description["inputs"]), ("out", description["outputs"])):
         for array in arrays:
             shape = ", ".join(str(size) for size in array["shape"])
             meaning = f": {array['meaning']}" if "meaning" in array else ""
-            click.echo(f"  {title:<3} {array['name']} {array['dtype']} [{shape}]{meaning}")
-    click.echo(f"runs on {', '.join(description['platforms'])}, computes in {description['dtype']}")
+            print_line(f"  {title:<3} {array['name']} {array['dtype']} [{shape}]{meaning}")
+    print_line(f"runs on {', '.join(description['platforms'])}, computes in {description['dtype']}")
     if description["schedule"] is not None:
         gmacs = count_macs(model.config, model.schedule).gmacs
-        click.echo(f"({model.schedule.describe()}; {format_macs(gmacs * 1e9)} GMACs per clip)")
+        print_line(f"({model.schedule.describe()}; {format_macs(gmacs * 1e9)} GMACs per clip)")
     if description["weights"] == "beside":
         print_note(f"the weights lie in {out.name}.safetensors; the program takes them as its first argument")
     if check is not None:
-        click.echo(
+        print_line(
             f"compared with the model on {check.device}, batches of {', '.join(map(str, check.batch_sizes))}: "
             f"differs by {check.largest:.1e} at most, {check.allowed:.1e} is allowed"
         )

@@ -7,15 +7,15 @@ import logging
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
 
-from vidtldr_jax.cli.colour import paint
+from vidtldr_jax.cli.log_lines import print_traceback
 from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.outline import find_outline
+from vidtldr_jax.cli.output import print_labelled
 
 log = logging.getLogger("vidtldr_jax")
 # snake_case, a class, or a method of one
@@ -113,19 +113,19 @@ def describe_os_error(error: OSError) -> str:
     return f"{place}{error.strerror or error}; check the path, its permissions and the space left"
 
 
-def format_error(message: str) -> str:
-    """Returns the line that tells a failure."""
-    return f"error: {strip_function_name(message)}".encode(errors="backslashreplace").decode()
-
-
 def strip_function_name(message: str) -> str:
     """Puts a message on one line; the name of the function that refused is for callers, not for users."""
     return _FUNCTION_NAME.sub("", " ".join(message.split()))
 
 
-def print_error(message: str) -> None:
-    """Tells a failure, to stderr."""
-    click.echo(format_error(message).replace("error:", paint("error:", "red", sys.stderr), 1), err=True)
+def print_error(message: str, *, about: str | None = None) -> None:
+    """Tell a failure, to stderr.
+
+    Args:
+      message: what is wrong.
+      about: name of the video or file that it is about, which is printed in front as it is.
+    """
+    print_labelled("error:", "red", strip_function_name(message), about=about)
 
 
 def _explain(error: Exception) -> str | None:
@@ -169,7 +169,8 @@ def _discard_unwritten() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    if log.isEnabledFor(logging.DEBUG):
-        traceback.print_exc()
+    error = sys.exception()
+    if error is not None and log.isEnabledFor(logging.DEBUG):
+        print_traceback(type(error), error, error.__traceback__)
     print_error(message)
     sys.exit(code)

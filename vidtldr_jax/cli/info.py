@@ -21,7 +21,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import format_macs, print_json, print_table
+from vidtldr_jax.cli.output import format_macs, print_json, print_line, print_table
 from vidtldr_jax.cli.runtime import log_weights
 from vidtldr_jax.cli.source_info import is_source, show_source
 from vidtldr_jax.data.text import TOKENIZER_NAME, TextTokenizer
@@ -95,7 +95,7 @@ def info(
     _print_facts(config, facts, resolved)
     _print_cost(cost, resolved)
     gmacs = count_xla_gmacs(config, resolved)
-    click.echo(f"{gmacs:.4g} as XLA and ViViT's paper count: with half of what is done to single elements")
+    print_line(f"{gmacs:.4g} as XLA and ViViT's paper count: with half of what is done to single elements")
 
 
 def _read_facts(name: str) -> tuple[Config, dict[str, Any]]:
@@ -171,8 +171,8 @@ def _print_facts(config: Config, facts: dict[str, Any], schedule: ResolvedSchedu
         rows.append(("source", ", ".join(f"{key}: {value}" for key, value in facts["source"].items())))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name.ljust(width)}  {value}")
-    click.echo()
+        print_line(f"{name.ljust(width)}  {value}")
+    print_line()
 
 
 def _format_grid(config: Config) -> str:

@@ -6,7 +6,7 @@ import click
 
 from vidtldr_jax import __version__
 from vidtldr_jax.cli.group import CommandGroup, LazyCommands
-from vidtldr_jax.cli.runtime import set_verbosity, silence_warnings
+from vidtldr_jax.cli.runtime import set_verbosity, take_over_process
 from vidtldr_jax.cli.shells import add_shells
 
 _EPILOG = """\b
@@ -62,6 +62,6 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Runs the command line of this process."""
-    silence_warnings()
+    take_over_process()
     add_shells()
     cli(prog_name="vidtldr")

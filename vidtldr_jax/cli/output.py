@@ -6,63 +6,94 @@ import contextlib
 import json
 import logging
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
 from vidtldr_jax.cli.colour import paint, uses_colour
+from vidtldr_jax.trust.harmless import dump_json, make_harmless
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 log = logging.getLogger("vidtldr_jax")
 
 SECONDS_BETWEEN_LOGS: Final = 30.0
+LONGEST_MESSAGE: Final = 2000  # characters of a note or an error
+_LONGEST_END: Final = 500  # of them behind what is left out
+_NOT_ASCII: Final = re.compile("[^\\x00-\\x7f]")
+
+
+def print_line(text: str = "") -> None:
+    """Print a text on one line of stdout; whatever it holds, it only shows characters."""
+    click.echo(_fit(make_harmless(text), sys.stdout))
 
 
 def print_json(value: Any) -> None:
-    """Prints plain data as strict JSON; what is not finite becomes null."""
-    plain = _replace_non_finite(value)
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
-    # A file's name need not be UTF-8; escaped, it is read as it was.
-    click.echo(text if make_printable(text) == text else json.dumps(plain, indent=2, allow_nan=False))
+    """Print plain data as strict JSON that reads back exactly; what is not finite becomes null."""
+    text = dump_json(_replace_non_finite(value), indent=2)
+    click.echo(_fit_json(text, sys.stdout))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Prints a table: drawn on a terminal, in plain columns otherwise. The first column is left-aligned."""
+    """Print a table: drawn on a terminal, in plain columns otherwise. The first column is left-aligned."""
+    lines = [[_fit(make_harmless(cell), sys.stdout) for cell in line] for line in (header, *rows)]
     if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=title or None, title_justify="left")
-        for number, name in enumerate(header):
-            table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*(_escape(make_printable(cell)) for cell in row))
-        Console(color_system="auto" if uses_colour(sys.stdout) else None).print(table)
+        _draw_table(lines[0], lines[1:], title=_fit(make_harmless(title), sys.stdout))
         return
-    lines = [[make_printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     if title:
-        click.echo(title)
+        print_line(title)
     for line in lines:
         cells = [
             cell.ljust(width) if not at else cell.rjust(width) for at, (cell, width) in enumerate(zip(line, widths))
         ]
-        click.echo("  ".join(cells).rstrip())
+        print_line("  ".join(cells).rstrip())
 
 
-def print_note(message: str) -> None:
-    """Tells something that is no failure, to stderr."""
-    click.echo(f"{paint('note:', 'yellow', sys.stderr)} {make_printable(' '.join(message.split()))}", err=True)
+def print_note(message: str, *, about: str | None = None) -> None:
+    """Tell something that is no failure, to stderr.
+
+    Args:
+      message: what is told.
+      about: name of the video or file that it is about, which is printed in front as it is.
+    """
+    print_labelled("note:", "yellow", message, about=about)
 
 
-def make_printable(text: str) -> str:
-    """Returns a text with what is no Unicode, such as bytes of a file's name, written as escapes."""
-    return text.encode(errors="backslashreplace").decode()
+def print_labelled(label: str, colour: str, message: str, *, about: str | None = None) -> None:
+    """Print a message of bounded length on one line of stderr, behind a label that is coloured on a terminal.
+
+    Args:
+      label: such as "note:".
+      colour: of the label.
+      message: what is told.
+      about: name of what it is about, or None.
+    """
+    text = shorten_message(make_harmless(message if about is None else f"{about}: {message}"))
+    click.echo(f"{paint(label, colour, sys.stderr)} {_fit(text, sys.stderr)}", err=True)
+
+
+def shorten_message(text: str) -> str:
+    """Return a message without its middle where it is very long, with the number of characters left out; all with -v.
+
+    Args:
+      text: of one line.
+
+    Returns:
+      At most about 2,000 characters; the end, which says what to do, is kept.
+    """
+    if len(text) <= LONGEST_MESSAGE or log.isEnabledFor(logging.DEBUG):
+        return text
+    left_out = len(text) - LONGEST_MESSAGE
+    return (
+        f"{text[: LONGEST_MESSAGE - _LONGEST_END]} [... {left_out:,} characters left out; -v shows them ...] "
+        + (text[-_LONGEST_END:])
+    )
 
 
 @contextlib.contextmanager
@@ -77,10 +108,10 @@ def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
       The bar; its only task is number 0.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     count = [BarColumn(), MofNCompleteColumn()] if total is not None else [SpinnerColumn()]
-    columns = (TextColumn("{task.description}"), *count, TimeElapsedColumn())
+    columns = (_make_text_column(), *count, TimeElapsedColumn())
     console = Console(stderr=True)
     is_off = not sys.stderr.isatty()
     # Drawn rarely: what is being timed shares the cores.
@@ -132,8 +163,40 @@ def format_macs(macs: float) -> str:
     return f"{gmacs:.{1 if gmacs >= 10 else 2 if gmacs >= 1 else 4}f}"
 
 
-def _escape(cell: str) -> str:
-    return cell.replace("[", r"\[")
+def _draw_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text, since rich takes "[red]" and ":warning:" in a str for its own markup.
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    for number, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(color_system="auto" if uses_colour(sys.stdout) else None).print(table)
+
+
+def _make_text_column() -> ProgressColumn:
+    """Return the column of a bar's description, whatever is in it and whoever changes it."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class TextColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(_fit(make_harmless(task.description), sys.stderr))
+
+    return TextColumn()
+
+
+def _fit(text: str, stream: TextIO) -> str:
+    """Escape the characters that a stream's encoding does not have."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _fit_json(text: str, stream: TextIO) -> str:
+    return text if _fit(text, stream) == text else _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _replace_non_finite(value: Any) -> Any:

@@ -22,7 +22,7 @@ from vidtldr_jax.cli.options import (
     preset_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, print_note, show_progress, watch_progress
+from vidtldr_jax.cli.output import print_json, print_line, print_note, show_progress, watch_progress
 from vidtldr_jax.cli.plan_config import check_config_place, save_config
 from vidtldr_jax.cli.plan_plot import check_plot_place, draw_front
 from vidtldr_jax.cli.plan_report import Outcome, Row, describe_outcome, print_outcome
@@ -263,6 +263,6 @@ def _print(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         print_json(describe_outcome(outcome))
     elif quiet:
-        click.echo(outcome.text)
+        print_line(outcome.text)
     else:
         print_outcome(outcome)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-import click
-
 from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
-from vidtldr_jax.cli.output import format_macs, format_seconds, print_note, print_table
+from vidtldr_jax.cli.output import format_macs, format_seconds, print_line, print_note, print_table
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.inference.calibration import Calibration, Score, find_front
 from vidtldr_jax.inference.latency import LatencyTable
@@ -153,29 +151,29 @@ def _describe_verified(outcome: Outcome) -> dict[str, Any] | None:
 
 def print_outcome(outcome: Outcome) -> None:
     """Prints the schedule on a line of its own, and then what is behind it."""
-    click.echo(outcome.text)
-    click.echo()
+    print_line(outcome.text)
+    print_line()
     clips = f"{outcome.batch_size} clip{'s' if outcome.batch_size > 1 else ''} of {outcome.frames} frames"
-    click.echo(f"model     {outcome.name}, {outcome.weights} weights, {outcome.dtype}; {clips}")
-    click.echo(f"budget    {outcome.budget}; plain {_describe_plain(outcome)}")
+    print_line(f"model     {outcome.name}, {outcome.weights} weights, {outcome.dtype}; {clips}")
+    print_line(f"budget    {outcome.budget}; plain {_describe_plain(outcome)}")
     if outcome.table is not None:
-        click.echo(f"device    {describe_device()}")
+        print_line(f"device    {describe_device()}")
     if outcome.chosen.schedule.is_plain:
-        click.echo("chosen    no merging: the plain model is within the budget")
+        print_line("chosen    no merging: the plain model is within the budget")
         return
     schedule = outcome.chosen.schedule
     by = "" if outcome.method == DEFAULT_METHOD.name else f" --method {outcome.method}"
-    click.echo(
+    print_line(
         f"chosen    --schedule {schedule.text}{by} ({outcome.chosen.shape}): {format_tokens(list(schedule.tokens))}"
     )
-    click.echo()
+    print_line()
     header, lines = _make_table(outcome)
     print_table(header, lines)
-    click.echo()
+    print_line()
     if outcome.calibration is not None:
-        click.echo(_explain_calibration(outcome.calibration))
+        print_line(_explain_calibration(outcome.calibration))
     for line in _explain_times(outcome):
-        click.echo(line)
+        print_line(line)
     if outcome.verified is not None and outcome.max_seconds is not None:
         measured = outcome.verified["merged"].lower_quartile
         if measured > outcome.max_seconds:

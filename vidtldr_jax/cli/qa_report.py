@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
-from vidtldr_jax.cli.output import print_table
+from vidtldr_jax.cli.output import print_line, print_table
 from vidtldr_jax.cli.umt_report import describe_clips, describe_run, list_costs, list_data
 from vidtldr_jax.inference.model import VideoModel
 
@@ -53,6 +51,6 @@ def print_result(result: Mapping[str, Any]) -> None:
         rows.append(("answers", f"{counts['answers']}; questions whose right one is not among them: {missing}"))
     if published:
         rows.append(("published", f"plain {published['plain']}, merged {published['merged']}: {published['unit']}"))
-    click.echo()
+    print_line()
     for name, value in [*rows, *list_costs(result)]:
-        click.echo(f"{name:<10}  {value}")
+        print_line(f"{name:<10}  {value}")

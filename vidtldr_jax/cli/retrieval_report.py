@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import click
-
-from vidtldr_jax.cli.output import print_table
+from vidtldr_jax.cli.output import print_line, print_table
 from vidtldr_jax.cli.umt_report import describe_clips, describe_run, list_costs, list_data
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.model import VideoModel
@@ -68,9 +66,9 @@ def print_result(result: Mapping[str, Any]) -> None:
         for direction in DIRECTIONS
     ]
     print_table(header, rows)
-    click.echo()
+    print_line()
     for name, value in _list_facts(result):
-        click.echo(f"{name:<10}  {value}")
+        print_line(f"{name:<10}  {value}")
 
 
 def _list_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, print_traceback
+
 if TYPE_CHECKING:
     from vidtldr_jax.inference.model import VideoModel
 
@@ -17,17 +19,25 @@ _PROBING_LOGGERS = ("jax._src.xla_bridge", "jax._src.hardware_utils", "jax._src.
 
 
 def set_verbosity(is_verbose: bool) -> None:
-    """Lets only errors through, or everything with -v; JAX says nothing of devices that it looked for in vain."""
-    logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
+    """Let only errors through, or everything with -v; JAX says nothing of devices that it did not find."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(HarmlessFormatter("%(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger().setLevel(logging.WARNING if is_verbose else logging.ERROR)
     log.setLevel(logging.DEBUG if is_verbose else logging.ERROR)
     for name in _PROBING_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO if is_verbose else logging.ERROR)
 
 
-def silence_warnings() -> None:
-    """Keeps Python's warnings off the terminal; to be called where the process is ours alone."""
+def take_over_process() -> None:
+    """Keep warnings off the terminal, and make what Python and other libraries log or raise only show characters.
+
+    To be called where the process is ours alone.
+    """
     warnings.simplefilter("ignore")
+    logging.captureWarnings(True)  # of whoever puts them on again
+    logging.setLogRecordFactory(HarmlessRecord)
+    sys.excepthook = print_traceback
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

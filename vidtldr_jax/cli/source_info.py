@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
 from checkpoints_convert.errors import ConversionError
 from checkpoints_convert.plan import ConversionPlan, plan_conversion
 from checkpoints_convert.sources import Source, open_source
-from vidtldr_jax.cli.output import format_bytes, print_json, print_table, show_progress
+from vidtldr_jax.cli.output import format_bytes, print_json, print_line, print_table, show_progress
 from vidtldr_jax.inference.checkpoint import CONFIG_NAME, is_checkpoint
 from vidtldr_jax.inference.hub import SCHEME, download_file, parse_place
 
@@ -60,7 +58,7 @@ def show_source(name: str, *, settings: Mapping[str, str], as_json: bool, **opti
         return
     _print_source(facts)
     _print_plan(plan)
-    click.echo()
+    print_line()
     _print_keys(source, plan)
 
 
@@ -143,7 +141,7 @@ def _shorten(names: tuple[str, ...]) -> str:
 def _print_rows(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name.ljust(width)}  {value}")
+        print_line(f"{name.ljust(width)}  {value}")
 
 
 def _print_keys(source: Source, plan: ConversionPlan) -> None:

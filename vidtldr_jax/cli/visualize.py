@@ -20,7 +20,7 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import format_macs, print_json, print_note, print_table, show_progress
+from vidtldr_jax.cli.output import format_macs, print_json, print_line, print_note, print_table, show_progress
 from vidtldr_jax.visualize import (
     ClipHistory,
     draw_overlay_frames,
@@ -161,9 +161,9 @@ def _describe(video: Path, model: str, history: ClipHistory, files: dict[str, Pa
 
 
 def _print(result: dict[str, Any], history: ClipHistory) -> None:
-    click.echo(f"video     {result['video']}")
-    click.echo(f"schedule  {history.schedule.describe()}")
-    click.echo()
+    print_line(f"video     {result['video']}")
+    print_line(f"schedule  {history.schedule.describe()}")
+    print_line()
     answers = (history.plain, history.merged)
     rows = [
         ("tokens per layer", *(format_tokens(list(answer.tokens)) for answer in answers)),
@@ -172,6 +172,6 @@ def _print(result: dict[str, Any], history: ClipHistory) -> None:
         ("cosine of the outputs", "", f"{history.cosine:.4f}"),
     ]
     print_table(("", "plain", "merged"), rows)
-    click.echo()
+    print_line()
     for kind, file in result["files"].items():
-        click.echo(f"{kind:<9} {file}")
+        print_line(f"{kind:<9} {file}")

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from vidtldr_jax.trust.harmless import make_harmless
+
 _COMPANIONS: Final = (
     "absl",
     "clu",
@@ -36,7 +38,7 @@ def require_scenic(*, exits: bool = False) -> None:
     """
     fault = find_scenic_fault()
     if fault is not None and exits:
-        sys.exit(f"error: {fault}")
+        sys.exit(make_harmless(f"error: {fault}"))
     if fault is not None:
         raise ScenicMissingError(fault)
 

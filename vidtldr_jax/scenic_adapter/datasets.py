@@ -33,6 +33,7 @@ from vidtldr_jax.data.random_clip import read_random_clip
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.scenic_adapter.availability import require_scenic
 from vidtldr_jax.scenic_adapter.settings import read_preprocessing
+from vidtldr_jax.trust.harmless import make_harmless
 
 require_scenic()
 
@@ -120,7 +121,7 @@ def get_dataset(
         "num_test_examples": len(entries.get("test", ())) * recipe.num_views,
         "target_is_onehot": True,
     } | ({"class_splits": splits} if splits else {})
-    logging.info("data set of manifests: %s", meta_data)
+    logging.info("data set of manifests: %s", make_harmless(str(meta_data)))
     return dataset_utils.Dataset(train_iter, valid_iter, test_iter, meta_data)
 
 
@@ -169,7 +170,7 @@ class _Batches:
                     return read_random_clip(entry.path, recipe, rng, use_mirror=use_mirror)[None]
                 return read_frames(entry.path, recipe).frames
             except (VideoReadError, OSError) as error:
-                logging.warning("left out of training: %s", error)
+                logging.warning("left out of training: %s", make_harmless(str(error)))
                 return None
 
         # Two walks over one order: the reader's runs ahead of the batches'.

@@ -48,6 +48,7 @@ from vidtldr_jax.scenic_adapter.settings import (  # noqa: E402
     read_preprocessing,
     read_token_merging,
 )
+from vidtldr_jax.trust.harmless import make_harmless, make_lines_harmless  # noqa: E402
 
 flags.DEFINE_string("checkpoint", None, "File of Scenic's model zoo or of a run, or a folder with them.")
 flags.DEFINE_bool("scenic_module", False, "Also run Scenic's own module, unchanged, as a third way.")
@@ -69,13 +70,13 @@ def main(rng: jax.Array, config: Any, workdir: str, writer: Any) -> dict[str, An
         result = evaluate(config, flags.FLAGS.checkpoint, rng=rng, use_scenic_module=flags.FLAGS.scenic_module)
     except (ValueError, OSError) as error:
         logging.debug("where it failed", exc_info=True)
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        sys.exit(make_harmless(f"error: {' '.join(str(error).split())}"))
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
     for name, way in result["ways"].items():
         writer.write_scalars(result["step"] or 0, {f"{name}/{key}": value for key, value in way["metrics"].items()})
-    print(describe(result))
+    print(make_lines_harmless(describe(result)))
     return result
 
 

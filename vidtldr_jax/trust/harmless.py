@@ -33,6 +33,18 @@ def make_harmless(text: str) -> str:
     return _UNSAFE.sub(_escape, text)
 
 
+def make_lines_harmless(text: str) -> str:
+    r"""Return a text of our own lines, such as a traceback or a report, in which only "\n" is left as it is.
+
+    Args:
+      text: whose parts from elsewhere went through `make_harmless` before, if they could hold a "\n".
+
+    Returns:
+      The text with all other unsafe characters written as escapes.
+    """
+    return "\n".join(map(make_harmless, text.split("\n")))
+
+
 def is_harmless(text: str) -> bool:
     """Return whether `make_harmless` would change nothing."""
     return _UNSAFE.search(text) is None
