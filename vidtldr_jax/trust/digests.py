@@ -5,6 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "VIDTLDR_CHECK_DIGESTS"
+
+
+def is_checking() -> bool:
+    """Return whether files are compared with their digests when they are read: unless `VIDTLDR_CHECK_DIGESTS=0`.
+
+    Raises:
+      ValueError: the variable is neither 0 nor 1.
+    """
+    text = os.environ.get(VARIABLE, "").strip() or "1"
+    if text not in ("0", "1"):
+        raise ValueError(f"{VARIABLE} is 0 to leave the comparison out or 1; got {text!r}; fix it or unset it")
+    return text == "1"
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:
