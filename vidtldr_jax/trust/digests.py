@@ -1,11 +1,12 @@
-"""SHA-256 of files and bytes."""
+"""SHA-256 of files, bytes and plain data."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 VARIABLE: Final = "VIDTLDR_CHECK_DIGESTS"
 
@@ -41,3 +42,20 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 def hash_bytes(data: bytes | bytearray | memoryview) -> str:
     """Return the SHA-256 of bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """Return the SHA-256 of plain data: the same for every JSON text that says the same.
+
+    Args:
+      value: what JSON can hold.
+
+    Returns:
+      64 hexadecimal digits, of the text without spaces, names sorted, everything but ASCII escaped.
+
+    Raises:
+      ValueError: a number is not finite.
+      TypeError: the data is not plain.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hash_bytes(text.encode("ascii"))

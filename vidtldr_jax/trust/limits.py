@@ -16,9 +16,16 @@ LIMITS: Final[dict[str, tuple[int, str]]] = {
     "frame_pixels": (2**26, "pixels of one frame, 64 Mi (8K video has 32 Mi)"),
     "frames": (4_000_000, "frames of one video, about 18 hours at 60 per second"),
     "json_bytes": (64 * 2**20, "bytes of a JSON file"),
-    "header_bytes": (32 * 2**20, "bytes of the header of a safetensors file"),
+    "config_bytes": (4 * 2**20, "bytes of the config.json of a checkpoint"),
+    "header_bytes": (16 * 2**20, "bytes of the header of a safetensors file"),
     "tensors": (100_000, "tensors of a weights file"),
     "token_id": (2**24, "largest token id of a tokenizer"),
+    "depth": (256, "blocks of one encoder"),
+    "channels": (2**16, "channels of a token or a layer"),
+    "tokens": (2**20, "tokens of a clip"),
+    "clip_pixels": (2**26, "pixels of all frames of a clip, 64 Mi"),
+    "clips": (1024, "clips of a video"),
+    "classes": (2**20, "classes of a classifier"),
     "faults": (20, "faults listed in one message"),
 }
 

@@ -1,0 +1,34 @@
+"""Many faults in one message: the first ones and a number; nearest names for a few."""
+
+import difflib
+
+from vidtldr_jax.trust.faults import find_nearest, join_faults
+
+
+def test_a_message_lists_as_many_faults_as_its_limit_allows(monkeypatch):
+    assert join_faults(["a", "b"]) == "a; b"
+    many = [f"fault {number}" for number in range(1254)]
+    assert join_faults(many).startswith("fault 0; fault 1; ")
+    assert join_faults(many).endswith("; fault 19; ... and 1,234 more")
+    monkeypatch.setenv("VIDTLDR_MAX_FAULTS", "2")
+    assert join_faults(many) == "fault 0; fault 1; ... and 1,252 more"
+
+
+def test_a_long_fault_loses_its_middle():
+    text = join_faults(["a" * 10**6 + "z"])
+    assert len(text) <= 300
+    assert text.endswith("z")
+
+
+def test_names_are_compared_for_the_first_few_only(monkeypatch):
+    calls = []
+    compare = difflib.get_close_matches
+    monkeypatch.setattr(
+        difflib, "get_close_matches", lambda *args, **kwargs: calls.append(args) or compare(*args, **kwargs)
+    )
+    assert find_nearest(["kernal", "zzz"], ["kernel", "bias"]) == {"kernal": "kernel"}
+    assert find_nearest(["kernal"], [f"kernel{number}" for number in range(10**4)]) == {}
+    assert find_nearest(["a" * 10**6], ["kernel"]) == {}
+    calls.clear()
+    find_nearest([f"kernal{number}" for number in range(1000)], ["kernel"])
+    assert len(calls) == 5

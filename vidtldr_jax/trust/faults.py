@@ -1,0 +1,54 @@
+"""Faults of a kind in one message: as many as a person reads, and the nearest names for a few."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+from vidtldr_jax.trust.limits import get_limit
+
+_LONGEST: Final = 300
+# Comparing names costs time for every pair of them.
+_MOST_NEAREST: Final = 5
+_MOST_NAMES: Final = 2000
+_LONGEST_NAME: Final = 100
+
+
+def join_faults(faults: Sequence[str]) -> str:
+    """Return faults as one text, the first ones in words and the others as a number.
+
+    Args:
+      faults: what is wrong, one entry each.
+
+    Returns:
+      Up to as many as the limit "faults" allows, with semicolons between them, long ones without their middle.
+    """
+    most = get_limit("faults")
+    shown = "; ".join(shorten(fault) for fault in faults[:most])
+    return f"{shown}; ... and {len(faults) - most:,} more" if len(faults) > most else shown
+
+
+def shorten(text: str, longest: int = _LONGEST) -> str:
+    """Return a text without its middle where it is longer than `longest` characters."""
+    half = (longest - 5) // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def find_nearest(names: Iterable[str], candidates: Collection[str]) -> dict[str, str]:
+    """Find the names that were probably meant, for the first few: the time does not grow with how many there are.
+
+    Args:
+      names: that are unknown.
+      candidates: that are known.
+
+    Returns:
+      Name -> the nearest candidate, for those of the first five that have one.
+    """
+    if len(candidates) > _MOST_NAMES:
+        return {}
+    found = {}
+    for _, name in zip(range(_MOST_NEAREST), names):
+        if len(name) <= _LONGEST_NAME and (near := difflib.get_close_matches(name, candidates, n=1)):
+            found[name] = near[0]
+    return found
