@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.data.text import TextError, clean_text
+from vidtldr_jax.trust.lines import read_exact, split_lines
 
 _MOST_SHOWN: Final = 10
 _VIDEO_NAMES: Final = ("video", "image")
@@ -138,7 +139,7 @@ def read_answers(path: str | os.PathLike[str]) -> tuple[str, ...]:
     if Path(path).suffix.lower() == ".json" or text.lstrip().startswith("["):
         found = _parse(path, text)
     else:
-        found = [line.strip() for line in text.splitlines() if line.strip()]
+        found = [line.strip() for line in split_lines(text) if line.strip()]
     if not isinstance(found, list) or not found or not all(_is_text(answer) for answer in found):
         raise TextError(
             f"read_answers: answers are a JSON list of texts, or one a line; {Path(path)} has something else; mend it."
@@ -176,7 +177,7 @@ def _parse(path: str | os.PathLike[str], text: str) -> Any:
 
 def _read_text(path: str | os.PathLike[str]) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_exact(path)
     except UnicodeDecodeError as error:
         raise TextError(
             f"read_annotation: an annotation is UTF-8 text; {Path(path)} is not ({error.reason} at byte "

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from vidtldr_jax.trust.lines import read_exact, split_lines
+
 _PATH: Final = "path"
 _MOST_SHOWN: Final = 10
 
@@ -100,7 +102,7 @@ def read_manifest(
 def _read_rows(path: Path, columns: Sequence[str], faults: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yields (line, row) of either format; what is no row goes to the faults."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_exact(path)
     except UnicodeDecodeError as error:
         faults.append(f"it is not UTF-8 text ({error.reason} at byte {error.start})")
         return
@@ -125,7 +127,7 @@ def _read_rows(path: Path, columns: Sequence[str], faults: list[str]) -> Iterato
 
 
 def _read_json_rows(text: str, columns: Sequence[str], faults: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, part in enumerate(text.splitlines(), start=1):
+    for line, part in enumerate(split_lines(text), start=1):
         if not part.strip():
             continue
         try:

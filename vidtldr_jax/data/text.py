@@ -18,6 +18,8 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from jaxtyping import Int32
 
+from vidtldr_jax.trust.lines import read_exact, split_lines
+
 TOKENIZER_NAME: Final = "tokenizer.json"
 VOCABULARY_NAME: Final = "vocab.txt"
 _SPECIAL: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -172,13 +174,13 @@ def read_tokenizer(place: str | os.PathLike[str]) -> TextTokenizer:
     """
     path = _find_file(Path(place))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_exact(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TextError(f"read_tokenizer: {path} can't be read ({reason}); check the path.") from error
     if text.lstrip().startswith("{"):
         return TextTokenizer.from_json(text, name=str(path))
-    words = text.splitlines()
+    words = split_lines(text)
     missing = [word for word in _SPECIAL if word not in words]
     if missing or len(set(words)) < len(words):
         what = f"it lacks {', '.join(missing)}" if missing else "some are there twice"

@@ -16,6 +16,7 @@ import jax
 
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import describe_config
+from vidtldr_jax.trust.lines import split_lines
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -106,7 +107,7 @@ def _find_path(folder: Path, place: dict[str, Any]) -> Path:
 def _name_processor() -> str:
     """Names the processor, and so tells machines apart that share a home."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
+    lines = split_lines(cpuinfo.read_text(errors="replace")) if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

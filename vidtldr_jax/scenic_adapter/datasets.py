@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -34,6 +33,7 @@ from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.scenic_adapter.availability import require_scenic
 from vidtldr_jax.scenic_adapter.settings import read_preprocessing
 from vidtldr_jax.trust.harmless import make_harmless
+from vidtldr_jax.trust.lines import read_exact, split_lines
 
 require_scenic()
 
@@ -128,7 +128,7 @@ def get_dataset(
 def _read_entries(manifest: str, configs: Any, counts: Sequence[int]) -> list[ManifestEntry]:
     columns = tuple(configs.get("split_names") or ("label",)) if len(counts) > 1 else ("label",)
     file = configs.get("labels_file")
-    names = None if file is None else [[line.strip() for line in Path(file).read_text().splitlines() if line.strip()]]
+    names = None if file is None else [[line.strip() for line in split_lines(read_exact(file)) if line.strip()]]
     return read_manifest(manifest, root=configs.get("root"), columns=columns, class_names=names, num_classes=counts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidtldr_jax.train.errors import TrainError
+from vidtldr_jax.trust.lines import split_lines
 
 
 class Classes(NamedTuple):
@@ -97,10 +99,10 @@ def _explain(strange: Sequence[str], known: Sequence[str], model_count: int | No
 
 def _list_labels(path: Path, column: str) -> set[str]:
     """Returns every label as text; whatever is wrong with the list is left to `read_manifest`."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
     found: set[str] = set()
     if text.lstrip().startswith("{"):
-        for line in text.splitlines():
+        for line in split_lines(text):
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
@@ -108,6 +110,6 @@ def _list_labels(path: Path, column: str) -> set[str]:
             if isinstance(row, dict):
                 found.add(str(row.get(column, "")).strip())
     else:
-        for fields in csv.DictReader(text.splitlines(), skipinitialspace=True):
+        for fields in csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True):
             found.add(str({str(name).strip(): value for name, value in fields.items()}.get(column) or "").strip())
     return found - {""}
