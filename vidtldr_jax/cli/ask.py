@@ -24,6 +24,7 @@ from vidtldr_jax.data.annotations import read_answers
 from vidtldr_jax.data.clip import read_frames
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.answering import answer_block, encode_answers
+from vidtldr_jax.inference.finite import check_finite
 from vidtldr_jax.inference.text_model import AnsweringModel
 from vidtldr_jax.reduction.cost import count_macs
 
@@ -86,7 +87,9 @@ def ask(
         clip = read_frames(video, recipe)
         frames = normalize_frames(clip.frames, mean=recipe.mean, std=recipe.std)
         tokens = np.asarray(loaded.encode_video(frames).tokens)[0]
+        check_finite(tokens, "tokens", of=video)
         (ranked,) = answer_block(loaded, tokens, words, encoded, k=min(k_test, len(choices)), block_size=1)
+        check_finite(ranked.probabilities, "probabilities", of=video)
     except ValueError as error:
         raise CommandError(str(error)) from error
     found = [

@@ -21,7 +21,6 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, show_progress
-from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.predictions import average_views, format_percent, list_top
 from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
@@ -96,7 +95,7 @@ def _describe_result(video: EncodedVideo, model: VideoModel, top_k: int) -> dict
     return {"video": video.path, "error": error, "notices": list(video.notices), "predictions": predictions}
 
 
-def _describe_error(error: VideoReadError | OSError) -> str:
+def _describe_error(error: Exception) -> str:
     return describe_os_error(error) if isinstance(error, OSError) else strip_function_name(str(error))
 
 

@@ -272,8 +272,10 @@ def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_par
         plan = plan_pairs(similarity, text_of, k=job.k or 1)
         scores = None
         if job.k is not None:
-            _match_pairs(job, records, plan, videos, texts, words, keys, seconds)
+            unmatched = _match_pairs(job, records, plan, videos, texts, words, keys, seconds)
             scores = read_scores(records, data.videos, plan)
+            similarity[[name in unmatched for name in data.videos]] = -np.inf  # as one that can't be read
+            errors = {**errors, **unmatched}
         return _Outcome(rank_both_ways(similarity, plan, scores, data.pairs), plan, errors, words.num_cut, seconds)
 
 
@@ -311,13 +313,13 @@ def _match_pairs(
     words: EncodedTexts,
     keys: Sequence[str],
     seconds: dict[str, Any],
-) -> None:
+) -> dict[str, str]:
     names = job.data.videos
     known, total = count_known(records, names, plan), count_pairs(plan)
     if known:
         print_note(f"{known} of {total} pairs are known from {records.path}.")
     with _watch("matching pairs", total, known, seconds, "pairs") as advance:
-        match_pairs_into(
+        return match_pairs_into(
             records,
             job.model,
             names,

@@ -137,8 +137,10 @@ def _explain(error: Exception) -> str | None:
     from vidtldr_jax.data.errors import VideoReadError, WorkerError
     from vidtldr_jax.data.text import TextError
     from vidtldr_jax.inference.checkpoint import CheckpointError
+    from vidtldr_jax.inference.finite import NotFiniteError
 
-    if isinstance(error, (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError)):
+    known = (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError, NotFiniteError)
+    if isinstance(error, known):
         return str(error)
     is_of_memory = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
     if is_of_memory or isinstance(error, MemoryError):

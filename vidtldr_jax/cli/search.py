@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from vidtldr_jax.cli.evaluation_files import hash_file
+from vidtldr_jax.cli.evaluation_files import hash_file, report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import ModelType, cache_option, json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_note, print_table
@@ -48,7 +48,8 @@ def search(
     """Finds the videos of an index that a sentence describes.
 
     similarity is the cosine of the two embeddings. With the tokens in the index, the text then looks at the most
-    similar videos; match is the logit of "they match", and these videos are ordered by it.
+    similar videos; match is the logit of "they match", and these videos are ordered by it. A video whose numbers are
+    not finite is named and left out; the exit code is then 1.
     """
     try:
         store = read_features(index)
@@ -60,20 +61,25 @@ def search(
         longest = min(MOST_WORDS, loaded.config.text.max_positions)
         if loaded.tokenize([text], max_tokens=longest).num_cut:
             print_note(f"the text is longer than {longest} tokens; its end was cut off")
-        hits = search_index(store, loaded, text, top_k=top_k, rerank=again)
+        errors: dict[str, str] = {}
+        hits = search_index(
+            store, loaded, text, top_k=top_k, rerank=again, fault=lambda path, error: errors.update({path: str(error)})
+        )
     except ValueError as error:
         raise CommandError(str(error)) from error
+    report_errors(errors)
     found = [hit._asdict() | {"rank": rank, "exists": Path(hit.path).exists()} for rank, hit in enumerate(hits, 1)]
     if as_json:
         print_json(
             {
                 "index": index, "text": text, "videos": count, "reranked": min(again, count),
                 "schedule": store.description["schedule"], "results": found,
+                "errors": errors,
             }
         )  # fmt: skip
-        return 0
+        return 1 if errors else 0
     print_table(("video", "similarity", "match"), [_format(hit) for hit in found])
-    return 0
+    return 1 if errors else 0
 
 
 def _format(hit: dict[str, Any]) -> tuple[str, str, str]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from vidtldr_jax.data.annotations import Question
 from vidtldr_jax.data.text import EncodedTexts
+from vidtldr_jax.inference.finite import find_not_finite
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.scoring import NUM_TOP, count_right
 from vidtldr_jax.inference.sharding import round_up_batch
@@ -27,7 +28,6 @@ from vidtldr_jax.inference.text_model import AnsweringModel
 from vidtldr_jax.models.question_answering import RankedAnswers
 
 BLOCK_SIZE: Final = 4  # questions in a run: with 128 candidates of 5 tokens, 190 MB of words' logits
-_NOT_FINITE: Final = "the model's probabilities are not finite"
 
 
 def encode_answers(
@@ -174,10 +174,9 @@ def summarise_answers(records: Records, questions: Sequence[Question], answers: 
 
 
 def _describe(ranked: RankedAnswers) -> dict[str, Any]:
-    probabilities = np.asarray(ranked.probabilities)[:NUM_TOP]
-    if not np.isfinite(probabilities).all():
-        return {"error": _NOT_FINITE}
+    if error := find_not_finite(ranked.probabilities, "probabilities"):
+        return {"error": str(error)}
     return {
         "top": np.asarray(ranked.ids)[:NUM_TOP].tolist(),
-        "probabilities": [float(f"{value:.6g}") for value in probabilities],
+        "probabilities": [float(f"{value:.6g}") for value in np.asarray(ranked.probabilities)[:NUM_TOP]],
     }

@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vidtldr_jax.data.manifest import ManifestEntry
+from vidtldr_jax.inference.finite import find_not_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.scoring import (
@@ -35,8 +36,6 @@ from vidtldr_jax.inference.sharding import round_up_batch
 from vidtldr_jax.inference.stream import Output, encode_videos
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.video_vit import VideoOutput
-
-_NOT_FINITE: Final = "the model's scores are not finite"
 
 
 class Paces(NamedTuple):
@@ -100,22 +99,21 @@ def evaluate_videos(
         before = time.perf_counter()
         for entry, video in zip(rest, videos, strict=True):
             answers: dict[str, tuple[Answer, ...] | None] = {}
+            fault: Exception | None = video.error
             if video.outputs is not None:  # [V, W, classes] or [V, W, E]
                 for place, way in enumerate(models):
                     scores = video.outputs[:, place]
                     logits = scores if classes is None else compare_with_classes(scores, classes)
+                    fault = fault or find_not_finite(logits, "scores")
                     answers[way] = answer(logits, heads, entry.labels, average=average)
             now = time.perf_counter()
             seconds = {"total": now - before, "computing": together.take_seconds()}
             before = now
-            error = None if video.error is None else " ".join(str(video.error).split())
-            if error is None and None in answers.values():
-                error = _NOT_FINITE
-            if error is None:
+            if fault is None:
                 ways = {way: [one._asdict() for one in given or ()] for way, given in answers.items()}
                 records.append(entry.name, {"ways": ways, "notices": list(video.notices), "seconds": seconds})
             else:
-                records.append(entry.name, {"error": error, "seconds": seconds})
+                records.append(entry.name, {"error": " ".join(str(fault).split()), "seconds": seconds})
             progress(entry)
     return compile_seconds
 

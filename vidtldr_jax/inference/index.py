@@ -19,6 +19,7 @@ import numpy as np
 from vidtldr_jax.data.video_paths import hash_content
 from vidtldr_jax.inference.arrow_parts import Feature, FeaturesError
 from vidtldr_jax.inference.features import FeatureStore
+from vidtldr_jax.inference.finite import NotFiniteError, check_finite, find_not_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.ranking import choose_candidates, compute_similarity
 from vidtldr_jax.inference.reranking import score_videos
@@ -162,7 +163,15 @@ def list_videos(store: FeatureStore) -> list[str]:
     return [key for key in store.keys if newest[store.get_name(key)] == key]
 
 
-def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k: int, rerank: int) -> list[Hit]:
+def search_index(
+    store: FeatureStore,
+    model: RetrievalModel,
+    text: str,
+    *,
+    top_k: int,
+    rerank: int,
+    fault: Callable[[str, NotFiniteError], None] | None = None,
+) -> list[Hit]:
     """Finds the videos that a sentence describes.
 
     Args:
@@ -171,11 +180,14 @@ def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k
       text: as people write it.
       top_k: how many videos are wanted.
       rerank: how many of the most similar are looked at again together with the text; 0 for none.
+      fault: called with the path of a video whose similarity or match is not finite, and the error; that video is left
+        out. None raises the error.
 
     Returns:
       Videos, the best first; of equal ones the one that was added first.
 
     Raises:
+      NotFiniteError: what the model makes of the text is not finite, or of a video, without `fault`.
       FeaturesError: the index has no tokens to look at again.
       TextError: the text has no words, or the model no tokenizer.
     """
@@ -186,16 +198,32 @@ def search_index(store: FeatureStore, model: RetrievalModel, text: str, *, top_k
         )
     words = model.tokenize([text], max_tokens=min(MOST_WORDS, model.config.text.max_positions))
     encoded = model.encode_text(words.ids, words.mask)
+    check_finite(encoded.embedding, "embedding", of=f"text {text!r}")
+    check_finite(encoded.tokens, "tokens", of=f"text {text!r}")
     keys = list_videos(store)
     if not keys:
         return []
     similarity = compute_similarity(store.read_embeddings(keys), np.asarray(encoded.embedding))[:, 0]  # [V]
-    order = choose_candidates(similarity, len(keys))
-    first = order[: max(rerank, 0)]
+
+    def keep_finite(numbers: Sequence[int], values: np.ndarray, what: str) -> np.ndarray:
+        """Tells the faults, and which of some videos have none."""
+        errors = [find_not_finite(value, what) for value in values]
+        for number, error in zip(numbers, errors, strict=True):
+            if error is not None:
+                if fault is None:
+                    raise NotFiniteError(f"{store.get_name(keys[number])}: {error}")
+                fault(store.get_name(keys[number]), error)
+        return np.array([error is None for error in errors], bool)
+
+    is_sound = keep_finite(range(len(keys)), similarity, "similarity")
+    order = np.array([n for n in choose_candidates(similarity, len(keys)) if is_sound[n]], np.int64)
+    first, rest = np.split(order, [max(rerank, 0)])
     scores = score_videos(
         model, [store.read_tokens(keys[n]) for n in first], np.asarray(encoded.tokens)[0], words.mask[0]
     )
-    best = [*first[np.argsort(-scores, kind="stable")], *order[len(first) :]]
+    is_sound = keep_finite(first.tolist(), scores, "match")
+    first, scores = first[is_sound], scores[is_sound]
+    best = [*first[np.argsort(-scores, kind="stable")], *rest]
     match = dict(zip(first.tolist(), scores.tolist()))
     return [Hit(store.get_name(keys[n]), float(similarity[n]), match.get(int(n))) for n in best[:top_k]]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import find_param_shapes
+from vidtldr_jax.inference.finite import check_output
 from vidtldr_jax.inference.load import find_model_class
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import Config
@@ -133,6 +134,7 @@ def measure_models(
 
     Raises:
       ValueError: repeats is below 1.
+      NotFiniteError: what a model gives for the batch is not finite.
     """
     _check_repeats("measure_models", repeats)
     runs, compile_seconds, memory = {}, {}, {}
@@ -143,6 +145,8 @@ def measure_models(
         compile_seconds[name] = time.perf_counter() - start
         memory[name] = _plan_memory(compiled, model.weights)
         runs[name] = functools.partial(compiled, model.weights, batch)
+        # The time of a model that gives no numbers is of no use.
+        check_output(runs[name](), of=f"the {name} model")
     times = time_in_turn(runs, repeats=repeats, warm_up=warm_up)
     return {name: Measurement(compile_seconds[name], *times[name], memory[name]) for name in models}
 

@@ -24,6 +24,7 @@ from jaxtyping import Float32, Int64, Shaped
 from vidtldr_jax.data.text import EncodedTexts
 from vidtldr_jax.inference.arrow_parts import Feature
 from vidtldr_jax.inference.features import FeatureStore
+from vidtldr_jax.inference.finite import check_finite, find_not_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.ranking import choose_candidates, rank_right, rank_right_reranked
 from vidtldr_jax.inference.records import Records
@@ -32,7 +33,6 @@ from vidtldr_jax.inference.sharding import round_up_batch
 from vidtldr_jax.inference.stream import encode_videos
 from vidtldr_jax.inference.text_model import RetrievalModel
 
-_NOT_FINITE: Final = "the model's embedding is not finite"
 _MOST_DEVICE_BYTES: Final = 2**30  # of text tokens; more stay in their files and are gathered block by block
 
 
@@ -114,8 +114,6 @@ def encode_videos_into(
         for item, video in zip(rest, videos, strict=True):
             if video.outputs is None:
                 errors[item.key] = " ".join(str(video.error).split())
-            elif not np.isfinite(video.outputs[0]).all():
-                errors[item.key] = _NOT_FINITE
             else:
                 embedding, *tokens = (output[0] for output in video.outputs)
                 waiting.append(Feature(item.key, item.name, embedding, tokens[0] if tokens else None))
@@ -145,6 +143,9 @@ def encode_texts_into(
       keys: what their features are found by.
       batch_size: texts per run; the last one is filled up.
       progress: called with the number of texts after each batch.
+
+    Raises:
+      NotFiniteError: what the model makes of a text is not finite; nothing of its batch is kept.
     """
     rest = np.array([number for number, key in enumerate(keys) if key not in store], np.int64)
     for start in range(0, len(rest), batch_size):
@@ -152,6 +153,9 @@ def encode_texts_into(
         filled = np.concatenate([block, np.repeat(block[-1:], batch_size - len(block))])
         found = model.encode_text(encoded.ids[filled], encoded.mask[filled])
         embeddings, tokens = np.asarray(found.embedding), np.asarray(found.tokens)
+        for row, number in enumerate(block):
+            check_finite(embeddings[row], "embedding", of=f"text {keys[number]!r}")
+            check_finite(tokens[row], "tokens", of=f"text {keys[number]!r}")
         store.append([Feature(keys[n], keys[n], embeddings[row], tokens[row]) for row, n in enumerate(block)])
         progress(len(block))
 
@@ -217,7 +221,7 @@ def match_pairs_into(
     *,
     block_size: int = BLOCK_SIZE,
     progress: Callable[[int], None] = lambda count: None,
-) -> None:
+) -> dict[str, str]:
     """Looks at the pairs that have no record yet; those of a video are kept as soon as they are there.
 
     Args:
@@ -229,11 +233,19 @@ def match_pairs_into(
       texts: the unique texts.
       block_size: texts in a run.
       progress: called with the number of pairs after each video.
+
+    Returns:
+      Name -> what is wrong with a video whose scores are not finite; it has no record.
     """
     rest = {video: texts_ for video, texts_ in plan.pairs.items() if not _is_known(records, names[video], texts_)}
+    errors: dict[str, str] = {}
     for video, scores in score_pairs(model, read_tokens, texts, rest, block_size=block_size):
-        records.append(names[video], {"texts": rest[video], "scores": [float(score) for score in scores]})
+        if error := find_not_finite(scores, "match scores"):
+            errors[names[video]] = str(error)
+        else:
+            records.append(names[video], {"texts": rest[video], "scores": [float(score) for score in scores]})
         progress(len(scores))
+    return errors
 
 
 def count_known(records: Records, names: Sequence[str], plan: PairPlan) -> int:
@@ -246,10 +258,11 @@ def _is_known(records: Records, name: str, texts: Sequence[int]) -> bool:
 
 
 def read_scores(records: Records, names: Sequence[str], plan: PairPlan) -> Float32[np.ndarray, "V U"]:
-    """Returns the scores of all pairs of a plan; NaN where there is no pair."""
+    """Returns the scores of all pairs of a plan; NaN where there is no pair, or no record of its video."""
     scores = np.full((len(plan.by_video), len(plan.by_text)), np.nan, np.float32)
     for video, texts in plan.pairs.items():
-        scores[video, texts] = records.found[names[video]]["scores"]
+        if _is_known(records, names[video], texts):
+            scores[video, texts] = records.found[names[video]]["scores"]
     return scores
 
 

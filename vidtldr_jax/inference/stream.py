@@ -23,6 +23,7 @@ import numpy as np
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.loading import LoadedVideo, read_videos
 from vidtldr_jax.data.transforms import normalize_frames
+from vidtldr_jax.inference.finite import NotFiniteError, find_not_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import round_up_batch
 
@@ -37,15 +38,15 @@ class EncodedVideo(NamedTuple):
 
     Attributes:
       path: as it was given.
-      outputs: [V, ...], one row per view, or a tuple of such; None if the video can't be read.
+      outputs: [V, ...], one row per view, or a tuple of such; always finite; None where there is an error.
       notices: what a user should know about the video.
-      error: None if it was read.
+      error: why it can't be read, or that an output is not finite; None if all went well.
     """
 
     path: str
     outputs: Any
     notices: tuple[str, ...]
-    error: VideoReadError | OSError | None
+    error: VideoReadError | OSError | NotFiniteError | None
 
 
 def encode_videos(
@@ -57,7 +58,7 @@ def encode_videos(
     num_workers: int = 0,
     is_shrinking: bool = True,
 ) -> Generator[EncodedVideo, None, None]:
-    """Encodes videos in order; one that can't be read stops no other.
+    """Encodes videos in order; one that can't be read, or whose outputs are not finite, stops no other.
 
     Batches have one size, so that there is one compilation, and reach over the videos' borders; the last one is filled
     up with copies of its last view. A batch is handed to the device before the result of the one before is waited for;
@@ -132,12 +133,12 @@ def _encode(
                 del views[:size]
                 if len(in_flight) == _MOST_IN_FLIGHT:
                     rows.extend(_fetch(in_flight.popleft()))
-            yield from _release(waiting, rows)
+            yield from _release(waiting, rows, outputs)
     if views:
         in_flight.append(_dispatch(model, views, outputs, size))
     while in_flight:
         rows.extend(_fetch(in_flight.popleft()))
-    yield from _release(waiting, rows)
+    yield from _release(waiting, rows, outputs)
 
 
 def _dispatch(
@@ -159,10 +160,20 @@ def _fetch(results: tuple[jax.Array, ...]) -> Iterator[tuple[np.ndarray, ...]]:
 
 
 def _release(
-    waiting: collections.deque[tuple[EncodedVideo, int]], rows: collections.deque[tuple[np.ndarray, ...]]
+    waiting: collections.deque[tuple[EncodedVideo, int]],
+    rows: collections.deque[tuple[np.ndarray, ...]],
+    outputs: Sequence[Output],
 ) -> Generator[EncodedVideo, None, None]:
     """Yields the videos at the front whose views are all computed, and takes them off."""
     while waiting and len(rows) >= waiting[0][1]:
         video, count = waiting.popleft()
         found = [rows.popleft() for _ in range(count)]
-        yield video._replace(outputs=tuple(np.stack(output) for output in zip(*found))) if count else video
+        yield _check_outputs(video, tuple(np.stack(output) for output in zip(*found)), outputs) if count else video
+
+
+def _check_outputs(video: EncodedVideo, values: tuple[np.ndarray, ...], outputs: Sequence[Output]) -> EncodedVideo:
+    """Gives a video its outputs, or the error that one of them is not finite."""
+    for name, value in zip(outputs, values, strict=True):
+        if error := find_not_finite(value, name):
+            return video._replace(error=error)
+    return video._replace(outputs=values)

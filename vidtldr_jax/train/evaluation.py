@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vidtldr_jax.data.manifest import ManifestEntry
+from vidtldr_jax.inference.finite import NotFiniteError, check_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.scoring import count_right
 from vidtldr_jax.inference.stream import Output, encode_videos
@@ -81,6 +82,8 @@ def encode_entries(
                 reason = " ".join(str(video.error).split())
                 if unreadable is not None:
                     unreadable[entry.name] = reason
+                if isinstance(video.error, NotFiniteError) and not skips:
+                    raise TrainError(f"{entry.name}: {reason}, or --skip-unreadable to go on without it")
                 if not skips:
                     raise TrainError(
                         f"finetune: every video must be readable; {entry.name}: {reason}; mend it or take it off the "
@@ -95,9 +98,15 @@ def encode_entries(
 
 
 def classify_rows(params: Mapping[str, Any], features: Rows) -> Rows:
-    """Returns the classifier's logits of features."""
+    """Returns the classifier's logits of features.
+
+    Raises:
+      NotFiniteError: a logit is not finite.
+    """
     kernel, bias = (np.asarray(params[f"{HEAD}{name}"], np.float64) for name in ("kernel", "bias"))
-    return features._replace(values=(features.values @ kernel + bias).astype(np.float32))
+    logits = (features.values @ kernel + bias).astype(np.float32)
+    check_finite(logits, "logits")
+    return features._replace(values=logits)
 
 
 def find_right(logits: Rows, labels: Sequence[int]) -> np.ndarray:

@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from vidtldr_jax.data.clip import Clip, read_frames
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.transforms import normalize_frames
+from vidtldr_jax.inference.finite import check_output
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.predictions import Prediction, average_views, list_top
 from vidtldr_jax.models.video_vit import VideoOutput
@@ -135,6 +136,7 @@ def record_history(
 
     Raises:
       VideoReadError: the video can't be read.
+      NotFiniteError: what a model says of it is not finite.
     """
     preprocessing = model.preprocessing.take_one_view()
     clip = read_frames(path, preprocessing)
@@ -168,11 +170,14 @@ def make_history(
 
     Raises:
       ValueError: the frames don't fit the model.
+      NotFiniteError: what a model says of them is not finite.
     """
     recipe = model.preprocessing
     batch = normalize_frames(np.asarray(frames)[None], mean=recipe.mean, std=recipe.std)
     plain, merged = model.with_schedule(None), model
     outputs = [plain.encode_video(batch), merged.encode_video(batch, trace="every_layer")]
+    for name, output in zip(("plain", "merged"), outputs):
+        check_output(output, of=f"{title}, {name} model")
     schedule = merged.schedule_for(batch.shape)
     grid = _find_grid(model, batch.shape)
     num_sequences = model.config.count_sequences(batch.shape[1])
