@@ -103,6 +103,36 @@ def test_permuted_rows_are_equally_sharp_although_their_sums_round_differently()
     np.testing.assert_array_equal(find_saliency(attention), np.ones((1, 300)))
 
 
+def test_one_hot_rows_of_which_one_is_a_rounding_off_are_equally_sharp():
+    attention = np.eye(4, dtype=np.float32)
+    attention[1, 1] = np.nextafter(np.float32(1), np.float32(0))
+    np.testing.assert_array_equal(find_saliency(attention[None, None]), np.ones((1, 4)))
+
+
+@pytest.mark.parametrize("num_heads", [3, 12, 25])
+def test_one_hot_rows_whose_heads_don_t_sum_to_1_exactly_are_equally_sharp(num_heads):
+    share = np.float32(1) / np.float32(num_heads)
+    summed = np.float32(0)
+    for _ in range(num_heads):
+        summed += share
+    sharpness = ops.negative_entropy(jnp.diag(jnp.array([summed, 1.0, 1.0, np.nextafter(np.float32(1), 2)])))
+    np.testing.assert_array_equal(normalise_sharpness(sharpness[None]), np.ones((1, 4)))
+
+
+def test_among_many_equally_sharp_tokens_rounding_makes_nobody_background():
+    # One token is less sharp by 1000 roundings, the others by none, one or two: their mean is one rounding below them.
+    sharpness = np.float32(1e-7) * np.tile([0, -1, -2], 300).astype(np.float32)
+    sharpness[5] = -1e-4
+    expected = np.ones(900)
+    expected[5] = 0
+    np.testing.assert_array_equal(normalise_sharpness(jnp.asarray(sharpness[None])), expected[None])
+
+
+def test_nearly_one_hot_rows_that_differ_by_more_than_rounding_are_told_apart():
+    weight = normalise_sharpness(jnp.array([[0.0, -5e-4, -1e-3, -1e-3]]))
+    np.testing.assert_allclose(weight, [[1.0, 0.2, 0.0, 0.0]], atol=1e-3)
+
+
 def test_a_real_difference_a_thousand_roundings_large_is_not_called_flat():
     sharpness = jnp.array([[-2.0, -2.0 + 2.5e-4, -2.0 + 5e-4]])
     np.testing.assert_allclose(normalise_sharpness(sharpness), [[0.0, 0.0, 1.0]], atol=2e-3)

@@ -39,7 +39,7 @@ def saliency(attention, num_protected=0):
                     sharpness[i] += a * math.log(a)
         s = sharpness[num_protected:]
         spread = s.max() - s.min()
-        if spread <= 1e-6 * np.abs(s).max():
+        if spread <= 1e-6 * (1 + np.abs(s).max()):
             continue
         s = (s - s.min()) / spread
         above = s - s.mean()

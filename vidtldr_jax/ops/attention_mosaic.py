@@ -66,15 +66,16 @@ def attend_mosaic(
 
     rows = of(lambda clip, head, row, keys: (clip, head, row, 0), 1, 1, tile, channels)
     keys = of(lambda clip, head, row, keys: (clip, head, keys, 0), 1, 1, tile, channels)
-    update, log_sum = pl.pallas_call(
+    of_row = of(lambda clip, head, row, keys: (clip, head, row, 0), 1, 1, tile, 1)
+    update, largest, plain_sum = pl.pallas_call(
         functools.partial(_attend_kernel, **static),
         name="attend",
         grid=(batch, num_heads, num_tiles, num_tiles),
         in_specs=[rows, keys, keys, of(lambda clip, head, row, keys: (clip, 0, keys), 1, 1, tile)],
-        out_specs=[rows, of(lambda clip, head, row, keys: (clip, head, row, 0), 1, 1, tile, 1)],
+        out_specs=[rows, of_row, of_row],
         out_shape=[
             jax.ShapeDtypeStruct(query.shape, value.dtype),
-            jax.ShapeDtypeStruct((batch, num_heads, padded, 1), jnp.float32),
+            *[jax.ShapeDtypeStruct((batch, num_heads, padded, 1), jnp.float32)] * 2,
         ],
         scratch_shapes=[pltpu.VMEM((tile, channels), jnp.float32), *[pltpu.VMEM((tile, 1), jnp.float32)] * 3],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "parallel", "arbitrary")),
@@ -90,20 +91,20 @@ def attend_mosaic(
         in_specs=[
             of(lambda clip, row, keys, head: (clip, head, row, 0), 1, 1, tile, channels),
             of(lambda clip, row, keys, head: (clip, head, keys, 0), 1, 1, tile, channels),
-            of(lambda clip, row, keys, head: (clip, head, row, 0), 1, 1, tile, 1),
+            *[of(lambda clip, row, keys, head: (clip, head, row, 0), 1, 1, tile, 1)] * 2,
         ],
         out_specs=of(lambda clip, row, keys, head: (clip, row, 0), 1, tile, 1),
         out_shape=jax.ShapeDtypeStruct((batch, padded, 1), jnp.float32),
         scratch_shapes=[pltpu.VMEM((tile, tile), jnp.float32)],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary")),
         interpret=interpret,
-    )(query, key, log_sum)
+    )(query, key, largest, plain_sum)
     return update, sharpness[:, :num_tokens, 0]
 
 
 def _attend_kernel(
-    query_ref: Any, key_ref: Any, value_ref: Any, weight_ref: Any, update_ref: Any, log_sum_ref: Any,
-    sum_ref: Any, largest_ref: Any, plain_sum_ref: Any, sized_sum_ref: Any,
+    query_ref: Any, key_ref: Any, value_ref: Any, weight_ref: Any, update_ref: Any, row_largest_ref: Any,
+    row_sum_ref: Any, sum_ref: Any, largest_ref: Any, plain_sum_ref: Any, sized_sum_ref: Any,
     *, num_tokens: int, scale: float, tile: int,
 ) -> None:  # fmt: skip
     number = pl.program_id(3)
@@ -116,12 +117,12 @@ def _attend_kernel(
         plain_sum_ref[...] = jnp.zeros_like(plain_sum_ref)
         sized_sum_ref[...] = jnp.zeros_like(sized_sum_ref)
 
-    logits = multiply_transposed(query_ref[0, 0], key_ref[0, 0]) * scale  # [Q, T]
+    logits = multiply_transposed(query_ref[0, 0], key_ref[0, 0])  # [Q, T], not yet scaled
     logits = jnp.where(_find_tokens(number, tile, num_tokens), logits, -jnp.inf)
     largest = largest_ref[...]  # [Q, 1]
     new_largest = jnp.maximum(largest, logits.max(-1, keepdims=True))
-    shrink = jnp.exp(largest - new_largest)
-    exp = jnp.exp(logits - new_largest)
+    shrink = jnp.exp((largest - new_largest) * scale)
+    exp = jnp.exp((logits - new_largest) * scale)
     values = value_ref[0, 0]  # [T, K]
     largest_ref[...] = new_largest
     plain_sum_ref[...] = plain_sum_ref[...] * shrink + exp.sum(-1, keepdims=True)
@@ -131,11 +132,12 @@ def _attend_kernel(
     @pl.when(number == pl.num_programs(3) - 1)
     def finish() -> None:
         update_ref[0, 0] = (sum_ref[...] / sized_sum_ref[...]).astype(update_ref.dtype)
-        log_sum_ref[0, 0] = largest_ref[...] + jnp.log(plain_sum_ref[...])
+        row_largest_ref[0, 0] = largest_ref[...]
+        row_sum_ref[0, 0] = plain_sum_ref[...]
 
 
 def _sharpness_kernel(
-    query_ref: Any, key_ref: Any, log_sum_ref: Any, sharpness_ref: Any, mean_ref: Any,
+    query_ref: Any, key_ref: Any, largest_ref: Any, sum_ref: Any, sharpness_ref: Any, mean_ref: Any,
     *, num_tokens: int, num_heads: int, scale: float, tile: int,
 ) -> None:  # fmt: skip
     number, head = pl.program_id(2), pl.program_id(3)
@@ -148,8 +150,8 @@ def _sharpness_kernel(
     def start_tile() -> None:
         mean_ref[...] = jnp.zeros_like(mean_ref)
 
-    logits = multiply_transposed(query_ref[0, 0], key_ref[0, 0]) * scale  # [Q, T]
-    mean_ref[...] += jnp.exp(logits - log_sum_ref[0, 0])
+    logits = multiply_transposed(query_ref[0, 0], key_ref[0, 0])  # [Q, T], not yet scaled
+    mean_ref[...] += jnp.exp((logits - largest_ref[0, 0]) * scale) / sum_ref[0, 0]
 
     @pl.when(head == num_heads - 1)
     def finish_tile() -> None:

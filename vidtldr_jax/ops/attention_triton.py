@@ -1,10 +1,14 @@
 """Attention and sharpness as Pallas kernels for GPUs, through Triton: no map leaves the chip.
 
 Two kernels. The first is attention by tiles of keys with a running maximum and sum: exp is paid once, the plain sum
-and the sum weighted by size are kept side by side, and what comes out is the update and, of the plain map, the
-logarithm of each row's sum (`[B, H, N]`). The second goes over the keys again, where sharpness is asked for, and makes
+and the sum weighted by size are kept side by side, and what comes out is the update and, of the plain map, each row's
+largest logit and sum (`[B, H, N]` each). The second goes over the keys again, where sharpness is asked for, and makes
 tiles of the mean map: heads come inside the loop over tiles, since the entropy is that of their mean. Shapes as in
 `ops.attention`; N and K are padded to whole tiles here.
+
+The largest logit and the sum stay two numbers, and logits are scaled after the largest is subtracted. One number for
+both would be rounded by more than what tells nearly one-hot rows apart, and so would a product that one kernel fuses
+with the subtraction and the other does not.
 """
 
 from __future__ import annotations
@@ -67,15 +71,16 @@ def attend_triton(
     padded = num_tiles * tile
     whole = pl.BlockSpec((None, padded, None, width), lambda row, head, clip: (clip, 0, head, 0))
     of_rows = pl.BlockSpec((None, tile, None, width), lambda row, head, clip: (clip, row, head, 0))
-    update, log_sum = run(
+    of_row = pl.BlockSpec((None, None, tile), lambda row, head, clip: (clip, head, row))
+    update, largest, plain_sum = run(
         functools.partial(_attend_kernel, **static),
         name="attend",
         grid=(num_tiles, num_heads, batch),
         in_specs=[of_rows, whole, whole, pl.BlockSpec((None, padded), lambda row, head, clip: (clip, 0))],
-        out_specs=[of_rows, pl.BlockSpec((None, None, tile), lambda row, head, clip: (clip, head, row))],
+        out_specs=[of_rows, of_row, of_row],
         out_shape=[
             jax.ShapeDtypeStruct(query.shape, value.dtype),
-            jax.ShapeDtypeStruct((batch, num_heads, padded), jnp.float32),
+            *[jax.ShapeDtypeStruct((batch, num_heads, padded), jnp.float32)] * 2,
         ],
     )(query, key, sized_value, weight)
     update = update[:, :num_tokens, :, :channels]
@@ -88,11 +93,11 @@ def attend_triton(
         in_specs=[
             pl.BlockSpec((None, tile, num_heads, width), lambda row, clip: (clip, row, 0, 0)),
             pl.BlockSpec((None, padded, num_heads, width), lambda row, clip: (clip, 0, 0, 0)),
-            pl.BlockSpec((None, num_heads, tile), lambda row, clip: (clip, 0, row)),
+            *[pl.BlockSpec((None, num_heads, tile), lambda row, clip: (clip, 0, row))] * 2,
         ],
         out_specs=pl.BlockSpec((None, tile), lambda row, clip: (clip, row)),
         out_shape=jax.ShapeDtypeStruct((batch, padded), jnp.float32),
-    )(query, key, log_sum)
+    )(query, key, largest, plain_sum)
     return update, sharpness[:, :num_tokens]
 
 
@@ -105,7 +110,7 @@ def _call(kernel: Any, *, name: str, interpret: bool, **specs: Any) -> Any:
 
 
 def _attend_kernel(
-    query_ref: Any, key_ref: Any, value_ref: Any, weight_ref: Any, update_ref: Any, log_sum_ref: Any,
+    query_ref: Any, key_ref: Any, value_ref: Any, weight_ref: Any, update_ref: Any, largest_ref: Any, sum_ref: Any,
     *, num_tokens: int, scale: float, tile: int,
 ) -> None:  # fmt: skip
     query = query_ref[...]  # [Q, K]
@@ -114,12 +119,12 @@ def _attend_kernel(
     def add_tile(number: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         update, largest, plain_sum, sized_sum = carry
         keys = pl.ds(number * tile, tile)
-        logits = multiply_transposed(query, key_ref[keys, :]) * scale  # [Q, T]
+        logits = multiply_transposed(query, key_ref[keys, :])  # [Q, T], not yet scaled
         is_token = number * tile + jnp.arange(tile) < num_tokens
         logits = jnp.where(is_token[None, :], logits, -jnp.inf)
         new_largest = jnp.maximum(largest, logits.max(-1))  # [Q]
-        shrink = jnp.exp(largest - new_largest)
-        exp = jnp.exp(logits - new_largest[:, None])
+        shrink = jnp.exp((largest - new_largest) * scale)
+        exp = jnp.exp((logits - new_largest[:, None]) * scale)
         plain_sum = plain_sum * shrink + exp.sum(-1)
         sized_sum = sized_sum * shrink + (exp * weight_ref[keys][None, :]).sum(-1)
         values = value_ref[keys, :]  # [T, K]
@@ -133,19 +138,20 @@ def _attend_kernel(
     num_tiles = -(-num_tokens // tile)
     update, largest, plain_sum, sized_sum = jax.lax.fori_loop(0, num_tiles, add_tile, carry)
     update_ref[...] = (update / sized_sum[:, None]).astype(update_ref.dtype)
-    log_sum_ref[...] = largest + jnp.log(plain_sum)
+    largest_ref[...] = largest
+    sum_ref[...] = plain_sum
 
 
 def _sharpness_kernel(
-    query_ref: Any, key_ref: Any, log_sum_ref: Any, sharpness_ref: Any,
+    query_ref: Any, key_ref: Any, largest_ref: Any, sum_ref: Any, sharpness_ref: Any,
     *, num_tokens: int, num_heads: int, scale: float, tile: int,
 ) -> None:  # fmt: skip
     def add_tile(number: Array, sharpness: Array) -> Array:
         keys = pl.ds(number * tile, tile)
 
         def add_head(head: Array, mean_map: Array) -> Array:
-            logits = multiply_transposed(query_ref[:, head, :], key_ref[keys, head, :]) * scale  # [Q, T]
-            return mean_map + jnp.exp(logits - log_sum_ref[head, :][:, None])
+            logits = multiply_transposed(query_ref[:, head, :], key_ref[keys, head, :])  # [Q, T]
+            return mean_map + jnp.exp((logits - largest_ref[head, :][:, None]) * scale) / sum_ref[head, :][:, None]
 
         mean_map = jax.lax.fori_loop(0, num_heads, add_head, jnp.zeros((tile, tile), jnp.float32)) / num_heads
         is_token = number * tile + jnp.arange(tile) < num_tokens

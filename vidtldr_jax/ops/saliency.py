@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float
 
-# Sharpnesses closer than this many float32 roundings of the largest one are one and the same number.
+# An attention a is known to within a few roundings of itself, and the derivative of a log a is log a + 1: a row's
+# sharpness s is known to within as many roundings of 1 + |s|. Where rows are nearly one-hot, s is near 0 and this is 1.
+# Sharpnesses that are closer than this many such roundings are one and the same number.
 _EQUAL_WITHIN_ROUNDINGS = 16
 
 
@@ -36,7 +38,8 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
 
     Returns:
       Saliency in [0, 1], float32; 1 for protected tokens, and 1 everywhere in an example whose tokens are
-      all equally sharp to within float32 rounding.
+      all equally sharp to within float32 rounding. Where the sharpest token is above the mean by no more than that,
+      every token that is not below the mean by more has 1 too.
 
     Reference:
       vid-TLDR, arXiv 2403.13347, section 4.1.
@@ -52,15 +55,17 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     low = jnp.take_along_axis(s, s.argmin(-1, keepdims=True), axis=-1)  # [B, 1]
     high = jnp.take_along_axis(s, sharpest, axis=-1)  # [B, 1]
     spread = high - low
-    rounding = _EQUAL_WITHIN_ROUNDINGS * jnp.finfo(jnp.float32).eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
-    is_flat = spread <= rounding  # [B, 1]
-    s = (s - low) / jnp.where(is_flat, 1.0, spread)
-    mean = s.mean(-1, keepdims=True)
-    is_background = s < mean
-    weight = s - mean
-    peak = jnp.take_along_axis(weight, sharpest, axis=-1)  # [B, 1]
-    weight = jnp.where(is_background, 0.0, weight / jnp.where(is_flat, 1.0, peak))
-    weight = jnp.where(is_flat, 1.0, weight)
+    largest = jnp.maximum(jnp.abs(low), jnp.abs(high))
+    rounding = _EQUAL_WITHIN_ROUNDINGS * jnp.finfo(jnp.float32).eps * (1.0 + largest)
+    scale = jnp.where(spread <= rounding, 1.0, spread)  # [B, 1]
+    s = (s - low) / scale
+    above = s - s.mean(-1, keepdims=True)  # [B, N]
+    peak = jnp.take_along_axis(above, sharpest, axis=-1)  # [B, 1]
+    # Few unsharp tokens among many that are all equally sharp: which of these is above the mean is chance.
+    is_level = peak * scale <= rounding  # [B, 1]; so it is where the spread is that small
+    is_background = above * scale < jnp.where(is_level, -rounding, 0.0)
+    weight = jnp.where(is_level, 1.0, above / jnp.where(is_level, 1.0, peak))
+    weight = jnp.where(is_background, 0.0, weight)
     return jnp.concatenate([jnp.ones_like(all_sharpness[:, :num_protected]), weight], axis=-1)  # [B, N]
 
 
