@@ -78,7 +78,9 @@ def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_
     assert not broken.exists()
     with broken.with_suffix(".records.jsonl").open("ab") as file:
         file.write(b'{"key": "39.mp4", "tex')  # as a kill in the middle of a write leaves it
-    (broken.with_suffix(".features") / "texts" / ".part-000004.arrow.tmp").write_bytes(b"ARR")
+    left = broken.with_suffix(".features") / "texts" / f".part-000004-{'0f' * 32}.arrow-0123456789abcdef.partial"
+    left.mkdir()
+    (left / "part.arrow").write_bytes(b"ARR")
     processes.start(*words, broken)
     assert processes.wait() == 0, processes.log.read_text()
     results = [json.loads(file.read_text()) for file in (whole, broken)]
@@ -86,6 +88,7 @@ def test_a_process_killed_at_random_moments_loses_nothing(tmp_path_factory, tmp_
     assert results[1]["seconds_of_this_start"]["pairs"]["known_before"] > 0
     records = [file.with_suffix(".records.jsonl").read_bytes() for file in (whole, broken)]
     assert records[0] == records[1]
+    assert not left.exists()
     for kind in ("videos", "texts"):
         one, other = (read_bits(file.with_suffix(".features") / kind) for file in (whole, broken))
         assert one == other
@@ -112,7 +115,8 @@ def test_what_is_known_is_not_computed_again(call_json, tmp_path_factory, tmp_pa
     lines = records.read_bytes().splitlines(keepends=True)
     assert len(lines) == 13
     records.write_bytes(b"".join(lines[:10]))
-    (out.with_suffix(".features") / "videos" / "part-000002.arrow").unlink()
+    (part,) = (out.with_suffix(".features") / "videos").glob("part-000002-*.arrow")
+    part.unlink()
     again = evaluate(call_json, place, *words)
     assert (read, matched) == (["8.mp4", "9.mp4", "10.mp4", "11.mp4"], [9, 10, 11])
     assert without_times(again) == without_times(whole)

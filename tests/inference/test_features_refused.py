@@ -8,7 +8,7 @@ import pyarrow as arrow
 import pytest
 
 from tests.inference.feature_writer import RUN, make_feature
-from tests.inference.test_features import check, make_features, read_folder, write
+from tests.inference.test_features import check, find_part, make_features, read_folder, write
 from vidtldr_jax.inference.features import FeaturesError, FeatureStore, read_features
 
 NEEDS_LOCKS = "files are locked where there is fcntl"
@@ -66,9 +66,10 @@ def test_who_reads_or_has_closed_adds_nothing(tmp_path):
 
 def test_a_part_that_points_nowhere_is_told(tmp_path):
     write(tmp_path, make_features(0))
-    (tmp_path / "part-000000.arrow").unlink()
-    (tmp_path / "part-000000.arrow").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"part-000000\.arrow"):
+    path = find_part(tmp_path, 0)
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"part-000000-.*\.arrow"):
         read_features(tmp_path)
 
 
@@ -121,7 +122,7 @@ def test_a_description_that_is_none_is_told_and_nothing_is_lost(tmp_path, text):
     (tmp_path / "description.json").write_text(text, encoding="latin-1")
     before = read_folder(tmp_path)
     for options in ({}, {"is_writer": False}):
-        message = r"description\.json is not the description of features; give another folder"
+        message = r"description\.json is damaged or not the description of features \(.+\); put it back, give another"
         refuse(message, FeatureStore, tmp_path, RUN, **options)
     assert read_folder(tmp_path) == before
     write(tmp_path, make_features(1), restart=True)
@@ -132,11 +133,13 @@ def test_another_format_is_told_and_nothing_is_lost(tmp_path):
     write(tmp_path, make_features(0))
     path = tmp_path / "description.json"
     head = json.loads(path.read_text())
-    assert head == {"kind": "vidtldr-jax features", "format": 1, "run": RUN, "about": {}}
-    path.write_text(json.dumps(head | {"format": 2}))
+    assert len(head.pop("sha256")) == 64
+    assert head == {"kind": "vidtldr-jax features", "format": 2, "run": RUN, "about": {}}
+    path.write_text(json.dumps(head | {"format": 3}))
     before = read_folder(tmp_path)
-    refuse(r"format 1 is read; .*description\.json has 2; make the features anew", FeatureStore, tmp_path, RUN)
-    refuse(r"format 1 is read; .*description\.json has 2; make the features anew", read_features, tmp_path)
+    message = r"formats up to 2 are read; .*description\.json has 3; make the features anew"
+    refuse(message, FeatureStore, tmp_path, RUN)
+    refuse(message, read_features, tmp_path)
     assert read_folder(tmp_path) == before
 
 
@@ -152,9 +155,9 @@ def test_features_whose_description_is_missing_are_left_alone(tmp_path):
 
 def test_wherever_a_part_is_cut_it_is_told_and_without_it_the_rest_is_there(tmp_path):
     write(tmp_path, make_features(0), make_features(1), make_features(2))
-    path = tmp_path / "part-000001.arrow"
+    path = find_part(tmp_path, 1)
     whole = path.read_bytes()
-    message = r"part-000001\.arrow is damaged \(.+\); take it away: what it stands for is done again"
+    message = r"part-000001-\w+\.arrow is damaged \(.+\); take it away: what it stands for is done again"
     for cut in (*range(0, len(whole), 97), len(whole) - 1):
         path.write_bytes(whole[:cut])
         before = read_folder(tmp_path)
@@ -183,10 +186,11 @@ def test_an_arrow_file_of_something_else_is_told(tmp_path, names):
 
 def test_a_part_that_says_it_has_more_than_it_has_is_told(tmp_path):
     write(tmp_path, [make_feature(0)._replace(key="k" * 777)])
-    path = tmp_path / "part-000000.arrow"
+    path = find_part(tmp_path, 0)
     before, ends, after = path.read_bytes().rpartition(np.array([0, 777], np.int32).tobytes())
     assert ends
-    path.write_bytes(before + np.array([0, 10**6], np.int32).tobytes() + after)
+    path.unlink()
+    (tmp_path / "part-000000.arrow").write_bytes(before + np.array([0, 10**6], np.int32).tobytes() + after)
     refuse(r"part-000000\.arrow is damaged \(.+\); take it away", read_features, tmp_path)
 
 

@@ -1,21 +1,23 @@
-"""One part of a folder of features: an Arrow file, how it is made of arrays and how arrays are mapped from it."""
+"""One part of a folder of features as bytes: an Arrow file, how it is made of arrays and what is checked of one."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from vidtldr_jax.trust.json_files import parse_json
+
 _COLUMNS: Final = ("key", "name", "embedding", "tokens")
 _SHAPE: Final = b"tokens_shape"
 _DTYPE: Final = b"tokens_dtype"
+# Arrow knows no bfloat16; the bits of what is not float32 are kept as integers of 16.
+_STORED: Final = {"float32": "float", "bfloat16": "uint16", "float16": "uint16"}
 
 
 class FeaturesError(ValueError):
@@ -38,6 +40,43 @@ class Feature(NamedTuple):
     tokens: Shaped[np.ndarray, "M D"] | None = None
 
 
+class Lists(NamedTuple):
+    """Where a column of lists of one length lies in a part.
+
+    Attributes:
+      offset: of the first value, in bytes from the start of the file.
+      dtype: of the values.
+      shape: of one row.
+    """
+
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Contents(NamedTuple):
+    """What a part holds.
+
+    Attributes:
+      schema: of Arrow.
+      keys: one a row.
+      names: one a row.
+      embeddings: where they lie.
+      tokens: where they lie, or None.
+    """
+
+    schema: Any
+    keys: list[str]
+    names: list[str]
+    embeddings: Lists
+    tokens: Lists | None
+
+
 def make_table(features: Sequence[Feature]) -> Any:
     """Makes an Arrow table of features.
 
@@ -48,7 +87,7 @@ def make_table(features: Sequence[Feature]) -> Any:
       A `pyarrow.Table`.
 
     Raises:
-      FeaturesError: they are of several shapes or dtypes.
+      FeaturesError: they are of several shapes or dtypes, or an embedding is not finite.
     """
     arrow = import_arrow()
     kinds = sorted({_describe_feature(feature) for feature in features})
@@ -57,6 +96,9 @@ def make_table(features: Sequence[Feature]) -> Any:
             f"append: features that are added together have one shape and kind; there are {' and '.join(kinds)}; give "
             "those of one model."
         )
+    broken = next((feature for feature in features if not np.isfinite(feature.embedding).all()), None)
+    if broken is not None:
+        raise FeaturesError(f"an embedding is finite; that of {broken.name!r} is not; leave it out")
     columns = {
         "key": _make_texts(arrow, [feature.key for feature in features]),
         "name": _make_texts(arrow, [feature.name for feature in features]),
@@ -70,64 +112,81 @@ def make_table(features: Sequence[Feature]) -> Any:
     return arrow.table(columns).replace_schema_metadata(metadata)
 
 
-def read_part(path: Path) -> Any:
-    """Maps a part.
-
-    Args:
-      path: of the file.
-
-    Returns:
-      Its table.
-
-    Raises:
-      FeaturesError: it is damaged.
-      FileNotFoundError: it is not there any more.
-    """
-    arrow = import_arrow()
-    try:
-        with arrow.memory_map(str(path)) as source:
-            table = arrow.ipc.open_file(source).read_all()
-        table.validate()
-        _check_columns(table.schema)
-    except FileNotFoundError:
-        raise
-    except (arrow.ArrowException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise FeaturesError(
-            f"open_features: {path} is damaged ({reason}); take it away: what it stands for is done again."
-        ) from error
-    return table
-
-
-def write_part(path: Path, table: Any) -> None:
-    """Writes a part in one step."""
+def write_bytes(table: Any) -> Any:
+    """Returns a table as the bytes of an Arrow file, in a buffer."""
     arrow = import_arrow()
     sink = arrow.BufferOutputStream()
     with arrow.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
-    write_whole(path, sink.getvalue())
+    return sink.getvalue()
 
 
-def join_tables(tables: Sequence[Any]) -> Any:
-    """Makes one table of several of one kind."""
-    return import_arrow().concat_tables(tables).combine_chunks()
+def read_bytes(data: Any) -> Any:
+    """Reads an Arrow file; every value that is not in a list of numbers is checked, and nothing is copied.
+
+    Args:
+      data: a `pyarrow.Buffer`.
+
+    Returns:
+      The only record batch of the file.
+
+    Raises:
+      ValueError: it is no file of features.
+    """
+    arrow = import_arrow()
+    try:
+        reader = arrow.ipc.open_file(arrow.BufferReader(data))
+        _check_columns(reader.schema)
+        if reader.num_record_batches != 1:
+            raise ValueError(f"it has {reader.num_record_batches} batches of rows, not one")
+        batch = reader.get_batch(0)
+        batch.validate()
+        for name in ("key", "name"):  # as bytes: a file's name need not be UTF-8
+            batch.column(name).view(arrow.binary()).validate(full=True)
+        for column in batch.columns:
+            column.validate(full=column.type != arrow.string())
+        _check_rows(batch)
+    except (arrow.ArrowException, ValueError, OSError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    return batch
 
 
-def get_texts(table: Any, column: str) -> list[str]:
+def find_contents(data: Any, batch: Any) -> Contents:
+    """Returns what a part holds and where.
+
+    Args:
+      data: a `pyarrow.Buffer` of the whole file.
+      batch: that `read_bytes` returned for it.
+
+    Returns:
+      `Contents`.
+
+    Raises:
+      ValueError: a key or a name is not text, or an embedding is not finite.
+    """
+    keys, names = get_texts(batch, "key"), get_texts(batch, "name")
+    width = batch.schema.field("embedding").type.list_size
+    embeddings = Lists(_find_offset(data, batch, "embedding"), np.dtype(np.float32), (width,))
+    there = np.frombuffer(data, np.float32, len(keys) * width, embeddings.offset).reshape(len(keys), width)
+    finite = np.isfinite(there).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"the embedding in row {int(np.argmin(finite))} is not finite")
+    tokens = None
+    if "tokens" in batch.schema.names:
+        shape, dtype = _read_metadata(batch.schema)
+        tokens = Lists(_find_offset(data, batch, "tokens"), np.dtype(jnp.dtype(dtype)), shape)
+    return Contents(batch.schema, keys, names, embeddings, tokens)
+
+
+def join_batches(batches: Sequence[Any]) -> Any:
+    """Makes one table of record batches of one kind."""
+    return import_arrow().Table.from_batches(batches).combine_chunks()
+
+
+def get_texts(batch: Any, column: str) -> list[str]:
     """Returns the keys or the names of a part."""
-    return [text.decode("utf-8", "surrogatepass") for text in table[column].cast("binary").to_pylist()]
-
-
-def get_embeddings(table: Any) -> Float32[np.ndarray, "V E"]:
-    """Returns the embeddings of a part; nothing is copied."""
-    return _map_lists(table["embedding"], np.dtype(np.float32))
-
-
-def get_tokens(table: Any, row: int) -> Shaped[np.ndarray, "M D"]:
-    """Returns the tokens of one row of a part; nothing is copied."""
-    metadata = table.schema.metadata
-    dtype = np.dtype(jnp.dtype(metadata[_DTYPE].decode()))
-    return _map_lists(table["tokens"], dtype)[row].reshape(json.loads(metadata[_SHAPE]))
+    texts = batch.column(column).view(import_arrow().binary())
+    return [text.decode("utf-8", "surrogatepass") for text in texts.to_pylist()]
 
 
 def describe_kind(schema: Any) -> str:
@@ -137,27 +196,55 @@ def describe_kind(schema: Any) -> str:
     return f"{kinds} {metadata[_SHAPE].decode()} {metadata[_DTYPE].decode()}" if _SHAPE in metadata else kinds
 
 
-def write_whole(path: Path, content: Any) -> None:
-    """Writes a file so that it is there whole or not at all, whatever happens."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    with contextlib.suppress(OSError):  # not on Windows
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def _check_columns(schema: Any) -> None:
     """Refuses an Arrow file of something else."""
+    arrow = import_arrow()
     marks = [mark for mark in (_SHAPE, _DTYPE) if mark in (schema.metadata or {})]
     if (schema.names, marks) not in ((list(_COLUMNS[:3]), []), (list(_COLUMNS), [_SHAPE, _DTYPE])):
         raise ValueError(f"its columns are {', '.join(schema.names)}")
+    types = {name: schema.field(name).type for name in schema.names}
+    values = {"embedding": "float"}
+    if marks:
+        shape, dtype = _read_metadata(schema)
+        values["tokens"] = _STORED[dtype]
+    for name, kind in types.items():
+        is_right = kind == arrow.string()
+        if name in values:
+            is_right = arrow.types.is_fixed_size_list(kind) and kind.list_size > 0
+            is_right = is_right and str(kind.value_type) == values[name]
+        if not is_right:
+            raise ValueError(f"its column {name} is {kind}")
+    if marks and types["tokens"].list_size != math.prod(shape):
+        raise ValueError(f"its tokens are {types['tokens']}, their shape is {list(shape)}")
+
+
+def _read_metadata(schema: Any) -> tuple[tuple[int, ...], str]:
+    """Returns shape and dtype of the tokens of one row."""
+    shape: list[int] = parse_json(schema.metadata[_SHAPE], list[int])
+    dtype = schema.metadata[_DTYPE].decode("ascii")
+    if len(shape) != 2 or min(shape) < 1 or dtype not in _STORED:
+        raise ValueError(f"its tokens are {dtype} of shape {shape}")
+    return tuple(shape), dtype
+
+
+def _check_rows(batch: Any) -> None:
+    """Refuses missing values, and a batch that says it has more rows than its columns."""
+    if batch.num_rows < 1:
+        raise ValueError("it has no rows")
+    for name, column in zip(batch.schema.names, batch.columns):
+        missing = column.null_count + (0 if name in ("key", "name") else column.values.null_count)
+        if missing or len(column) != batch.num_rows or column.offset:
+            raise ValueError(f"its column {name} has {len(column)} of {batch.num_rows} rows, {missing} of them empty")
+
+
+def _find_offset(data: Any, batch: Any, name: str) -> int:
+    column = batch.column(name)
+    values = column.values.buffers()[1]
+    start = values.address - data.address
+    size = len(column) * column.type.list_size * column.type.value_type.bit_width // 8
+    if not 0 <= start <= data.size - size or values.size < size:
+        raise ValueError(f"its column {name} has {values.size} bytes, not {size}")
+    return int(start)
 
 
 def _describe_feature(feature: Feature) -> str:
@@ -175,11 +262,6 @@ def _make_column(arrow: Any, rows: Sequence[np.ndarray]) -> Any:
     values = np.stack([row.reshape(-1) for row in rows])
     values = values if values.dtype == np.float32 else values.view(np.uint16)
     return arrow.FixedSizeListArray.from_arrays(arrow.array(values.reshape(-1)), values.shape[1])
-
-
-def _map_lists(column: Any, dtype: np.dtype) -> np.ndarray:
-    lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    return lists.flatten().to_numpy(zero_copy_only=True).view(dtype).reshape(len(lists), -1)
 
 
 def import_arrow() -> Any:

@@ -4,12 +4,13 @@
         store.append([Feature("a.mp4", "a.mp4", embedding, tokens)])
     store = read_features("index")
     store.read_embeddings()                                      # [V, E] float32, in the order of store.keys
-    store.read_tokens("a.mp4")                                   # [M, D], mapped from the file
+    store.read_tokens("a.mp4")                                   # [M, D], read from the file
 
-Every file `part-*.arrow` has the columns key, name, embedding (list of float32) and, where they were asked for, tokens
-(list of float32, or of uint16 that are the bits of bfloat16). Any library that reads Arrow's IPC files reads them.
-`description.json` says of which run they are. A part is written beside its place, brought to the disk and then renamed,
-so that a process may be killed at any moment. Needs pyarrow, which the extra "retrieval" brings.
+Every file `part-NUMBER-SHA256.arrow` has the columns key, name, embedding (list of float32) and, where they were asked
+for, tokens (list of float32, or of uint16 that are the bits of bfloat16). Any library that reads Arrow's files reads
+them. `description.json` says of which run they are. A part is written beside its place, brought to the disk and then
+renamed, so that a process may be killed at any moment. What is opened is compared with the digest in its name, unless
+`VIDTLDR_CHECK_DIGESTS=0`. Needs pyarrow, which the extra "retrieval" brings.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Self
@@ -30,33 +31,27 @@ from vidtldr_jax.inference.arrow_parts import (
     Feature,
     FeaturesError,
     describe_kind,
-    get_embeddings,
-    get_texts,
-    get_tokens,
     import_arrow,
-    join_tables,
+    join_batches,
     make_table,
-    read_part,
-    write_part,
-    write_whole,
 )
+from vidtldr_jax.inference.features_description import NAME, read_description, write_description
+from vidtldr_jax.inference.part_files import PartFile, is_part_name, parse_name, write_part
 from vidtldr_jax.inference.records import RecordsError, find_differences, lock_file
+from vidtldr_jax.trust.whole_files import remove_leftovers
 
-_KIND: Final = "vidtldr-jax features"
-_FORMAT: Final = 1
-_DESCRIPTION: Final = "description.json"
-_PART: Final = re.compile(r"part-(\d{6,})\.arrow")
-_HALF_WRITTEN: Final = re.compile(r"\.(description\.json|part-\d{6,}\.arrow)\.tmp")
+_HALF_WRITTEN: Final = re.compile(r"\.(description\.json|part-\d{6,}\.arrow)\.tmp")  # by older versions
+_PARTIAL: Final = re.compile(r"\.(description\.json|part-[0-9a-f-]+\.arrow)-[0-9a-f]{16}\.partial")
 # Many small parts in a row become one: a part per batch of embeddings would be thousands of files.
 _MOST_SMALL: Final = 64
 _SMALL_BYTES: Final = 4 * 2**20
 
 
 class _Row(NamedTuple):
-    """Where a feature is: its name, the number of the part, the row in it."""
+    """Where a feature is: its name, the file name of the part, the row in it."""
 
     name: str
-    part: int
+    part: str
     row: int
 
 
@@ -67,6 +62,7 @@ class FeatureStore:
       folder: where it is.
       description: of the run whose features these are.
       about: what else is written there, of no meaning here.
+      notes: one line each on what could not be checked, such as parts without a digest.
     """
 
     def __init__(
@@ -90,12 +86,13 @@ class FeatureStore:
         Raises:
           FeaturesError: the folder is of another run, is damaged, has other files in it, or another process writes; or
             pyarrow is missing.
+          LimitError: a file is larger than a limit allows.
           OSError: it can't be read or written.
         """
         import_arrow()  # or what was computed first would be lost
         self.folder = Path(folder)
         self._lock: IO[bytes] | None = None
-        self._tables: dict[int, Any] = {}
+        self._parts: dict[str, PartFile] = {}
         self._rows: dict[str, _Row] = {}
         self._next = 0
         if is_writer:
@@ -125,12 +122,22 @@ class FeatureStore:
     @property
     def has_tokens(self) -> bool:
         """Whether there are tokens; False where there is nothing."""
-        return any("tokens" in table.column_names for table in self._tables.values())
+        return any(part.contents.tokens is not None for part in self._parts.values())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line each on what could not be checked."""
+        old = sum(not part.has_digest for part in self._parts.values())
+        files = [f"{old} of {len(self._parts)} parts"] * (old > 0) + [NAME] * (not self._has_digest)
+        if not files:
+            return ()
+        what = " and ".join(files)
+        return (f"{self.folder}: {what} are of an older version and have no digest to check them by",)
 
     def count_bytes(self) -> int:
         """Returns the size of the files."""
         num_bytes = 0
-        for _, path in self._list_parts():
+        for path in self._list_parts():
             with contextlib.suppress(FileNotFoundError):  # a writer made one of several parts just now
                 num_bytes += path.stat().st_size
         return num_bytes
@@ -153,11 +160,11 @@ class FeatureStore:
         if not features:
             return
         table = make_table(features)
-        first = next(iter(self._tables.values()), None)
-        if first is not None and not first.schema.equals(table.schema, check_metadata=True):
+        first = next(iter(self._parts.values()), None)
+        if first is not None and not _is_alike(first, table.schema):
             raise FeaturesError(
                 f"append: all features of {self.folder} have one shape and kind; {describe_kind(table.schema)} came, "
-                f"there are {describe_kind(first.schema)}; give another folder."
+                f"there are {describe_kind(first.contents.schema)}; give another folder."
             )
         self._write(self._next, table)
         self._merge_small_parts()
@@ -172,15 +179,60 @@ class FeatureStore:
           One row each.
         """
         wanted = [self._rows[key] for key in (self._rows if keys is None else keys)]
-        parts = {part: get_embeddings(self._tables[part]) for part in {row.part for row in wanted}}
-        if not wanted:
-            return np.zeros((0, 0), np.float32)
-        return np.stack([parts[row.part][row.row] for row in wanted])
+        rows: dict[str, list[int]] = {}
+        for number, row in enumerate(wanted):
+            rows.setdefault(row.part, []).append(number)
+        found = np.zeros((0, 0), np.float32)
+        for name, numbers in rows.items():
+            embeddings = self._parts[name].read_embeddings()
+            if not found.size:
+                found = np.empty((len(wanted), embeddings.shape[1]), np.float32)
+            found[numbers] = embeddings[[wanted[number].row for number in numbers]]
+        return found
 
     def read_tokens(self, key: str) -> Shaped[np.ndarray, "M D"]:
-        """Returns the tokens of one feature, mapped from the file."""
+        """Returns the tokens of one feature, read from the file.
+
+        Raises:
+          FeaturesError: the file has changed since it was opened.
+          OSError: it can't be read.
+        """
         place = self._rows[key]
-        return get_tokens(self._tables[place.part], place.row)
+        return self._parts[place.part].read_tokens(place.row)
+
+    def remove(self, keys: Collection[str]) -> None:
+        """Removes features; parts that have some of them are written anew, the oldest first.
+
+        A process may be killed in between: then some of the features are still there.
+
+        Args:
+          keys: of the features; those that are not there are ignored.
+
+        Raises:
+          FeaturesError: the store is not open to write, or a part is damaged.
+          OSError: something can't be written.
+        """
+        if self._lock is None:
+            raise FeaturesError(f"features are removed while a store is open to write; that of {self.folder} is not")
+        gone = set(keys) & self._rows.keys()
+        if not gone:
+            return
+        for name, part in list(self._parts.items()):
+            if gone.isdisjoint(part.contents.keys):
+                continue
+            counting = [
+                row for row, key in enumerate(part.contents.keys)
+                if key not in gone and (self._rows[key].part, self._rows[key].row) == (name, row)
+            ]  # fmt: skip
+            if counting:
+                table = join_batches([part.read_batch()]).take(counting)
+                rest = PartFile(write_part(self.folder, part.number, table))
+                self._parts[rest.path.name] = rest
+            self._drop(name)
+        self._parts = dict(sorted(self._parts.items(), key=lambda item: (item[1].number, item[0])))
+        self._rows = {}
+        for part in self._parts.values():
+            self._list_rows(part)
 
     def close(self) -> None:
         """Lets others write."""
@@ -207,97 +259,114 @@ class FeatureStore:
                 f"{', '.join(sorted(strangers)[:3])}; give another place."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "lock").open("a+b")
+        self._lock = _open_lock(self.folder / "lock")
         try:
             lock_file(self._lock, self.folder)
         except RecordsError as error:
             self.close()
             raise FeaturesError(str(error)) from error
-        for path in self.folder.glob(".*.tmp"):
-            if _HALF_WRITTEN.fullmatch(path.name):
+        for path in self.folder.glob(".*"):
+            if (match := _PARTIAL.fullmatch(path.name)) is not None:
+                remove_leftovers(self.folder / match[1])
+            elif _HALF_WRITTEN.fullmatch(path.name):
                 path.unlink()
 
     def _match(
         self, description: Mapping[str, Any] | None, about: dict[str, Any], *, restart: bool
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Compares the description with the one that is there, or writes it."""
-        path = self.folder / _DESCRIPTION
+        path = self.folder / NAME
         wanted = None if description is None else json.loads(json.dumps(dict(description)))
         if restart and self._lock is not None:
-            for old in (*(part for _, part in self._list_parts()), path):
+            for old in (*self._list_parts(), path):
                 old.unlink(missing_ok=True)
-        there = _read_description(path)
+        there = read_description(self.folder)
+        self._has_digest = there is None or there.has_digest
         if there is None and self._list_parts():
             raise FeaturesError(f"open_features: {path} is missing and there are features; put it back, or --restart.")
         if there is None:
             if wanted is None or self._lock is None:
                 raise FeaturesError(
-                    f"open_features: features are a folder with {_DESCRIPTION}; {self.folder} has none; check the path."
+                    f"open_features: features are a folder with {NAME}; {self.folder} has none; check the path."
                 )
-            head = {"kind": _KIND, "format": _FORMAT, "run": wanted, "about": about}
-            write_whole(path, json.dumps(head, indent=2).encode() + b"\n")
+            write_description(self.folder, wanted, about)
             return wanted, about
-        differing = [] if wanted is None else find_differences(there["run"], wanted)
+        differing = [] if wanted is None else find_differences(there.run, wanted)
         if differing:
             raise FeaturesError(
                 f"open_features: {self.folder} has features of another run: {'; '.join(differing)}; give another "
                 "place, or --restart to begin anew."
             )
-        return there["run"], there["about"]
+        if not there.has_digest and self._lock is not None:
+            write_description(self.folder, there.run, there.about)
+            self._has_digest = True
+        return there.run, there.about
 
-    def _list_parts(self) -> list[tuple[int, Path]]:
-        found = ((_PART.fullmatch(path.name), path) for path in self.folder.glob("part-*.arrow"))
-        return sorted((int(match[1]), path) for match, path in found if match)
+    def _list_parts(self) -> list[Path]:
+        """Lists the parts, the oldest first; of two with one number, which a killed removal leaves, in any order."""
+        return sorted(self.folder.glob("part-*"), key=lambda path: (parse_name(path.name)[0], path.name))
 
     def _read_parts(self, *, is_writer: bool) -> None:
         """Reads what there is; a part that a killed merge left behind is taken away."""
         parts = self._list_parts()
-        for number, path in parts:
+        for path in parts:
             try:
-                self._take(number, path)
+                self._take(path)
             except FileNotFoundError:
                 if is_writer or self._list_parts() == parts:
                     raise
                 # A writer made one of several parts just now.
-                self._tables, self._rows = {}, {}
+                self._parts, self._rows = {}, {}
                 return self._read_parts(is_writer=is_writer)
         used = {row.part for row in self._rows.values()}
-        for number, path in parts:
-            if number not in used:
-                del self._tables[number]
+        for path in parts:
+            if path.name not in used:
                 if is_writer:
-                    path.unlink()
-        self._next = parts[-1][0] + 1 if parts else 0
+                    self._drop(path.name)
+                else:
+                    del self._parts[path.name]
+        self._next = max((part.number for part in self._parts.values()), default=-1) + 1
         return None
 
-    def _take(self, number: int, path: Path) -> None:
-        table = self._tables[number] = read_part(path)
-        for row, (key, name) in enumerate(zip(get_texts(table, "key"), get_texts(table, "name"))):
+    def _take(self, path: Path) -> None:
+        part = PartFile(path)
+        first = next(iter(self._parts.values()), part)
+        if not _is_alike(first, part.contents.schema):
+            raise FeaturesError(
+                f"all features of {self.folder} have one shape and kind; {path.name} has "
+                f"{describe_kind(part.contents.schema)}, {first.path.name} {describe_kind(first.contents.schema)}; "
+                "take one of them away"
+            )
+        if self._lock is None and part.size <= _SMALL_BYTES:
+            part.keep_open()  # a writer may make one of several of these
+        self._parts[path.name] = part
+        self._list_rows(part)
+
+    def _list_rows(self, part: PartFile) -> None:
+        for row, (key, name) in enumerate(zip(part.contents.keys, part.contents.names)):
             self._rows.pop(key, None)  # the order must not hang on a part that nothing counts of, for it may go
-            self._rows[key] = _Row(name, number, row)
+            self._rows[key] = _Row(name, part.path.name, row)
+
+    def _drop(self, name: str) -> None:
+        """Takes a part away."""
+        self._parts.pop(name).path.unlink(missing_ok=True)
 
     def _write(self, number: int, table: Any) -> None:
-        path = self._name_part(number)
-        write_part(path, table)
-        self._take(number, path)
+        self._take(write_part(self.folder, number, table))
         self._next = max(self._next, number + 1)
 
-    def _name_part(self, number: int) -> Path:
-        return self.folder / f"part-{number:06d}.arrow"
-
     def _merge_small_parts(self) -> None:
-        """Makes one part of the last ones where these are many and small; it takes the place of the last."""
-        run: list[int] = []
-        for number, path in reversed(self._list_parts()):
-            if path.stat().st_size > _SMALL_BYTES:
+        """Makes one part of the last ones where these are many and small; then those are taken away."""
+        run: list[PartFile] = []
+        for part in reversed(self._parts.values()):
+            if part.size > _SMALL_BYTES:
                 break
-            run.append(number)
+            run.append(part)
         if len(run) < _MOST_SMALL:
             return
-        self._write(run[0], join_tables([self._tables[number] for number in reversed(run)]))
-        for number in run[1:]:
-            del self._tables[number]
-            self._name_part(number).unlink()
+        self._write(self._next, join_batches([part.read_batch() for part in reversed(run)]))
+        for part in run:
+            self._drop(part.path.name)
 
 
 def read_features(folder: str | os.PathLike[str]) -> FeatureStore:
@@ -316,27 +385,13 @@ def read_features(folder: str | os.PathLike[str]) -> FeatureStore:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (_DESCRIPTION, "lock") or _PART.fullmatch(name) is not None
+    return name in (NAME, "lock") or is_part_name(name)
 
 
-def _read_description(path: Path) -> dict[str, Any] | None:
-    try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError as error:
-        raise FeaturesError(f"open_features: features are a folder; {path.parent} is none; check the path.") from error
-    except (ValueError, RecursionError):
-        head = None
-    if not isinstance(head, dict) or head.get("kind") != _KIND or not _has_objects(head, "run", "about"):
-        raise FeaturesError(f"open_features: {path} is not the description of features; give another folder.")
-    if head.get("format") != _FORMAT:
-        raise FeaturesError(
-            f"open_features: format {_FORMAT} is read; {path} has {head.get('format')!r}; make the features anew with "
-            "this version."
-        )
-    return head
+def _is_alike(part: PartFile, schema: Any) -> bool:
+    return bool(part.contents.schema.equals(schema, check_metadata=True))
 
 
-def _has_objects(head: Mapping[str, Any], *names: str) -> bool:
-    return all(isinstance(head.get(name), dict) for name in names)
+def _open_lock(path: Path) -> IO[bytes]:
+    """Opens the file that writers lock; a link is not followed."""
+    return open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
