@@ -49,6 +49,9 @@ class ConversionReport:
       num_parameters: numbers in all parameters together.
       dtype: in which the parameters are stored.
       tokenizer: where the tokenizer of its texts is from, or None.
+      entry: the part of the file that the weights are, "" for all of it.
+      other_entries: further parts of the file that hold weights.
+      stripped: what wrappers had put before or into the names and was taken off, "" for nothing.
     """
 
     destination: Path
@@ -65,6 +68,9 @@ class ConversionReport:
     num_parameters: int
     dtype: str
     tokenizer: str | None = None
+    entry: str = ""
+    other_entries: tuple[str, ...] = ()
+    stripped: str = ""
 
 
 def convert_checkpoint(
@@ -72,6 +78,7 @@ def convert_checkpoint(
     destination: str | os.PathLike[str],
     *,
     family: str | None = None,
+    weights: str | None = None,
     settings: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     tokenizer: str | os.PathLike[str] | None = None,
@@ -89,6 +96,7 @@ def convert_checkpoint(
         Nothing in it is executed.
       destination: the checkpoint folder to write; it appears complete or not at all.
       family: a key of `FAMILIES`; None finds it by the keys.
+      weights: which of several states of weights in a file, such as "model_ema"; None takes the usual one.
       settings: facts that the weights can't tell (heads, frames, image_size, gelu, norm_eps, labels, and the fields of
         `Preprocessing`); text is read as JSON or as a comma list. They go before what the checkpoint's own config says.
       dtype: in which parameters are stored: "float32", "bfloat16" or "float16".
@@ -112,9 +120,10 @@ def convert_checkpoint(
     if dtype not in DTYPES:
         raise ConversionError(f"convert_checkpoint: dtypes are {', '.join(DTYPES)}; {dtype!r} came; choose one.")
     allow_missing, ignore = ((given,) if isinstance(given, str) else given for given in (allow_missing, ignore))
-    opened = open_source(source)
+    opened = open_source(source, weights=weights)
     plan = plan_conversion(opened, family=family, settings=settings, allow_missing=allow_missing, ignore=ignore)
     check_plan(plan)
+    opened = plan.source
     _check_copies(opened, plan)
     if check is not None:
         check(plan)
@@ -126,6 +135,9 @@ def convert_checkpoint(
     record = {
         "name": opened.name,
         "sha256": dict(opened.digests),
+        "entry": opened.entry,
+        "other_entries": list(opened.other_entries),
+        "stripped": opened.stripped,
         "family": plan.family.name,
         "converter_version": CONVERTER_VERSION,
         "dtype": dtype,
@@ -161,6 +173,9 @@ def convert_checkpoint(
         num_parameters=sum(int(np.prod(array.shape)) for array in params.values()),
         dtype=dtype,
         tokenizer=None if words is None else words.name,
+        entry=opened.entry,
+        other_entries=opened.other_entries,
+        stripped=opened.stripped,
     )
 
 

@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 
 from checkpoints_convert.errors import ConversionError, show_error, show_value
-from checkpoints_convert.tensors import MOST_AXES, LazyTensor, flatten_tree
+from checkpoints_convert.tensors import MOST_AXES, LazyTensor, flatten_tree, is_params_name
 
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _DTYPES: Final = frozenset(
@@ -37,8 +37,6 @@ _DAMAGES: Final = (
     *(ValueError, TypeError, OverflowError, RecursionError, MemoryError),
     msgpack.exceptions.UnpackException,
 )
-# Where train states keep the parameters; each is followed as long as it is there.
-_ROOTS: Final = (("optimizer", "target"), ("params",))
 
 
 def is_msgpack(head: bytes) -> bool:
@@ -51,13 +49,19 @@ def is_msgpack(head: bytes) -> bool:
 
 
 def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:
+    """Reads the parameters of a Flax checkpoint, as `read_msgpack_states` does; averages of them are left alone."""
+    return next(iter(read_msgpack_states(path).values()))
+
+
+def read_msgpack_states(path: Path) -> dict[str, dict[str, LazyTensor]]:
     """Reads a Flax checkpoint; nothing in it is executed.
 
     Args:
       path: what `flax.serialization.to_bytes` or Scenic wrote.
 
     Returns:
-      Path of each parameter below the root -> tensor. The parameters are in memory, once.
+      Name of each state of parameters ("params" first, "ema_params"; "" where there is no `params`) -> path of each
+      parameter below it -> tensor. The parameters are in memory, once.
 
     Raises:
       ConversionError: the file is damaged, or holds something else than arrays where parameters are.
@@ -88,17 +92,19 @@ def read_msgpack_file(path: Path) -> dict[str, LazyTensor]:
                 f"read_msgpack_file: {path} is damaged or no msgpack file ({type(error).__name__}: "
                 f"{show_error(error)}); get it again."
             ) from error
-    return flatten_tree(_find_root(tree), str(path))
+    return {name: flatten_tree(root, str(path)) for name, root in _find_roots(tree).items()}
 
 
-def _find_root(tree: Any) -> Any:
-    for names in _ROOTS:
-        inner = tree
-        for name in names:
-            inner = inner.get(name) if isinstance(inner, Mapping) else None
-        if isinstance(inner, Mapping):
-            tree = inner
-    return tree["params"] if isinstance(tree, Mapping) and set(tree) == {"params"} else tree
+def _find_roots(tree: Any) -> dict[str, Any]:
+    """Finds the trees of parameters: Scenic's of 2023, or `params` and what is named like an average of them."""
+    old = tree.get("optimizer") if isinstance(tree, Mapping) else None
+    if isinstance(old, Mapping) and isinstance(old.get("target"), Mapping):
+        tree = old["target"]
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("params"), Mapping):
+        return {"": tree}
+    others = {name: root for name, root in tree.items() if is_params_name(name) and root and isinstance(root, Mapping)}
+    roots = {"params": tree["params"], **others}
+    return {name: root["params"] if set(root) == {"params"} else root for name, root in roots.items()}
 
 
 def _count_branch(values: list[Any], counter: Iterator[int]) -> list[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from checkpoints_convert.errors import ConversionError, show_error, show_value
-from checkpoints_convert.tensors import LazyTensor
+from checkpoints_convert.tensors import LazyTensor, is_params_name
 from checkpoints_convert.torch_files import ZIP_ERRORS
 
 _SUFFIX: Final = ".npy"
@@ -33,25 +33,33 @@ def is_npz(path: Path) -> bool:
 
 
 def read_npz_file(path: Path) -> dict[str, LazyTensor]:
+    """Reads the parameters' descriptions, as `read_npz_states` does; averages of them are left alone."""
+    return next(iter(read_npz_states(path).values()), {})
+
+
+def read_npz_states(path: Path) -> dict[str, dict[str, LazyTensor]]:
     """Reads the parameters' descriptions; numbers are read on demand and nothing is executed.
 
     Args:
       path: what `numpy.savez` wrote; names with slashes are paths. Where some start with `params/`, only those are
-        parameters.
+        parameters, and those below a name such as `ema_params/` are another state of them.
 
     Returns:
-      Path of each parameter -> tensor.
+      Name of each state of parameters, "params" first, "" where there is no `params/` -> path of each parameter ->
+      tensor.
 
     Raises:
       ConversionError: the file is damaged, an array holds objects, or a member is far larger than its bytes.
     """
     arrays = read_npz_arrays(path)
-    has_root = any(name.startswith(PARAMS_ROOT) for name in arrays)
-    return {
-        name.removeprefix(PARAMS_ROOT): array
-        for name, array in arrays.items()
-        if name.startswith(PARAMS_ROOT) or not has_root
-    }
+    if not any(name.startswith(PARAMS_ROOT) for name in arrays):
+        return {"": arrays}
+    states: dict[str, dict[str, LazyTensor]] = {PARAMS_ROOT[:-1]: {}}
+    for name, array in arrays.items():
+        root, slash, path_below = name.partition("/")
+        if slash and is_params_name(root):
+            states.setdefault(root, {})[path_below] = array
+    return states
 
 
 def read_npz_arrays(path: Path) -> dict[str, LazyTensor]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import safetensors.numpy
 
 from checkpoints_convert.errors import ConversionError, show_error, show_value
 from checkpoints_convert.sources import Source, read_json
@@ -149,14 +152,27 @@ def _import_both() -> tuple[Any, Any]:
 
 def _load(torch: Any, model_class: Any, source: Source, transformers: Any) -> Any:
     """Loads as the library does; files with the names that the class has in memory are loaded by name."""
-    with _quiet(transformers):
+    with _quiet(transformers), _name_as_read(source) as place:
         model, info = model_class.from_pretrained(
-            source.place, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            place, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
         if info["missing_keys"]:
             model = model_class(model.config)
             model.load_state_dict({key: _make_tensor(torch, tensor) for key, tensor in source.tensors.items()})
     return model.eval()
+
+
+@contextlib.contextmanager
+def _name_as_read(source: Source) -> Iterator[Path]:
+    """Gives a folder with the keys as we read them: of wrapped weights and of one state of several a copy."""
+    if not source.stripped and not source.entry:
+        yield source.place
+        return
+    with tempfile.TemporaryDirectory(prefix="vidtldr-") as folder:
+        arrays = {key: np.ascontiguousarray(tensor.read(), np.float32) for key, tensor in source.tensors.items()}
+        safetensors.numpy.save_file(arrays, Path(folder) / "model.safetensors", metadata={"format": "pt"})
+        (Path(folder) / "config.json").write_text(json.dumps(source.config), encoding="utf-8")
+        yield Path(folder)
 
 
 def _make_tensor(torch: Any, tensor: Any) -> Any:

@@ -14,15 +14,15 @@ import jax.numpy as jnp
 from checkpoints_convert.check import find_faults, name_sources, plan_assignments
 from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.facts import Fact, find_facts, list_missing, name_settings
-from checkpoints_convert.families import FAMILIES, Family
-from checkpoints_convert.rules import Assignment, is_left_out, matches, strip_prefix
+from checkpoints_convert.families import Family
+from checkpoints_convert.family_choice import choose_family, rate_keys
+from checkpoints_convert.rules import Assignment, is_left_out, matches
 from checkpoints_convert.settings import PREPROCESSING_FIELDS, read_texts
 from checkpoints_convert.sources import Source
+from checkpoints_convert.wrappers import unwrap_source
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 
-# Below this share of known keys a source is not of the family, and faults key by key would say nothing.
-_KNOWN_SHARE: Final = 0.5
 # 64 frames of 384 x 384 in patches of 16 are 36,864; a position table of many more would fill the memory.
 _MOST_TOKENS: Final = 2**16
 
@@ -32,6 +32,7 @@ class ConversionPlan:
     """What a conversion would do.
 
     Attributes:
+      source: the checkpoint, without what wrappers added to its names.
       family: which rules are used.
       settings: what the caller said, by full name.
       facts: what is known about the architecture and the preprocessing, and from where.
@@ -47,6 +48,7 @@ class ConversionPlan:
       faults: everything else that is wrong, one line each.
     """
 
+    source: Source
     family: Family
     settings: Mapping[str, Any]
     facts: Mapping[str, Fact]
@@ -86,9 +88,12 @@ def plan_conversion(
       ConversionError: the family can't be told, settings have unknown names, the checkpoint's config asks for what is
         not built, a pattern fits nothing, or labels don't fit.
     """
+    source = unwrap_source(source, lambda keys: rate_keys(keys, family))
     chosen = choose_family(source, family)
     given = name_settings(read_texts(settings), [*PREPROCESSING_FIELDS, "labels"], family=chosen)
-    ignored = tuple(key for key in source.tensors if is_left_out(key, ignore))
+    ignored = tuple(
+        key for key in source.tensors if any(is_left_out(name, ignore) for name in _list_names(source, key))
+    )
     assignments, left_out, unknown = plan_assignments(
         [key for key in source.tensors if key not in set(ignored)],
         chosen.rules,
@@ -106,6 +111,7 @@ def plan_conversion(
     missing = list_missing(facts, (*chosen.required, "mean", "std"), hints=chosen.hints)
 
     plan = ConversionPlan(
+        source=source,
         family=chosen,
         settings=given,
         facts=facts,
@@ -114,7 +120,7 @@ def plan_conversion(
         preprocessing=None,
         labels=None,
         assignments=tuple(assignments),
-        left_out=tuple(left_out),
+        left_out=(*left_out, *source.left_out),
         ignored=ignored,
         fresh=(),
         missing=tuple(missing),
@@ -158,43 +164,9 @@ def _check_size(config: Any) -> None:
         )
 
 
-def choose_family(source: Source, name: str | None) -> Family:
-    """Finds the family of a checkpoint by its keys.
-
-    Args:
-      source: the opened checkpoint.
-      name: a key of `FAMILIES` that overrides what the keys say.
-
-    Returns:
-      The family.
-
-    Raises:
-      ConversionError: there is no such family, or the keys tell none, or several alike.
-    """
-    if name is not None:
-        if name not in FAMILIES:
-            raise ConversionError(f"choose_family: families are {', '.join(FAMILIES)}; {name!r} came; choose one.")
-        return FAMILIES[name]
-    shares = {}
-    fitting = []
-    for family in FAMILIES.values():
-        _, _, unknown = plan_assignments(
-            list(source.tensors), family.rules, prefixes=family.prefixes, leave_out=family.leave_out
-        )
-        shares[family.name] = 1 - len(unknown) / max(len(source.tensors), 1)
-        bare = [strip_prefix(key, family.prefixes) for key in source.tensors]
-        is_signed = all(any(matches(key, pattern) for key in bare) for pattern in family.signature)
-        if is_signed and shares[family.name] > _KNOWN_SHARE:
-            fitting.append((shares[family.name], family.name))
-    fitting.sort()
-    if len(fitting) == 1 or (fitting and fitting[-1][0] > fitting[-2][0]):
-        return FAMILIES[fitting[-1][1]]
-    examples = ", ".join(list(source.tensors)[:4])
-    counts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    raise ConversionError(
-        f"choose_family: the family is told by the keys; of {source.name} the families know: {counts}; its keys "
-        f"are like {examples}; name the family, or convert one of these kinds."
-    )
+def _list_names(source: Source, key: str) -> tuple[str, ...]:
+    """Returns a key's name, and the one that the file has for it."""
+    return (key, source.original_names[key]) if key in source.original_names else (key,)
 
 
 def _find_fresh(
@@ -221,7 +193,8 @@ def _check_patterns(
     family: Family,
 ) -> None:
     """Refuses patterns that fit nothing: they are misspelt."""
-    faults = [f"--ignore {p} fits no key" for p in ignore if not any(matches(key, p) for key in source.tensors)]
+    file_names = [name for key in source.tensors for name in _list_names(source, key)]
+    faults = [f"--ignore {p} fits no key" for p in ignore if not any(matches(name, p) for name in file_names)]
     faults += [
         f"--allow-missing {p} fits no parameter and no key that one comes from"
         for p in allow_missing

@@ -8,23 +8,22 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import safetensors
 
+from checkpoints_convert.entries import State, choose_state, list_states
 from checkpoints_convert.errors import ConversionError, show_error, show_value
-from checkpoints_convert.inert import Global, StandIn, read_fields
-from checkpoints_convert.msgpack_files import is_msgpack, read_msgpack_file
-from checkpoints_convert.npz_files import is_npz, read_npz_file
+from checkpoints_convert.inert import read_fields
+from checkpoints_convert.msgpack_files import is_msgpack, read_msgpack_states
+from checkpoints_convert.npz_files import is_npz, read_npz_states
 from checkpoints_convert.tensors import LazyTensor
 from checkpoints_convert.torch_files import ZIP_MAGIC, read_torch_file
 from vidtldr_jax.inference.hub import SCHEME, HubError, HubPlace, download_file, list_files, parse_place
 
-# Where training scripts put the weights, in the order of looking; a file without any of these is a bare state dict.
-_CONTAINERS: Final = ("model", "module", "state_dict")
 _CONFIG_ENTRIES: Final = ("config", "args")
 _FOLDER_WEIGHTS: Final = (
     "model.safetensors",
@@ -63,6 +62,11 @@ class Source:
       tensors: key -> tensor, in the file's order, read on demand.
       config: the checkpoint's own config as plain data, or None.
       preprocessor: what Hugging Face's file says of pixels, or None.
+      entry: the part of the file that the weights are, such as "model"; "" for all of it.
+      other_entries: further parts of the file that hold weights.
+      stripped: what wrappers had put before or into the names and was taken off, "" for nothing.
+      original_names: key -> its name in the file, of keys whose name was changed.
+      left_out: keys of the file that a wrapper keeps for itself.
     """
 
     name: str
@@ -71,15 +75,21 @@ class Source:
     tensors: Mapping[str, LazyTensor]
     config: Mapping[str, Any] | None = None
     preprocessor: Mapping[str, Any] | None = None
+    entry: str = ""
+    other_entries: tuple[str, ...] = ()
+    stripped: str = ""
+    original_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
-def open_source(source: str | os.PathLike[str]) -> Source:
+def open_source(source: str | os.PathLike[str], *, weights: str | None = None) -> Source:
     """Opens a checkpoint; nothing in it is executed.
 
     Args:
       source: a .pth, .pt, .bin, .safetensors, msgpack or .npz file, told apart by what is in it; a Hugging Face folder;
         a folder of Flax checkpoints (`checkpoint`, `checkpoint_N`, `*.msgpack`), of which the last step is taken; or
         hf://owner/name, with @revision or /file behind it.
+      weights: which of several states of weights in a file, such as "model_ema"; None takes the usual one.
 
     Returns:
       A `Source` whose tensors are not read yet.
@@ -90,9 +100,9 @@ def open_source(source: str | os.PathLike[str]) -> Source:
     place = Path(source)
     try:
         if str(source).startswith(SCHEME):
-            opened = _open_hub(str(source))
+            opened = _open_hub(str(source), weights)
         else:
-            opened = _open_folder(place) if place.is_dir() else _open_file(place)
+            opened = _open_folder(place, weights) if place.is_dir() else _open_file(place, weights)
     except (OSError, UnicodeError) as error:
         raise ConversionError(
             f"open_source: {source} can't be read ({show_error(error)}); check the path and its rights."
@@ -105,7 +115,7 @@ def open_source(source: str | os.PathLike[str]) -> Source:
     return opened
 
 
-def _open_hub(address: str) -> Source:
+def _open_hub(address: str, weights: str | None) -> Source:
     """Gets what is needed of a repository, then opens it like a folder."""
     try:
         place = parse_place(address)
@@ -121,7 +131,7 @@ def _open_hub(address: str) -> Source:
                 "holds the weights behind the repository's name."
             )
         if place.file is not None:
-            return dataclasses.replace(_open_file(path), name=address)
+            return dataclasses.replace(_open_file(path, weights), name=address)
         for name in (_CONFIG_FILE, *_PROCESSOR_FILES):
             _download_if_there(place, name, is_needed=name == _CONFIG_FILE)
         if path.suffix == ".json":
@@ -130,7 +140,7 @@ def _open_hub(address: str) -> Source:
                     raise ConversionError(f"open_source: {address} lists {name} and has it not; tell its owner.")
     except HubError as error:
         raise ConversionError(str(error)) from error
-    return dataclasses.replace(_open_folder(path.parent), name=address)
+    return dataclasses.replace(_open_folder(path.parent, weights), name=address)
 
 
 def _download_if_there(place: HubPlace, name: str, *, is_needed: bool) -> None:
@@ -141,34 +151,50 @@ def _download_if_there(place: HubPlace, name: str, *, is_needed: bool) -> None:
             raise  # out of reach: nobody knows whether the repository has it
 
 
-def _open_file(path: Path) -> Source:
+def _open_file(path: Path, weights: str | None) -> Source:
     if not path.is_file():
         raise ConversionError(f"open_source: a source is a file or a folder; there is no {path}; check the path.")
-    tensors, config = _read_weights(path)
-    return Source(name=path.name, place=path, digests={path.name: _hash_file(path)}, tensors=tensors, config=config)
+    states, config = _read_states(path)
+    found = choose_state(states, weights, str(path))
+    return Source(
+        name=path.name,
+        place=path,
+        digests={path.name: _hash_file(path)},
+        tensors=found.tensors,
+        config=config,
+        entry=found.entry,
+        other_entries=found.others,
+    )
 
 
-def _open_folder(folder: Path) -> Source:
+def _open_folder(folder: Path, weights: str | None) -> Source:
     found = [folder / name for name in _FOLDER_WEIGHTS if (folder / name).is_file()]
     if not found:
-        opened = _open_file(_find_flax_file(folder))
+        opened = _open_file(_find_flax_file(folder), weights)
         return dataclasses.replace(opened, name=f"{folder.resolve().name}/{opened.name}")
     config = read_json(folder / _CONFIG_FILE)
     if config is not None and {"format", "family", "architecture"} <= set(config):
         raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
     files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
-    parts = {file.name: _read_weights(file)[0] for file in files}
-    if found[0].suffix == ".json":
-        _check_index(found[0], parts)
-    tensors = {key: tensor for part in parts.values() for key, tensor in part.items()}
+    is_sharded = found[0].suffix == ".json"
+    states = {"": _join_shards(found[0], files)} if is_sharded else _read_states(found[0])[0]
+    chosen = choose_state(states, weights, str(folder))
     return Source(
         name=folder.resolve().name,
         place=folder,
         digests={file.name: _hash_file(file) for file in files},
-        tensors=tensors,
+        tensors=chosen.tensors,
         config=config,
         preprocessor=_read_processor(folder),
+        entry=chosen.entry,
+        other_entries=chosen.others,
     )
+
+
+def _join_shards(index: Path, files: Sequence[Path]) -> State:
+    parts = {file.name: choose_state(_read_states(file)[0], "", str(file)).tensors for file in files}
+    _check_index(index, parts)
+    return {key: tensor for part in parts.values() for key, tensor in part.items()}
 
 
 def _read_processor(folder: Path) -> dict[str, Any] | None:
@@ -269,7 +295,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _read_weights(path: Path) -> tuple[dict[str, LazyTensor], Mapping[str, Any] | None]:
+def _read_states(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None]:
+    """Reads every state of weights in a file, by its place there, and the config beside them."""
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
@@ -277,13 +304,13 @@ def _read_weights(path: Path) -> tuple[dict[str, LazyTensor], Mapping[str, Any] 
     if head.startswith(b"version https://git-lfs"):
         raise ConversionError(f"open_source: {path} is a Git LFS pointer, not the weights; run `git lfs pull`.")
     if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return _read_safetensors(path), None
+        return {"": _read_safetensors(path)}, None
     if head.startswith(ZIP_MAGIC) and is_npz(path):
-        return read_npz_file(path), None
+        return read_npz_states(path), None
     if is_msgpack(head):
-        return read_msgpack_file(path), None
+        return read_msgpack_states(path), None
     if head.startswith((ZIP_MAGIC, b"\x80")):
-        return _find_state_dict(path, read_torch_file(path))
+        return _read_torch(path)
     raise ConversionError(
         f"open_source: a checkpoint is a torch file (zip or pickle), safetensors, Flax's msgpack or .npz; {path} "
         f"starts with {head[:8]!r} and is none; name the file that holds the weights."
@@ -321,28 +348,12 @@ def _describe_slice(path: Path, key: str, part: Any) -> LazyTensor:
     return LazyTensor(shape=tuple(part.get_shape()), dtype=np.dtype(_SAFETENSORS_DTYPES[name]), read=read)
 
 
-def _find_state_dict(path: Path, saved: Any) -> tuple[dict[str, LazyTensor], Mapping[str, Any] | None]:
-    fields = read_fields(saved)
-    if fields is None:
-        raise ConversionError(
-            f"open_source: torch checkpoints hold a dict; {path} holds a {_name_type(saved)}; save model.state_dict()."
-        )
-    inner = next((fields[name] for name in _CONTAINERS if isinstance(fields.get(name), dict)), None)
-    state = fields if inner is None else inner
-    tensors = {key: value for key, value in state.items() if isinstance(value, LazyTensor) and isinstance(key, str)}
-    others = [key for key in state if key not in tensors]
-    if not tensors or others:
-        named = ", ".join(f"{show_value(key)} ({_name_type(state[key])})" for key in others[:5])
-        raise ConversionError(
-            f"open_source: weights are a dict of tensors, bare or under {', '.join(_CONTAINERS)}; {path} has "
-            f"{len(tensors) or 'no'} tensors and {named or 'nothing else'}; save model.state_dict()."
-        )
+def _read_torch(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None]:
+    saved = read_torch_file(path)
+    states = list_states(saved, str(path))
+    fields = read_fields(saved) or {}
     configs = (read_fields(fields.get(name)) for name in _CONFIG_ENTRIES)
-    return tensors, next((config for config in configs if config is not None), None)
-
-
-def _name_type(value: Any) -> str:
-    return show_value(value.name)[1:-1] if isinstance(value, Global | StandIn) else type(value).__name__
+    return states, next((config for config in configs if config is not None), None)
 
 
 def _hash_file(path: Path) -> str:

@@ -41,6 +41,11 @@ class LazyTensor:
             )
 
 
+def is_params_name(name: str) -> bool:
+    """Tells whether a branch of a train state is named as parameters, or an average of them, are."""
+    return name == "params" or "ema" in name.split("_") or name.endswith("_params")
+
+
 def flatten_tree(tree: Any, where: str) -> dict[str, LazyTensor]:
     """Turns nested arrays into paths.
 

@@ -17,10 +17,12 @@ import numpy as np
 from flax.errors import FlaxError
 
 from checkpoints_convert.errors import ConversionError, show_error, show_value
+from checkpoints_convert.family_choice import rate_keys
 from checkpoints_convert.npz_files import PARAMS_ROOT, is_npz, read_npz_arrays
 from checkpoints_convert.originals import check_original, has_original, run_original
 from checkpoints_convert.sources import open_source
 from checkpoints_convert.tensors import LazyTensor
+from checkpoints_convert.wrappers import unwrap_source
 from vidtldr_jax.inference.checkpoint import Checkpoint, read_checkpoint
 from vidtldr_jax.inference.outputs import QUESTION_INPUTS, TEXT_INPUTS, collect_outputs
 from vidtldr_jax.reduction.schedule import resolve_schedule
@@ -124,8 +126,9 @@ def verify_checkpoint(
         return _compare_with_samples(stored, Path(samples), tolerance)
     shape = (1, config.num_frames, config.image_size, config.image_size, config.num_channels)
     video = np.random.default_rng(seed).standard_normal(shape, np.float32)
+    opened = open_source(source, weights=str(stored.source.get("entry") or "") or None)
     theirs = run_original(
-        open_source(source),
+        unwrap_source(opened, lambda keys: rate_keys(keys, family)),
         family,
         video,
         dtype=str(stored.source.get("dtype", "float32")),

@@ -48,8 +48,9 @@ OPENAI_CLIP = Family(
         ),
         Rule("visual.proj", ("projection/kernel",)),
     ),
-    # The text tower, and three numbers that describe the model.
+    # The text tower, below `text.` in open_clip's CustomTextCLIP, and three numbers that describe the model.
     leave_out=(
+        *("text.*", "logit_bias"),
         *("transformer.*", "token_embedding.weight", "positional_embedding", "ln_final.*", "text_projection"),
         *("logit_scale", "input_resolution", "context_length", "vocab_size"),
     ),

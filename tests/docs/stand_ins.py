@@ -10,9 +10,10 @@ import re
 import shutil
 
 import numpy as np
+import safetensors.numpy
 from click.testing import CliRunner
 
-from checkpoints_convert import convert_checkpoint
+from checkpoints_convert import convert_checkpoint, open_source
 from tests.cli.conftest import save_model
 from tests.cli.umt_sets import make_videos, make_vocab
 from tests.data.making import write_video
@@ -31,6 +32,7 @@ from vidtldr_jax.models.vivit_config import ViViTConfig
 # Words of a page -> what is run. Published shapes tell the number of heads and frames, tiny ones don't.
 CHANGES = {
     "umt-b16-k400 --set frames=8": "umt-b16-k400 --set frames=4 --set heads=4 --set image_size=32",
+    "--weights model_ema --set frames=8": "--weights model_ema --set frames=4 --set heads=4 --set image_size=32",
     "checkpoints/clip --set frames=8": "checkpoints/clip --set frames=8 --set heads=4",
     "--tokenizer vocab.txt": "--tokenizer vocab.txt --set text_heads=4",
     "--tokenizer hf://google-bert/bert-base-uncased": (
@@ -98,6 +100,9 @@ def make_stand_ins(folder):
     for name, golden in _SOURCES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(find_golden(golden), folder / name)
+    state = {key: np.array(tensor.read()) for key, tensor in open_source(folder / "vit_b16_k400.pth").tensors.items()}
+    both = {f"{name}.{key}": values for name in ("model", "model_ema") for key, values in state.items()}
+    safetensors.numpy.save_file(both, folder / "with_ema.safetensors")
     settings = {"heads": 4, "frames": 4, "image_size": 32}
     convert_checkpoint(folder / "vit_b16_k400.pth", folder / "checkpoints" / "umt-b16-k400", settings=settings)
     for name in ("clip.mp4", "dive.mp4", "mine.mp4"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,13 @@ class SettingType(click.ParamType):
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds what says how a source is read: --family, --set, --allow-missing, --ignore."""
+    """Adds what says how a source is read: --family, --weights, --set, --allow-missing, --ignore."""
     options = (
         click.option("--family", type=ChoiceType(list(FAMILIES)), help="Kind of checkpoint.  [default: by the keys]"),
+        click.option(
+            "--weights", metavar="NAME",
+            help="Which of several states of weights in a file, such as model_ema.  [default: model, state_dict, ...]",
+        ),
         click.option(
             "--set", "settings", type=SettingType(), multiple=True,
             help="What the weights can't tell: heads=12, frames=16, image_size=224, mean=0.5,0.5,0.5. Repeatable.",
@@ -98,6 +102,7 @@ def convert(
     source: str,
     destination: Path,
     family: str | None,
+    weights: str | None,
     settings: tuple[tuple[str, str], ...],
     allow_missing: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -116,6 +121,7 @@ def convert(
     """
     if target == "torch":
         options = {
+            "--weights": weights,
             "--set": settings,
             "--allow-missing": allow_missing,
             "--ignore": ignore,
@@ -139,6 +145,7 @@ def convert(
             source,
             destination,
             family=family,
+            weights=weights,
             settings=collect_settings(settings),
             dtype=dtype or "float32",
             tokenizer=tokenizer,
@@ -171,6 +178,14 @@ def collect_settings(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return settings
 
 
+def describe_entries(entry: str, others: Sequence[str]) -> str:
+    """Says which state of weights was taken from a file with several, and how to take another."""
+    return (
+        f"the weights are {entry!r} in the file, which also holds {', '.join(others)}; take it with "
+        f"--weights {others[0]}"
+    )
+
+
 def _export(source: str, destination: Path, family: str | None, *, overwrite: bool, as_json: bool) -> None:
     report = export_checkpoint(source, destination, family=family, overwrite=overwrite)
     if as_json:
@@ -197,6 +212,9 @@ def _describe(report: ConversionReport) -> dict[str, Any]:
     return {
         "destination": str(report.destination),
         "source": report.source,
+        "entry": report.entry,
+        "other_entries": list(report.other_entries),
+        "stripped": report.stripped,
         "family": report.family,
         "architecture": report.config.to_dict(),
         "preprocessing": report.preprocessing.to_dict(),
@@ -228,6 +246,10 @@ def _describe_check(check: VerificationReport) -> dict[str, Any]:
 def _print_report(report: ConversionReport) -> None:
     print_line(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
     print_line(f"family {report.family}; {len(report.assignments)} keys used, {len(report.left_out)} left out by name")
+    if report.stripped:
+        print_line(f"names are read without {report.stripped!r}, which wrappers had added")
+    if report.other_entries:
+        print_note(describe_entries(report.entry, report.other_entries))
     if report.tokenizer is not None:
         print_line(f"texts are read with {report.tokenizer}")
     elif isinstance(report.config, UMTConfig):

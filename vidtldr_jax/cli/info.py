@@ -58,6 +58,7 @@ def info(
     schedule: str | None,
     method: str | None,
     family: str | None,
+    weights: str | None,
     settings: tuple[tuple[str, str], ...],
     allow_missing: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -74,6 +75,7 @@ def info(
             raise click.UsageError("--schedule belongs to a model; convert the source first.")
         show_source(
             model,
+            weights=weights,
             family=family,
             settings=collect_settings(settings),
             allow_missing=allow_missing,

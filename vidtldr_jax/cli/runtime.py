@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, print_traceback
-from vidtldr_jax.trust.versions import NOTES
 
 if TYPE_CHECKING:
     from vidtldr_jax.inference.model import VideoModel
@@ -28,8 +27,6 @@ def set_verbosity(is_verbose: bool) -> None:
     log.setLevel(logging.DEBUG if is_verbose else logging.ERROR)
     for name in _PROBING_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO if is_verbose else logging.ERROR)
-    for note in NOTES:  # of imports that were made before
-        log.info(note)
 
 
 def take_over_process() -> None:

@@ -15,6 +15,8 @@ from checkpoints_convert.sources import Source, open_source
 from vidtldr_jax.cli.output import format_bytes, print_json, print_line, print_table, show_progress
 from vidtldr_jax.inference.checkpoint import CONFIG_NAME, is_checkpoint
 from vidtldr_jax.inference.hub import SCHEME, download_file, parse_place
+from vidtldr_jax.trust.faults import shorten
+from vidtldr_jax.trust.limits import get_limit
 
 _LAYER: Final = re.compile(r"(?<=\.)\d+(?=\.)|(?<=block_)\d+(?=/)")
 _MOST_KEYS: Final = 5
@@ -32,11 +34,12 @@ def is_source(name: str) -> bool:
     return place.is_dir() and any(place.iterdir()) and not is_checkpoint(place)
 
 
-def show_source(name: str, *, settings: Mapping[str, str], as_json: bool, **options: Any) -> None:
+def show_source(name: str, *, weights: str | None, settings: Mapping[str, str], as_json: bool, **options: Any) -> None:
     """Prints what is in a source and what a conversion would do with it.
 
     Args:
       name: file, folder or hf://owner/name.
+      weights: which of several states of weights in a file; None for the usual one.
       settings: as for a conversion.
       as_json: print JSON and nothing else.
       **options: family, allow_missing and ignore, as for a conversion.
@@ -45,7 +48,7 @@ def show_source(name: str, *, settings: Mapping[str, str], as_json: bool, **opti
       ConversionError: the source can't be read, or its family can't be told.
     """
     with show_progress("reading"):
-        source = open_source(name)
+        source = open_source(name, weights=weights)
     facts = _describe_source(source)
     try:
         plan = plan_conversion(source, settings=settings, **options)
@@ -54,12 +57,12 @@ def show_source(name: str, *, settings: Mapping[str, str], as_json: bool, **opti
             _print_source(facts)
         raise
     if as_json:
-        print_json({**facts, **_describe_plan(source, plan)})
+        print_json({**facts, **_describe_plan(plan.source, plan)})
         return
     _print_source(facts)
     _print_plan(plan)
     print_line()
-    _print_keys(source, plan)
+    _print_keys(plan.source, plan)
 
 
 def _describe_source(source: Source) -> dict[str, Any]:
@@ -72,6 +75,8 @@ def _describe_source(source: Source) -> dict[str, Any]:
         "num_numbers": sum(math.prod(tensor.shape) for tensor in tensors),
         "bytes": sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors),
         "dtypes": dict(Counter(str(tensor.dtype) for tensor in tensors)),
+        "entry": source.entry,
+        "other_entries": list(source.other_entries),
         "has_config": source.config is not None,
         "has_preprocessor": source.preprocessor is not None,
     }
@@ -80,6 +85,7 @@ def _describe_source(source: Source) -> dict[str, Any]:
 def _describe_plan(source: Source, plan: ConversionPlan) -> dict[str, Any]:
     targets = {assignment.key: list(assignment.targets) for assignment in plan.assignments}
     return {
+        "stripped": source.stripped,
         "family": plan.family.name,
         "is_convertible": not plan.missing and not plan.faults,
         "facts": {name: {"value": fact.value, "origin": fact.origin} for name, fact in plan.facts.items()},
@@ -102,10 +108,13 @@ def _print_source(facts: Mapping[str, Any]) -> None:
     dtypes = ", ".join(f"{count} {name}" for name, count in facts["dtypes"].items())
     files = [f"{name} (SHA-256 {digest[:12]}...)" for name, digest in facts["files"].items()]
     beside = [word for word in ("config", "preprocessor") if facts[f"has_{word}"]]
+    entries = [f"{facts['entry']!r} of the file"] if facts["entry"] else []
+    entries += [f"--weights {name} takes {name!r}" for name in facts["other_entries"]]
     _print_rows(
         [
             ("source", f"{facts['name']}, not converted"),
             ("files", ", ".join(files)),
+            *([("weights", "; ".join(entries))] if entries else []),
             ("keys", f"{facts['num_keys']:,} ({dtypes})"),
             ("numbers", f"{facts['num_numbers']:,}, {format_bytes(facts['bytes'])}"),
             ("comes with", " and ".join(beside) or "nothing beside the weights"),
@@ -118,12 +127,15 @@ def _print_plan(plan: ConversionPlan) -> None:
     for name, fact in plan.facts.items():
         by_origin.setdefault(fact.origin, []).append(f"{name} {_format_value(fact.value)}")
     rows = [("family", f"{plan.family.name}: {plan.family.title}")]
+    rows += [("names", f"without {plan.source.stripped!r}, which wrappers had added")] if plan.source.stripped else []
     rows += [(f"from {origin}", ", ".join(facts)) for origin, facts in by_origin.items()]
     for title, names in (("left out by name", plan.left_out), ("ignored", plan.ignored), ("initialised", plan.fresh)):
         if names:
             rows.append((title, _shorten(names)))
     rows += [("missing", fault) for fault in plan.missing]
-    rows += [("fault", fault) for fault in plan.faults]
+    most = get_limit("faults")
+    rows += [("fault", shorten(fault)) for fault in plan.faults[:most]]
+    rows += [("faults", f"... and {len(plan.faults) - most:,} more")] if len(plan.faults) > most else []
     if not plan.missing and not plan.faults:
         rows.append(("result", f"can be converted: {len(plan.assignments)} keys fill every parameter once"))
     _print_rows(rows)

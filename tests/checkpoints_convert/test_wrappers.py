@@ -1,0 +1,167 @@
+"""What wrappers add to names is taken off where a family fits without it, said and recorded; adapters are refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from checkpoints_convert import ConversionError, convert_checkpoint, open_source
+from checkpoints_convert.plan import plan_conversion
+from checkpoints_convert.wrappers import find_names
+from tests.reference.files import require_module
+from tests.reference.huggingface import make_clip, make_videomae, rename_as_openai, save_videomae
+from vidtldr_jax.inference.checkpoint import read_checkpoint
+
+torch = require_module("torch")
+
+Find = Callable[[str], Path]
+SETTINGS = {"heads": 4, "image_size": 32}
+CLIP_SETTINGS = {"frames": 3, "encoding": "per_frame", "heads": 4, "gelu": "quick", "mean": "0,0,0", "std": "1,1,1"}
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "model.", "net.", "base_model.model.")
+PREFIXES = (
+    *WRAPPERS,
+    *(first + second for first, second in itertools.permutations(WRAPPERS, 2)),
+    "model._orig_mod.module._fsdp_wrapped_module.",
+)
+
+
+def read_state(find_golden: Find) -> dict[str, torch.Tensor]:
+    return torch.load(find_golden("cls_umt.pth"), weights_only=True)["module"]
+
+
+def save(folder: Path, state: Any) -> Path:
+    torch.save(state, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_that_all_keys_share_is_taken_off_and_recorded(find_golden: Find, tmp_path: Path, prefix: str):
+    state = read_state(find_golden)
+    source = open_source(save(tmp_path, {"model": {prefix + key: value for key, value in state.items()}}))
+    plan = plan_conversion(source, settings=SETTINGS)
+    assert (plan.family.name, plan.source.stripped, plan.faults) == ("single_modality", prefix, ())
+    assert list(plan.source.tensors) == list(state)
+
+
+def test_a_wrapped_file_gives_the_same_parameters_bit_for_bit(find_golden: Find, tmp_path: Path):
+    state = read_state(find_golden)
+    convert_checkpoint(save(tmp_path, state), tmp_path / "plain", settings=SETTINGS)
+    wrapped = {f"module._orig_mod.{key}": value for key, value in state.items()}
+    report = convert_checkpoint(save(tmp_path, wrapped), tmp_path / "wrapped", settings=SETTINGS)
+    assert report.stripped == "module._orig_mod."
+    assert json.loads((tmp_path / "wrapped/config.json").read_text())["source"]["stripped"] == "module._orig_mod."
+    plain, other = (read_checkpoint(tmp_path / name) for name in ("plain", "wrapped"))
+    assert plain.params.keys() == other.params.keys()
+    for path, values in plain.params.items():
+        np.testing.assert_array_equal(values, other.params[path], err_msg=path)
+
+
+@pytest.mark.parametrize("marker", ["_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module", "module"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_fsdp_wrapped_module."])
+def test_a_wrapper_around_single_blocks_is_taken_out_of_the_names(
+    find_golden: Find, tmp_path: Path, marker: str, prefix: str
+):
+    state = read_state(find_golden)
+    wrapped = {prefix + key.replace("blocks.1.", f"blocks.1.{marker}."): value for key, value in state.items()}
+    plan = plan_conversion(open_source(save(tmp_path, wrapped)), settings=SETTINGS)
+    assert list(plan.source.tensors) == list(state)
+    assert not plan.faults
+    assert f"{marker}. inside names" in plan.source.stripped
+
+
+def test_an_average_of_weights_loses_its_counter_by_name(find_golden: Find, tmp_path: Path):
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(2, 2)).state_dict()
+    assert list(averaged) == ["n_averaged", "module.weight", "module.bias"]
+    state = {"n_averaged": averaged["n_averaged"], **{f"module.{k}": v for k, v in read_state(find_golden).items()}}
+    plan = plan_conversion(open_source(save(tmp_path, state)), settings=SETTINGS)
+    assert (plan.left_out, plan.faults, plan.source.stripped) == (("n_averaged",), (), "module.")
+
+
+def test_nothing_is_taken_off_where_it_would_not_be_plain(find_golden: Find, tmp_path: Path):
+    state = read_state(find_golden)
+    not_shared = {(f"module.{key}" if "blocks" in key else key): value for key, value in state.items()}
+    unknown = {f"my_own_name.{key}": value for key, value in state.items()}
+    for names in (not_shared, unknown):
+        with pytest.raises(ConversionError, match="the family is told by the keys"):
+            convert_checkpoint(save(tmp_path, names), tmp_path / "model", settings=SETTINGS)
+    both = {**state, "module.head.bias": state["head.bias"]}
+    plan = plan_conversion(open_source(save(tmp_path, both)), settings=SETTINGS)
+    assert plan.faults == ("unknown key module.head.bias",)
+
+
+def rate(names: Sequence[str]) -> float:
+    """The share of the keys of a model that has two."""
+    return len({"a.weight", "a.bias"} & set(names)) / len(names)
+
+
+def test_names_that_would_become_one_stay_apart():
+    assert find_names(["module.a.weight", "module.a._orig_mod.weight"], rate) is not None
+    assert find_names(["a.weight", "a._orig_mod.weight"], rate) is None, "two keys would become one"
+    assert find_names(["a.weight", "a._orig_mod.bias"], rate) is not None
+    assert find_names(["encoder.a.weight"], rate) is None, "no wrapper's name"
+    assert find_names(["module.a.weight"], lambda names: 1.0) is None, "what fits is left as it is"
+
+
+def test_patterns_fit_names_with_and_without_the_prefix(find_golden: Find, tmp_path: Path):
+    state = {f"module.{key}": value for key, value in read_state(find_golden).items()}
+    for pattern in ("head.*", "module.head.*"):
+        options: dict[str, Any] = {"ignore": [pattern], "settings": SETTINGS}
+        plan = plan_conversion(open_source(save(tmp_path, state | {"module.head.extra": torch.ones(1)})), **options)
+        assert plan.ignored == ("head.weight", "head.bias", "head.extra")
+
+
+@pytest.mark.parametrize(
+    "part", ["lora_A.default", "lora_B", "base_layer", "modules_to_save.default", "lora_magnitude_vector"]
+)
+def test_adapters_that_are_not_merged_are_refused_by_name(find_golden: Find, tmp_path: Path, part: str):
+    state = {f"base_model.model.{key}": value for key, value in read_state(find_golden).items()}
+    state[f"base_model.model.blocks.0.attn.qkv.{part}.weight"] = torch.ones(4, 4)
+    with pytest.raises(ConversionError, match=rf"has 1 keys of adapters .*{part.split('.')[0]}.*merge_and_unload"):
+        convert_checkpoint(save(tmp_path, state), tmp_path / "model", settings=SETTINGS)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_wrapped_hub_folder_is_verified_with_transformers(tmp_path: Path):
+    from checkpoints_convert.verify import verify_checkpoint
+
+    folder = save_videomae(make_videomae(num_attention_heads=4, tubelet_size=2), tmp_path / "hub", "hub")
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    torch.save({f"_orig_mod.{key}": value for key, value in state.items()}, folder / "pytorch_model.bin")
+    report = convert_checkpoint(folder, tmp_path / "model")
+    assert (report.family, report.stripped) == ("huggingface_videomae", "_orig_mod.")
+    assert verify_checkpoint(folder, tmp_path / "model").passed
+
+
+def make_openai_state() -> dict[str, torch.Tensor]:
+    return rename_as_openai(make_clip(num_attention_heads=4).state_dict())
+
+
+def test_open_clips_own_training_checkpoint_is_read(tmp_path: Path):
+    state = make_openai_state()
+    text = {
+        "transformer.resblocks.0.ln_1.weight": torch.ones(4),
+        "logit_scale": torch.ones(()),
+        "token_embedding.weight": torch.ones(5, 4),
+    }
+    saved = {f"module.{key}": value for key, value in (state | text).items()}
+    file = {"epoch": 3, "name": "run", "state_dict": saved, "optimizer": {"state": {}, "param_groups": []}}
+    report = convert_checkpoint(save(tmp_path, file), tmp_path / "model", settings=CLIP_SETTINGS)
+    assert (report.family, report.entry, report.stripped) == ("openai_clip", "state_dict", "module.")
+    assert len(report.assignments) == len(state)
+    assert report.left_out == tuple(text)
+
+
+def test_a_text_tower_of_its_own_is_named_and_left_out(tmp_path: Path):
+    state = make_openai_state()
+    text = ("text.token_embedding.weight", "text.transformer.resblocks.0.ln_1.weight", "text.positional_embedding",
+            "text.text_projection", "text.ln_final.weight", "logit_scale", "logit_bias")  # fmt: skip
+    file = state | {key: torch.ones(3) for key in text}
+    report = convert_checkpoint(save(tmp_path, file), tmp_path / "model", settings=CLIP_SETTINGS)
+    assert report.left_out == text
+    assert set(report.assignments) == set(state)
