@@ -86,7 +86,7 @@ def export_checkpoint(
     stored = read_checkpoint(folder)
     chosen = _find_family(stored, family)
     state, keys = make_state_dict(stored.params, stored.config, chosen)
-    make_parent(place, where="export_checkpoint")
+    make_parent(place)
     aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
         _write(state, aside / place.name)

@@ -14,6 +14,7 @@ from checkpoints_convert import ConversionError, convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
 from checkpoints_convert.sources import open_source
 from tests.reference.files import require_module, require_torch
+from tests.reference.signing import sign_again
 from vidtldr_jax.inference.checkpoint import CheckpointError, read_checkpoint
 
 torch = require_torch()
@@ -204,6 +205,7 @@ def test_a_checkpoint_of_nobodys_family_asks_for_one(find_golden: Find, tmp_path
     description = json.loads((tmp_path / "model" / "config.json").read_text())
     description["source"] = {}
     (tmp_path / "model" / "config.json").write_text(json.dumps(description))
+    sign_again(tmp_path / "model")
     with pytest.raises(ConversionError, match="this checkpoint says None; give one of these"):
         export_checkpoint(tmp_path / "model", tmp_path / "back.pth")
     export_checkpoint(tmp_path / "model", tmp_path / "back.pth", family="single_modality")

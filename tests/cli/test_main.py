@@ -42,7 +42,7 @@ def run_python(*words, **environment):
 def assert_one_error(result, message, *, exit_code=1):
     assert result.exit_code == exit_code, result.output
     assert isinstance(result.exception, SystemExit)
-    errors = result.stderr.splitlines()
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
     assert len(errors) == 1, result.stderr
     assert errors[0].startswith("error: ")
     assert message in errors[0]

@@ -21,6 +21,7 @@ from tests.docs.markdown_pages import ROOT
 from tests.reference.files import find_golden, require_module
 from tests.reference.hub_calls import run_command_with_hub
 from tests.reference.hub_server import Hub
+from tests.reference.signing import sign_again
 from vidtldr_jax.cli.main import cli
 from vidtldr_jax.data.text import read_tokenizer
 from vidtldr_jax.models.bert_config import BertConfig
@@ -97,6 +98,7 @@ def make_stand_ins(folder):
         made = save_model(folder / "checkpoints" / name, config=config, family=family, labels=labels, **edge)
         if isinstance(config, UMTConfig):
             (made / "tokenizer.json").write_text(read_tokenizer(vocab).to_json())
+            sign_again(made)
     for name, golden in _SOURCES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(find_golden(golden), folder / name)

@@ -127,5 +127,5 @@ def test_unknown_and_missing_fields_are_named_together():
         VideoViTConfig.from_dict(fields)
     assert str(error.value) == (
         "VideoViTConfig: unknown field 'num_head' (did you mean 'num_heads'?); unknown field 'zzz'; "
-        "missing field 'depth'; mend the architecture in config.json."
+        "missing field 'depth'; fix the architecture in config.json."
     )

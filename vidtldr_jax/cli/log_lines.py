@@ -7,6 +7,7 @@ import sys
 import traceback
 from types import TracebackType
 
+from vidtldr_jax.cli.output import print_note
 from vidtldr_jax.trust.harmless import make_harmless, make_lines_harmless
 
 
@@ -23,6 +24,14 @@ class HarmlessFormatter(logging.Formatter):
     ) -> str:
         """Return the traceback."""
         return make_lines_harmless(super().formatException(ei))
+
+
+class NoteHandler(logging.Handler):
+    """A handler that prints what the library notes as commands print their own notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a note."""
+        print_note(record.getMessage())
 
 
 class HarmlessRecord(logging.LogRecord):

@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, print_traceback
+from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, NoteHandler, print_traceback
+from vidtldr_jax.trust import notes
 
 if TYPE_CHECKING:
     from vidtldr_jax.inference.model import VideoModel
@@ -22,7 +23,11 @@ def set_verbosity(is_verbose: bool) -> None:
     """Let only errors through, or everything with -v; JAX says nothing of devices that it did not find."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(HarmlessFormatter("%(name)s: %(message)s"))
+    handler.addFilter(lambda record: record.name != notes.LOGGER)
     logging.basicConfig(handlers=[handler])
+    logger = logging.getLogger(notes.LOGGER)
+    logger.handlers = [NoteHandler()]
+    logger.setLevel(logging.WARNING)
     logging.getLogger().setLevel(logging.WARNING if is_verbose else logging.ERROR)
     log.setLevel(logging.DEBUG if is_verbose else logging.ERROR)
     for name in _PROBING_LOGGERS:

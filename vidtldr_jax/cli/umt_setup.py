@@ -216,7 +216,7 @@ def build(
         if isinstance(config, UMTConfig) and recipe.num_frames != config.num_frames:
             vision = dataclasses.replace(config.vision, num_frames=recipe.num_frames)
             config = dataclasses.replace(config, vision=vision)
-            check_params(stored.params, config, where="evaluate")  # a learned table is of one length
+            check_params(stored.params, config)  # a learned table is of one length
         model = make_model(
             stored._replace(config=config, preprocessing=recipe),
             schedule=schedule,

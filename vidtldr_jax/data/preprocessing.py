@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
+
+from vidtldr_jax.trust.faults import find_nearest, join_faults
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "sampling": ("middle", "uniform", "dense", "windows"),
@@ -120,18 +121,19 @@ class Preprocessing:
           ValueError: unknown or missing fields, all named together, or values that don't fit.
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
-        faults = []
-        for name in fields:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                faults.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        unknown = [name for name in fields if name not in known]
+        nearest = find_nearest(unknown, known)
+        faults = [
+            f"unknown field {name!r}" + (f" (did you mean {nearest[name]!r}?)" if name in nearest else "")
+            for name in unknown
+        ]
         faults += [
             f"missing field {name!r}"
             for name, field in known.items()
             if name not in fields and field.default is dataclasses.MISSING
         ]
         if faults:
-            raise ValueError(f"{cls.__name__}: {'; '.join(faults)}; mend the preprocessing in config.json.")
+            raise ValueError(f"{cls.__name__}: {join_faults(faults)}; fix the preprocessing in config.json.")
         return cls(**fields)
 
 

@@ -1,55 +1,67 @@
 """The checkpoint folder: `model.safetensors` (flat parameter paths) and `config.json`. Nothing in it is executed.
 
-config.json: `format`, `family`, `architecture`, `preprocessing`, `labels`, `source` (what it was made from). A model
-that reads texts has its `tokenizer.json` beside them, in the format of the library tokenizers.
+A model that reads texts has its `tokenizer.json` beside them, in the format of the library tokenizers. config.json has
+the digests of all, see `checkpoint_config`; they are compared while the files are read, once.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import safetensors
-import safetensors.numpy
-from flax import traverse_util
 
 from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference.checkpoint_config import (
+    CONFIG_NAME,
+    FAMILIES,
+    TOKENIZER_NAME,
+    WEIGHTS_NAME,
+    check_labels,
+    check_own_digest,
+    has_our_fields,
+    read_description,
+    write_description,
+)
+from vidtldr_jax.inference.checkpoint_files import check_finite, read_tokenizer_text, read_weights
+from vidtldr_jax.inference.errors import CheckpointError
+from vidtldr_jax.inference.params import (
+    LazyArray,
+    check_params,
+    find_param_shapes,
+    flatten_params,
+    make_initial_params,
+    make_lazy,
+)
 from vidtldr_jax.inference.weights import write_safetensors
-from vidtldr_jax.models.architectures import Config, describe_config, init_variables, restore_config
+from vidtldr_jax.models.architectures import Config
+from vidtldr_jax.trust.digests import hash_bytes, is_checking
+from vidtldr_jax.trust.json_files import JsonError, read_json
+from vidtldr_jax.trust.limits import LimitError
+from vidtldr_jax.trust.notes import tell_note
+from vidtldr_jax.trust.whole_files import recover_folder, replace_folder
 
-WEIGHTS_NAME = "model.safetensors"
-CONFIG_NAME = "config.json"
-TOKENIZER_NAME = "tokenizer.json"
-FORMAT_VERSION = 1
-FAMILIES = ("umt", "videomae", "video_vit", "vivit", "clip", "umt_retrieval", "umt_qa")
-_KNOWN_FIELDS = ("format", "family", "architecture", "preprocessing", "labels", "source")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint folder can't be read or written; the message is one line and says what to do."""
-
-
-class LazyArray(NamedTuple):
-    """A parameter that is read when it is written, so that one at a time is in memory.
-
-    Attributes:
-      shape: of the array.
-      dtype: of the array.
-      read: returns it.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[], np.ndarray]
+__all__ = [
+    "CONFIG_NAME",
+    "FAMILIES",
+    "TOKENIZER_NAME",
+    "WEIGHTS_NAME",
+    "Checkpoint",
+    "CheckpointError",
+    "LazyArray",
+    "check_params",
+    "find_param_shapes",
+    "flatten_params",
+    "is_checkpoint",
+    "make_initial_params",
+    "make_parent",
+    "read_checkpoint",
+    "recover_checkpoint",
+    "save_checkpoint",
+]
 
 
 class Checkpoint(NamedTuple):
@@ -86,7 +98,7 @@ def save_checkpoint(
     tokenizer: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Writes a checkpoint folder in one step: beside its place first, then renamed.
+    """Write a checkpoint folder in one step, with the digests of its files; it is on the disk when this returns.
 
     Args:
       folder: where to; an existing checkpoint folder of this project is replaced, anything else that exists is not.
@@ -103,50 +115,44 @@ def save_checkpoint(
       The folder.
 
     Raises:
-      CheckpointError: parameters don't fit the architecture (every fault is named), the labels' number is another, the
-        family is unknown, or the place is taken by something that is no checkpoint folder.
+      CheckpointError: parameters don't fit the architecture or are not finite, the labels' number is another, the
+        family is unknown, the config is larger than the limits allow, or the place is taken by something that is no
+        checkpoint folder.
+      OSError: the folder can't be written; it names the path, and what was there is unchanged.
     """
     destination = Path(folder).absolute()
-    flat = {path: _make_lazy(value) for path, value in flatten_params(params).items()}
-    check_params(flat, config, where="save_checkpoint")
-    _check_labels(labels, config, where="save_checkpoint")
+    recover_checkpoint(destination)
+    flat = {path: make_lazy(value) for path, value in flatten_params(params).items()}
+    check_params(flat, config)
+    check_labels(labels, config)
     if family not in FAMILIES:
-        raise CheckpointError(f"save_checkpoint: families are {', '.join(FAMILIES)}; {family!r} came; choose one.")
-    if destination.exists() and not _is_replaceable(destination):
+        raise CheckpointError(f"families are {', '.join(FAMILIES)}; got {family!r}; choose one.")
+    if os.path.lexists(destination) and not _is_replaceable(destination):
         raise CheckpointError(
-            f"save_checkpoint: {destination} exists and is no checkpoint folder of this project, or has other files in "
-            "it; nothing was written; choose another place or move it away."
+            f"{destination} exists and is no checkpoint folder of this project, or has other files in it; nothing was "
+            "written; choose another place or move it away."
         )
-    description = {
-        "format": FORMAT_VERSION,
-        "family": family,
-        "architecture": describe_config(config),
-        "preprocessing": preprocessing.to_dict(),
-        "labels": None if labels is None else list(labels),
-        "source": dict(source or {}),
-    }
-    make_parent(destination, where="save_checkpoint")
-    aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
-        write_safetensors(aside / WEIGHTS_NAME, flat, progress=progress)
-        (aside / WEIGHTS_NAME).chmod(0o644)  # written for its owner alone, like the folder
-        text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
-        (aside / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    describe = functools.partial(
+        write_description, family=family, config=config, preprocessing=preprocessing, labels=labels, source=source or {}
+    )
+    describe(digests={})  # what can't be described is refused before the weights are written
+    make_parent(destination)
+    entries = {path: value._replace(read=_read_finite(path, value, destination)) for path, value in flat.items()}
+    with replace_folder(destination) as aside:
+        digests = {WEIGHTS_NAME: write_safetensors(aside / WEIGHTS_NAME, entries, progress=progress)}
         if tokenizer is not None:
-            (aside / TOKENIZER_NAME).write_text(tokenizer, encoding="utf-8")
-        aside.chmod(0o755)
-        _swap_in(aside, destination)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            data = tokenizer.encode("utf-8")
+            (aside / TOKENIZER_NAME).write_bytes(data)
+            digests[TOKENIZER_NAME] = hash_bytes(data)
+        (aside / CONFIG_NAME).write_bytes(describe(digests=digests).encode("utf-8"))
     return destination
 
 
-def make_parent(place: Path, *, where: str) -> None:
-    """Makes the folder that something is to be written in.
+def make_parent(place: Path) -> None:
+    """Make the folder that something is to be written in.
 
     Args:
       place: what is to be written.
-      where: who asks; the message starts with it.
 
     Raises:
       CheckpointError: a part of the path is a file.
@@ -155,189 +161,112 @@ def make_parent(place: Path, *, where: str) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise CheckpointError(
-            f"{where}: what is written lies in a folder; a part of {place.parent} is a file; choose another place."
+            f"what is written lies in a folder; a part of {place.parent} is a file; choose another place."
         ) from error
 
 
-def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
-    """Reads a checkpoint folder and checks it against its own architecture.
+def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool | None = None) -> Checkpoint:
+    """Read a checkpoint folder and check it against its digests and its own architecture.
 
     Args:
-      folder: what `save_checkpoint` wrote.
+      folder: what `save_checkpoint` wrote. One of a version before digests is read with a note.
+      verify: compare the files with their digests; None does unless the environment has `VIDTLDR_CHECK_DIGESTS=0`.
 
     Returns:
       A `Checkpoint`.
 
     Raises:
-      CheckpointError: a file is missing or damaged, a field is unknown, or parameters don't fit the architecture.
+      CheckpointError: a file is missing, damaged or changed, a field is unknown or of another type, parameters don't
+        fit the architecture or are not finite, or more is asked for than the limits allow.
     """
     place = Path(folder)
-    description = _read_description(place)
-    try:
-        config = restore_config(description["architecture"])
-        preprocessing = Preprocessing.from_dict(description["preprocessing"])
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"read_checkpoint: {place / CONFIG_NAME} does not fit this version: {error}") from error
-    params = _read_weights(place / WEIGHTS_NAME)
-    check_params(params, config, where="read_checkpoint")
-    labels = description["labels"]
-    _check_labels(labels, config, where="read_checkpoint")
-    tokenizer = _read_tokenizer(place / TOKENIZER_NAME)
-    return Checkpoint(params, description["family"], config, preprocessing, labels, description["source"], tokenizer)
+    recover_checkpoint(place)
+    if not place.is_dir():
+        raise CheckpointError(
+            f"a checkpoint is a folder with {WEIGHTS_NAME} and {CONFIG_NAME}; there is no folder {place}; convert the "
+            "weights first, or give the name of a shipped model."
+        )
+    is_verifying = _is_checking() if verify is None else verify
+    description = read_description(place)
+    digests: Mapping[str, str | None] = (description.digests or {}) if is_verifying else {}
+    if is_verifying:
+        check_own_digest(description, place)
+    params = read_weights(place / WEIGHTS_NAME, description.config, digest=digests.get(WEIGHTS_NAME))
+    tokenizer = read_tokenizer_text(
+        place / TOKENIZER_NAME, digest=digests.get(TOKENIZER_NAME), is_expected=TOKENIZER_NAME in digests
+    )
+    unchecked = [name for name in list_files(tokenizer) if digests.get(name) is None]
+    if is_verifying and unchecked:
+        tell_note(describe_unchecked(place, unchecked, is_older=description.digests is None))
+    return Checkpoint(
+        params,
+        description.family,
+        description.config,
+        description.preprocessing,
+        description.labels,
+        description.source,
+        tokenizer,
+    )
 
 
-def flatten_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns nested parameters into flat paths; flat ones stay as they are."""
-    nested = traverse_util.unflatten_dict(dict(params), sep="/")
-    return traverse_util.flatten_dict(nested, sep="/")
+def list_files(tokenizer: str | None) -> list[str]:
+    """Return the names of a folder's files, with or without a tokenizer."""
+    return [CONFIG_NAME, WEIGHTS_NAME, *(() if tokenizer is None else (TOKENIZER_NAME,))]
 
 
-def _make_lazy(value: Any) -> LazyArray:
-    if isinstance(value, LazyArray):
-        return value
-    array = np.asarray(value)
-    return LazyArray(array.shape, array.dtype, lambda: array)
-
-
-def find_param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of every parameter of an architecture without making one."""
-    return dict(_trace_param_shapes(config))
-
-
-@functools.lru_cache(maxsize=64)
-def _trace_param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    variables = jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
-    return {path: leaf.shape for path, leaf in flatten_params(variables["params"]).items()}
-
-
-def make_initial_params(config: Config, paths: Sequence[str], *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Makes initial values for some parameters; the others are not computed.
+def describe_unchecked(place: Path, names: Sequence[str], *, is_older: bool) -> str:
+    """Say that files could not be compared with a digest.
 
     Args:
-      config: the architecture.
-      paths: which parameters.
-      seed: of the random numbers.
+      place: the checkpoint folder.
+      names: of the files.
+      is_older: whether the folder is of a version before digests.
 
     Returns:
-      Parameter path -> float32 array.
+      One line.
     """
-
-    def init(key: jax.Array) -> dict[str, jax.Array]:
-        params = flatten_params(init_variables(config, key)["params"])
-        return {path: params[path] for path in paths}
-
-    return {path: np.asarray(value) for path, value in jax.jit(init)(jax.random.key(seed)).items()}
+    if is_older:
+        return f"{place} is of a version before digests, so damage may go unseen; convert it again to have it checked"
+    return f"{', '.join(names)} in {place} has no digest in {CONFIG_NAME}, so damage may go unseen"
 
 
-def check_params(params: Mapping[str, Any], config: Config, *, where: str) -> None:
-    """Checks parameters against an architecture, both ways.
+def recover_checkpoint(place: Path) -> None:
+    """Put back a folder that a killed process had set aside to replace it, and say so.
 
     Args:
-      params: flat parameter path -> array.
-      config: the architecture.
-      where: who asks; the message starts with it.
-
-    Raises:
-      CheckpointError: parameters are missing, unknown or of another shape; all of them are named.
+      place: where the folder belongs.
     """
-    shapes = find_param_shapes(config)
-    faults = [f"missing {path} {shape}" for path, shape in shapes.items() if path not in params]
-    for path, value in params.items():
-        if path not in shapes:
-            near = difflib.get_close_matches(path, shapes, n=1)
-            faults.append(f"unknown {path}" + (f" (nearest: {near[0]})" if near else ""))
-        elif tuple(value.shape) != shapes[path]:
-            faults.append(f"{path} is {tuple(value.shape)}, not {shapes[path]}")
-    if faults:
-        raise CheckpointError(
-            f"{where}: the parameters don't fit the architecture: {'; '.join(faults)}; convert the weights again or "
-            "mend the architecture."
-        )
+    if not os.path.lexists(place) and recover_folder(place):
+        tell_note(f"{place} was put back as it was: a process that replaced it was stopped before it was through")
 
 
-def _check_labels(labels: Sequence[str] | None, config: Config, *, where: str) -> None:
-    if labels is not None and len(labels) != config.num_classes:
-        raise CheckpointError(
-            f"{where}: one label for each of {config.num_classes} classes; {len(labels)} came; mend the labels."
-        )
+def is_checkpoint(folder: Path) -> bool:
+    """Tell whether a folder's config.json is of this project's format, whatever its weights."""
+    try:
+        return has_our_fields(read_json(folder / CONFIG_NAME))
+    except (OSError, JsonError, LimitError):
+        return False
+
+
+def _is_checking() -> bool:
+    try:
+        return is_checking()
+    except ValueError as error:
+        raise CheckpointError(f"{error}.") from error
+
+
+def _read_finite(name: str, value: LazyArray, destination: Path) -> Callable[[], np.ndarray]:
+    def read() -> np.ndarray:
+        values = value.read()
+        check_finite({name: values}, destination)
+        return values
+
+    return read
 
 
 def _is_replaceable(destination: Path) -> bool:
-    """Tells whether a place is an empty folder, or a checkpoint folder of ours with nothing else in it."""
+    """Tell whether a place is an empty folder, or a checkpoint folder of ours with nothing else in it."""
     if not destination.is_dir():
         return False
     names = {path.name for path in destination.iterdir()}
     return not names or (names - {TOKENIZER_NAME} == {WEIGHTS_NAME, CONFIG_NAME} and is_checkpoint(destination))
-
-
-def is_checkpoint(folder: Path) -> bool:
-    """Tells whether a folder's config.json is of this project's format, whatever its weights."""
-    try:
-        description = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(description, dict) and {"format", "family", "architecture"} <= set(description)
-
-
-def _swap_in(aside: Path, destination: Path) -> None:
-    """Renames the new folder into place; an old one is moved out first and put back if that fails."""
-    if not destination.exists():
-        aside.rename(destination)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{destination.name}-old-", dir=destination.parent))
-    backup = destination.rename(old / destination.name)
-    try:
-        aside.rename(destination)
-    except OSError:
-        backup.rename(destination)
-        raise
-    finally:
-        if destination.exists():
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _read_description(place: Path) -> dict[str, Any]:
-    if not place.is_dir():
-        raise CheckpointError(
-            f"read_checkpoint: a checkpoint is a folder with {WEIGHTS_NAME} and {CONFIG_NAME}; there is no folder "
-            f"{place}; convert the weights first, or give the name of a shipped model."
-        )
-    path = place / CONFIG_NAME
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"read_checkpoint: {place} has no {CONFIG_NAME}; convert the weights first.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"read_checkpoint: {path} is not JSON ({error}); convert the weights again.") from error
-    if not isinstance(description, dict) or set(description) != set(_KNOWN_FIELDS):
-        found = sorted(description) if isinstance(description, dict) else type(description).__name__
-        raise CheckpointError(
-            f"read_checkpoint: {path} has the fields {', '.join(_KNOWN_FIELDS)}; {found} came; "
-            "this is another program's config, or a damaged one; convert the weights first."
-        )
-    if description["format"] != FORMAT_VERSION:
-        raise CheckpointError(
-            f"read_checkpoint: format {FORMAT_VERSION} is read; {path} has {description['format']!r}; "
-            "convert the weights with this version."
-        )
-    return description
-
-
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"read_checkpoint: {path.parent} has no {path.name}; convert the weights first."
-        ) from None
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"read_checkpoint: {path} is damaged ({error}); convert the weights again.") from error
-
-
-def _read_tokenizer(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"read_checkpoint: {path} is damaged ({error}); put the model's own there.") from error

@@ -35,8 +35,9 @@ def load_model(
     attention: ops.AttentionForm = "auto",
     scan_layers: bool | None = None,
     mesh: Mesh | None = None,
+    verify: bool | None = None,
 ) -> VideoModel:
-    """Loads a model from a checkpoint folder, or one that ships with the package.
+    """Load a model from a checkpoint folder, or one that ships with the package.
 
     Args:
       checkpoint: a folder with model.safetensors and config.json, one of `SHIPPED_MODELS` ("moving-objects" names
@@ -48,15 +49,17 @@ def load_model(
       attention: one of the forms of `ops.attend`.
       scan_layers: run the blocks after the last reduction under one scan; None chooses, see `VideoModel`.
       mesh: devices to spread the model over, see `make_mesh`; None is the default device.
+      verify: compare the files with the digests in config.json while they are read; None does unless the environment
+        has `VIDTLDR_CHECK_DIGESTS=0`.
 
     Returns:
       A `VideoModel`; one of a UMT can also encode texts or answer questions, see `make_model`.
 
     Raises:
-      CheckpointError: the folder is missing, damaged or does not fit.
+      CheckpointError: the folder is missing, damaged, changed or does not fit.
       ValueError: the schedule, the method or the mesh does not fit the model.
     """
-    stored = read_checkpoint(find_checkpoint(checkpoint))
+    stored = read_checkpoint(find_checkpoint(checkpoint), verify=verify)
     reducing: dict[str, Any] = {"schedule": schedule, "method": method}
     return make_model(stored, dtype=dtype, attention=attention, scan_layers=scan_layers, mesh=mesh, **reducing)
 

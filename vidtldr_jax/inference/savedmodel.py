@@ -77,7 +77,7 @@ def export_savedmodel(
     shapes = jax.tree.leaves(jax.eval_shape(made.run, made.weights, *describe_shapes(inputs, longest=longest)))
     how = {"kind": "savedmodel", "weights": "inside", "platforms": list(platforms), "signature": SIGNATURE}
     description = describe_program(model, made, inputs, shapes) | how
-    make_parent(place, where="export_savedmodel")
+    make_parent(place)
     aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
         _save(aside / "new", made.run, made.weights, description, longest=longest)

@@ -140,7 +140,7 @@ def save_export(exported: ExportedModel, path: str | os.PathLike[str], *, overwr
         )
     data = exported.program.serialize()
     description = {"file": place.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    make_parent(place, where="save_export")
+    make_parent(place)
     aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
         if exported.weights:

@@ -1,4 +1,4 @@
-"""Writes a safetensors file one array at a time; the library's own writer wants all of them in memory.
+"""Write a safetensors file one array at a time; the library's own writer wants all of them in memory.
 
 The format: the header's length (8 bytes, little-endian), the header (JSON, padded with spaces), the arrays' bytes.
 Reference: the safetensors format description, https://github.com/huggingface/safetensors.
@@ -6,6 +6,7 @@ Reference: the safetensors format description, https://github.com/huggingface/sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -32,24 +33,32 @@ _ALIGNMENT: Final = 8
 
 
 def write_safetensors(
-    path: Path, entries: Mapping[str, Entry], *, progress: Callable[[int], None] | None = None
-) -> None:
-    """Writes a file; one array at a time is in memory.
+    path: Path,
+    entries: Mapping[str, Entry],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> str:
+    """Write a file; one array at a time is in memory.
 
     Args:
       path: where to; what is there is replaced, and nothing is left if an array can't be read.
       entries: name -> shape, dtype and a function that returns the array.
+      metadata: texts by name to write beside the arrays.
       progress: called with the number of bytes written after each array.
+
+    Returns:
+      The file's SHA-256, in hexadecimal.
 
     Raises:
       ValueError: a dtype has no name in the format, or an array has another shape or dtype than was declared.
     """
     unknown = {name: entry[1].name for name, entry in entries.items() if entry[1].name not in _NAMES}
     if unknown:
-        raise ValueError(f"write_safetensors: dtypes are {', '.join(_NAMES)}; {unknown} came; cast them first.")
+        raise ValueError(f"dtypes are {', '.join(_NAMES)}; got {unknown}; cast them first.")
     # Wide numbers first, so that each array starts at a multiple of its own width.
     order = sorted(entries, key=lambda name: -entries[name][1].itemsize)
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
     end = 0
     for name in order:
         shape, dtype, _ = entries[name]
@@ -57,23 +66,29 @@ def write_safetensors(
         header[name] = {"dtype": _NAMES[dtype.name], "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
+    hashed = hashlib.sha256()
     try:
         with path.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
+            for piece in (len(text).to_bytes(8, "little"), text):
+                file.write(piece)
+                hashed.update(piece)
             done = 0
             for name in order:
                 shape, dtype, read = entries[name]
                 values = read()
                 if values.shape != tuple(shape) or values.dtype != dtype:
                     raise ValueError(
-                        f"write_safetensors: {name} was declared as {dtype} {tuple(shape)}; {values.dtype} "
-                        f"{values.shape} came; describe what is read."
+                        f"{name} was declared as {dtype} {tuple(shape)}; got {values.dtype} {values.shape}; describe "
+                        "what is read."
                     )
                 flat = np.ascontiguousarray(values).reshape(-1)
-                file.write(flat.view(np.uint8).data)
+                data = flat.view(np.uint8).data
+                file.write(data)
+                hashed.update(data)
                 done += flat.nbytes
                 if progress is not None:
                     progress(done)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    return hashed.hexdigest()

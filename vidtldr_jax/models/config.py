@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+
+from vidtldr_jax.trust.faults import find_nearest, join_faults
 
 ConfigClass = TypeVar("ConfigClass", bound=Any)
 
@@ -228,16 +229,17 @@ def read_fields(config_class: type[ConfigClass], fields: Mapping[str, Any]) -> C
       ValueError: unknown or missing fields, all named together, or values that don't fit.
     """
     known = {field.name: field for field in dataclasses.fields(config_class)}
-    faults = []
-    for name in fields:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            faults.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    unknown = [name for name in fields if name not in known]
+    nearest = find_nearest(unknown, known)
+    faults = [
+        f"unknown field {name!r}" + (f" (did you mean {nearest[name]!r}?)" if name in nearest else "")
+        for name in unknown
+    ]
     faults += [
         f"missing field {name!r}"
         for name, field in known.items()
         if name not in fields and field.default is dataclasses.MISSING
     ]
     if faults:
-        raise ValueError(f"{config_class.__name__}: {'; '.join(faults)}; mend the architecture in config.json.")
+        raise ValueError(f"{config_class.__name__}: {join_faults(faults)}; fix the architecture in config.json.")
     return config_class(**fields)
