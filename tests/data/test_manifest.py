@@ -1,10 +1,13 @@
 """Manifests: both formats, labels by name and number, several labels, and every fault with its line."""
 
+import difflib
 import json
+import os
 
 import pytest
 
 from vidtldr_jax.data.manifest import read_manifest
+from vidtldr_jax.trust.regular import NotRegularError
 
 NAMES = ["diving", "skiing", "high jump"]
 
@@ -64,7 +67,7 @@ def test_a_name_made_of_digits_is_a_name(tmp_path):
         ('path,label\n"a.mp4,1\n', "line [23]: no CSV"),
         ('{"path": "a.mp4", "label": 1}\nnonsense\n', "line 2: no JSON"),
         ('{"path": "a.mp4", "label": 1}\n[1, 2]\n', "line 2: no object with path, label"),
-        ('{"path": "a.mp4", "label": true}\n', "label is True, and classes are numbers here"),
+        ('{"path": "a.mp4", "label": true}\n', "label is True, neither a name nor a number"),
         ('{"path": "a.mp4", "lbl": 1}\n', "line 1: no column 'label' .there is 'lbl'."),
         (b"path,label\n\xff.mp4,1\n", "it is not UTF-8 text"),
     ],
@@ -74,8 +77,65 @@ def test_faults_are_named_with_their_lines(tmp_path, text, message):
         read_manifest(write(tmp_path, text), class_names=[NAMES])
 
 
-def test_all_faults_come_together_and_many_are_counted(tmp_path):
-    lines = "".join(f"{number}.mp4,none\n" for number in range(30))
-    with pytest.raises(ValueError, match=r"line 2: label .*; line 11: label .*; and 20 more; mend") as error:
-        read_manifest(write(tmp_path, f"path,label\n{lines}"))
-    assert "line 12" not in str(error.value)
+def test_all_faults_come_together_and_many_are_counted(tmp_path, monkeypatch):
+    path = write(tmp_path, "path,label\n" + "".join(f"{number}.mp4,none\n" for number in range(30)))
+    with pytest.raises(ValueError, match=r"line 2: label .*; line 21: label .*; ... and 10 more; fix") as error:
+        read_manifest(path)
+    assert "line 22" not in str(error.value)
+    monkeypatch.setenv("VIDTLDR_MAX_FAULTS", "3")
+    with pytest.raises(
+        ValueError, match=r"; line 4: label is 'none', and classes are numbers here; ... and 27 more; fix"
+    ):
+        read_manifest(path)
+
+
+def test_a_nearest_name_is_looked_for_where_it_is_told_alone(tmp_path, monkeypatch):
+    asked, find = [], difflib.get_close_matches
+    monkeypatch.setattr(difflib, "get_close_matches", lambda *args, **options: asked.append(args) or find(*args, n=1))
+    lines = "".join(f"{number}.mp4,skying {number}\n" for number in range(5000))
+    with pytest.raises(ValueError, match=r"is 'skying 0', no class \(nearest: 'skiing'\); .*; ... and 4,980 more; fix"):
+        read_manifest(write(tmp_path, f"path,label\n{lines}"), class_names=[NAMES])
+    assert len(asked) <= 20
+
+
+def test_a_message_is_short_whatever_the_list_holds(tmp_path):
+    long = "x" * 100_000
+    texts = (
+        f"path,label\na.mp4,{long}\n",
+        f"path,label\n{long},0\n{long},0\n",
+        ",".join(["path", *(f"{long[:5000]}{n}" for n in range(500))]),
+        json.dumps({long: 1}),
+        json.dumps({"path": f"{long}\0", "label": 1}),
+        json.dumps({"path": "a.mp4", "label": [long]}),
+        json.dumps({"path": "a.mp4", "label": long}),
+        '{"path": "a.mp4", "label": ' + "9" * 4000 + "}",
+    )
+    for text in texts:
+        with pytest.raises(ValueError, match="a manifest has path, label for every video") as error:
+            read_manifest(write(tmp_path, text), class_names=[NAMES])
+        assert len(str(error.value)) < 2000
+
+
+def test_a_name_of_two_classes_means_neither_and_their_numbers_do(tmp_path):
+    names = ["crane", "dog", "crane"]
+    for label in ("crane", " crane "):
+        with pytest.raises(ValueError, match=r"label is 'crane', the name of classes 0, 2; give the number of the one"):
+            read_manifest(write(tmp_path, json.dumps({"path": "a.mp4", "label": label})), class_names=[names])
+    path = write(tmp_path, "path,label\na.mp4,0\nb.mp4,2\nc.mp4,dog\nd.mp4,1\n")
+    assert [entry.labels for entry in read_manifest(path, class_names=[names])] == [(0,), (2,), (1,), (1,)]
+
+
+def test_csv_and_json_read_a_number_that_is_a_name_the_same_way(tmp_path):
+    for text in ("path,label\na.mp4,1\n", '{"path": "a.mp4", "label": 1}', '{"path": "a.mp4", "label": "1"}'):
+        assert read_manifest(write(tmp_path, text), class_names=[["1", "0"]])[0].labels == (0,)
+
+
+def test_a_line_of_json_may_hold_what_other_texts_end_lines_with(tmp_path):
+    path = write(tmp_path, '{"path": "a\u2028b\x85.mp4", "label": 1}\r\n{"path": "c.mp4", "label": 0}\n')
+    assert [entry.name for entry in read_manifest(path, class_names=[NAMES])] == ["a\u2028b\x85.mp4", "c.mp4"]
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "list.csv")
+    with pytest.raises(NotRegularError, match=r"list.csv' is a FIFO"):
+        read_manifest(tmp_path / "list.csv")

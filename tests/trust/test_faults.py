@@ -2,7 +2,7 @@
 
 import difflib
 
-from vidtldr_jax.trust.faults import find_nearest, join_faults
+from vidtldr_jax.trust.faults import Faults, find_nearest, join_faults, show
 
 
 def test_a_message_lists_as_many_faults_as_its_limit_allows(monkeypatch):
@@ -32,3 +32,20 @@ def test_names_are_compared_for_the_first_few_only(monkeypatch):
     calls.clear()
     find_nearest([f"kernal{number}" for number in range(1000)], ["kernel"])
     assert len(calls) == 5
+
+
+def test_texts_are_made_for_faults_that_are_told_alone(monkeypatch):
+    monkeypatch.setenv("VIDTLDR_MAX_FAULTS", "2")
+    faults, made = Faults(), []
+    assert not faults
+    for number in range(5000):
+        faults.add(lambda number=number: made.append(number) or f"fault {number}")
+    assert (len(faults), made) == (5000, [0, 1])
+    assert str(faults) == "fault 0; fault 1; ... and 4,998 more"
+
+
+def test_a_value_is_quoted_without_its_middle():
+    assert show("dog") == "'dog'"
+    assert show(list(range(5))) == "[0, 1, 2, 3, 4]"
+    for value in ("x" * 10**6, b"\xff" * 10**6, list(range(10**5))):
+        assert len(show(value)) <= 60

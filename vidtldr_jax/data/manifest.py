@@ -4,14 +4,16 @@
     clips/dive.mp4,diving           {"path": "ski.mp4", "label": 3}
     clips/ski.mp4,3
 
-Paths are relative to the manifest's folder unless a root is given. A label is the name of a class or its number. Data
-sets with several labels per video have a column for each, `noun` and `verb` for instance. Other columns don't matter.
+Paths are relative to the manifest's folder unless a root is given. A label is the name of a class or else its number
+(`data.labels`); both may stand in one list. Data sets with several labels per video have a column for each, `noun` and
+`verb` for instance. Other columns don't matter.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
+import functools
 import io
 import json
 import os
@@ -19,10 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from vidtldr_jax.data.labels import Labels, read_label
+from vidtldr_jax.trust.faults import Faults, show
 from vidtldr_jax.trust.lines import read_exact, split_lines
+from vidtldr_jax.trust.regular import check_regular
 
 _PATH: Final = "path"
-_MOST_SHOWN: Final = 10
+_LONGEST_NAME: Final = 100  # characters of a path or a column that a message shows
+_MOST_COLUMNS: Final = 50
 
 
 class ManifestEntry(NamedTuple):
@@ -60,51 +66,75 @@ def read_manifest(
       The entries in the order of the file.
 
     Raises:
-      ValueError: the file is empty, is neither format, lacks a column, names a video twice, or has labels that are no
-        class; all faults together with their lines.
-      OSError: the file can't be read.
+      ValueError: the file is empty, is neither format, lacks a column, names a video twice, or has labels that mean no
+        class or several; the first faults together with their lines, and how many more there are.
+      OSError: the file can't be read or is not a regular one.
     """
     path = Path(manifest)
     base = path.parent if root is None else Path(root)
     names = list(class_names or [None] * len(columns))
-    counts = [len(known) if known is not None else n for known, n in zip(names, num_classes or [None] * len(columns))]
+    readers = [Labels(known, count) for known, count in zip(names, num_classes or [None] * len(columns))]
     entries: list[ManifestEntry] = []
-    faults: list[str] = []
+    faults = Faults()
     seen: dict[str, int] = {}
     for line, row in _read_rows(path, (_PATH, *columns), faults):
         name = row.get(_PATH)
         if not isinstance(name, str) or not name.strip():
-            faults.append(f"line {line}: no path")
+            faults.add(f"line {line}: no path")
             continue
         name = name.strip()
+        if "\0" in name:
+            faults.add(f"line {line}: the path {show(name)} holds a null character")
+            continue
         if name in seen:
-            faults.append(f"line {line}: {name} was on line {seen[name]} already")
+            faults.add(f"line {line}: {name[:_LONGEST_NAME]} was on line {seen[name]} already")
         seen.setdefault(name, line)
-        labels = []
-        for column, known, count in zip(columns, names, counts):
-            try:
-                labels.append(_read_label(row.get(column), known, count))
-            except ValueError as error:
-                faults.append(f"line {line}: {column} {error}")
-        entries.append(ManifestEntry(name, base / name, tuple(labels)))
+        found = [reader.find(row.get(column)) for column, reader in zip(columns, readers)]
+        for column, reader, label in zip(columns, readers, found):
+            if label is None:
+                faults.add(functools.partial(_explain, line, column, reader, row.get(column)))
+        entries.append(ManifestEntry(name, base / name, tuple(label or 0 for label in found)))
     if not entries and not faults:
-        faults.append("it lists no video")
+        faults.add("it lists no video")
     if faults:
-        more = len(faults) - _MOST_SHOWN
-        shown = "; ".join(faults[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
         wanted = ", ".join((_PATH, *columns))
-        raise ValueError(
-            f"read_manifest: a manifest has {wanted} for every video; in {path}: {shown}; mend these lines."
-        )
+        raise ValueError(f"a manifest has {wanted} for every video; in {path}: {faults}; fix these lines")
     return entries
 
 
-def _read_rows(path: Path, columns: Sequence[str], faults: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def list_labels(manifest: str | os.PathLike[str], *, column: str = "label") -> dict[str | int, int]:
+    """Lists the labels of a manifest; what is wrong with it is left to `read_manifest`.
+
+    Args:
+      manifest: the file.
+      column: of the labels.
+
+    Returns:
+      Label as written, text or int, without space around it -> the first line that has it. Empty texts are left out.
+
+    Raises:
+      OSError: the file can't be read.
+    """
+    found: dict[str | int, int] = {}
+    for line, row in _read_rows(Path(manifest), (column,), Faults()):
+        label = row[column]
+        label = label.strip() if isinstance(label, str) else label
+        if read_label(label):
+            found.setdefault(label, line)
+    return found
+
+
+def _explain(line: int, column: str, labels: Labels, label: Any) -> str:
+    return f"line {line}: {column} {labels.explain(label)}"
+
+
+def _read_rows(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yields (line, row) of either format; what is no row goes to the faults."""
+    check_regular(path)
     try:
         text = read_exact(path)
     except UnicodeDecodeError as error:
-        faults.append(f"it is not UTF-8 text ({error.reason} at byte {error.start})")
+        faults.add(f"it is not UTF-8 text ({error.reason} at byte {error.start})")
         return
     if text.lstrip().startswith("{"):
         yield from _read_json_rows(text, columns, faults)
@@ -113,53 +143,41 @@ def _read_rows(path: Path, columns: Sequence[str], faults: list[str]) -> Iterato
     try:
         header = [name.strip() for name in next(reader, [])]
         if missing := [name for name in columns if name not in header]:
-            faults.append(f"line 1: {'; '.join(_describe_missing(name, header) for name in missing)}")
+            faults.add(_describe_all_missing(1, missing, header))
             return
         for fields in reader:
             if not any(field.strip() for field in fields):
                 continue
             if len(fields) != len(header):
-                faults.append(f"line {reader.line_num}: {len(fields)} fields under {len(header)} columns")
+                faults.add(f"line {reader.line_num}: {len(fields)} fields under {len(header)} columns")
                 continue
             yield reader.line_num, dict(zip(header, fields))
     except csv.Error as error:
-        faults.append(f"line {reader.line_num}: no CSV ({error})")
+        faults.add(f"line {reader.line_num}: no CSV ({error})")
 
 
-def _read_json_rows(text: str, columns: Sequence[str], faults: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_json_rows(text: str, columns: Sequence[str], faults: Faults) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for line, part in enumerate(split_lines(text), start=1):
         if not part.strip():
             continue
         try:
             row = json.loads(part)
         except (ValueError, RecursionError):
-            faults.append(f"line {line}: no JSON")
+            faults.add(f"line {line}: no JSON")
             continue
         if not isinstance(row, dict):
-            faults.append(f"line {line}: no object with {', '.join(columns)}")
+            faults.add(f"line {line}: no object with {', '.join(columns)}")
         elif missing := [name for name in columns if name not in row]:
-            faults.append(f"line {line}: {'; '.join(_describe_missing(name, list(row)) for name in missing)}")
+            faults.add(functools.partial(_describe_all_missing, line, missing, list(row)))
         else:
             yield line, row
 
 
+def _describe_all_missing(line: int, missing: Sequence[str], header: Sequence[str]) -> str:
+    return f"line {line}: {'; '.join(_describe_missing(name, header) for name in missing)}"
+
+
 def _describe_missing(name: str, header: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, header, n=1)
-    return f"no column {name!r}" + (f" (there is {near[0]!r})" if near else f" among {', '.join(header) or 'none'}")
-
-
-def _read_label(value: Any, class_names: Sequence[str] | None, num_classes: int | None) -> int:
-    """Returns the number of a class, or raises with the words that follow the column's name."""
-    text = value.strip() if isinstance(value, str) else value
-    if isinstance(text, str) and class_names is not None and text in class_names:
-        return class_names.index(text)
-    is_number = isinstance(text, int) and not isinstance(text, bool)
-    if not is_number and not (isinstance(text, str) and text.isdecimal()):
-        if class_names is None or not isinstance(text, str):
-            raise ValueError(f"is {value!r}, and classes are numbers here")
-        near = difflib.get_close_matches(text, class_names, n=1)
-        raise ValueError(f"is {text!r}, no class" + (f" (nearest: {near[0]!r})" if near else ""))
-    number = int(text)
-    if number < 0 or (num_classes is not None and number >= num_classes):
-        raise ValueError(f"is {number}, and classes are 0 to {'...' if num_classes is None else num_classes - 1}")
-    return number
+    columns = [column[:_LONGEST_NAME] for column in header[:_MOST_COLUMNS]]
+    near = difflib.get_close_matches(name, columns, n=1)
+    return f"no column {name!r}" + (f" (there is {near[0]!r})" if near else f" among {', '.join(columns) or 'none'}")

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from vidtldr_jax.trust.limits import get_limit
 
 _LONGEST: Final = 300
+_LONGEST_VALUE: Final = 60
 # Comparing names costs time for every pair of them.
 _MOST_NEAREST: Final = 5
 _MOST_NAMES: Final = 2000
 _LONGEST_NAME: Final = 100
+
+
+class Faults:
+    """Faults in the order in which they were found; the texts of those that are told are made, the others counted."""
+
+    def __init__(self) -> None:
+        """Starts with none."""
+        self._texts: list[str] = []
+        self._count = 0
+        self._most = get_limit("faults")
+
+    def add(self, fault: str | Callable[[], str]) -> None:
+        """Add a fault.
+
+        Args:
+          fault: what is wrong, or what makes that text: looking for a nearest name takes time.
+        """
+        if self._count < self._most:
+            self._texts.append(shorten(fault if isinstance(fault, str) else fault()))
+        self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __str__(self) -> str:
+        more = self._count - len(self._texts)
+        return "; ".join(self._texts) + (f"; ... and {more:,} more" if more else "")
 
 
 def join_faults(faults: Sequence[str]) -> str:
@@ -33,6 +61,14 @@ def shorten(text: str, longest: int = _LONGEST) -> str:
     """Return a text without its middle where it is longer than `longest` characters."""
     half = (longest - 5) // 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def show(value: object) -> str:
+    """Return a value as a message quotes it: as Python writes it, without its middle where it is long."""
+    if isinstance(value, str | bytes):  # not all of a long text is escaped first
+        half = _LONGEST_VALUE // 2 + 1
+        value = value if len(value) <= 2 * half else value[:half] + value[-half:]
+    return shorten(repr(value), _LONGEST_VALUE)
 
 
 def find_nearest(names: Iterable[str], candidates: Collection[str]) -> dict[str, str]:
