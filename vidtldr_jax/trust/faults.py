@@ -64,10 +64,9 @@ def shorten(text: str, longest: int = _LONGEST) -> str:
 
 
 def show(value: object) -> str:
-    """Return a value as a message quotes it: as Python writes it, without its middle where it is long."""
-    if isinstance(value, str | bytes):  # not all of a long text is escaped first
-        half = _LONGEST_VALUE // 2 + 1
-        value = value if len(value) <= 2 * half else value[:half] + value[-half:]
+    """Return a value as a message quotes it: as Python writes it, shortened where it is long."""
+    if isinstance(value, str | bytes):
+        value = value[: 2 * _LONGEST_VALUE]  # not all of a long text is escaped first
     return shorten(repr(value), _LONGEST_VALUE)
 
 
