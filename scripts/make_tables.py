@@ -1,4 +1,4 @@
-"""Makes the tables of the README and of docs/ from the benchmarks' JSON.
+"""Makes the tables of the README, SECURITY.md and docs/ from the benchmarks' JSON and from the code.
 
 python scripts/make_tables.py           # writes them
 python scripts/make_tables.py --check   # exit code 1 if a document is not in step
@@ -26,6 +26,7 @@ from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
 from scripts.tables.throughput import make_throughput_table
 from scripts.tables.trained import make_trained_summary, make_trained_table
+from scripts.tables.trust import make_limits_table, make_versions_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -35,6 +36,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 TABLES = {
     ("README.md", "speed"): (("umt_b16.json",), make_speed_table),
     ("README.md", "accuracy"): (("moving_objects_accuracy.json",), make_accuracy_table),
+    ("README.md", "versions"): ((), make_versions_table),
+    ("SECURITY.md", "limits"): ((), make_limits_table),
     ("README.md", "trained"): (("accuracy.json",), make_trained_summary),
     ("docs/accuracy.md", "trained"): (("accuracy.json",), make_trained_table),
     ("docs/accuracy.md", "fidelity"): (("fidelity.json",), make_fidelity_table),

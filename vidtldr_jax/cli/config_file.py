@@ -14,6 +14,7 @@ from vidtldr_jax.cli.nearest import suggest
 
 log = logging.getLogger("vidtldr_jax")
 
+RUNS_CODE: Final = "The file is run as Python: give only one that you trust."  # in the help of each --config
 _INSTALL: Final = "pip install 'vidtldr-jax[configs]'"
 
 

@@ -14,6 +14,7 @@ import jax
 
 from vidtldr_jax import __version__
 from vidtldr_jax.cli.choices import ChoiceType
+from vidtldr_jax.cli.config_file import RUNS_CODE
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
@@ -60,7 +61,11 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--config", metavar="FILE.py[:ARG]", help="Experiment in Scenic's format; needs the extra 'configs'.")
+@click.option(
+    "--config",
+    metavar="FILE.py[:ARG]",
+    help=f"Experiment in Scenic's format. {RUNS_CODE} Needs the extra 'configs'.",
+)
 @optional_model_option
 @click.option("--manifest", metavar="FILE", help="CSV with a header, or JSON Lines: path, label.")
 @click.option("--root", metavar="FOLDER", help="What paths are relative to.  [default: the manifest's folder]")

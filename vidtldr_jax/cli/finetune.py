@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from vidtldr_jax.cli.choices import ChoiceType
-from vidtldr_jax.cli.config_file import run_config
+from vidtldr_jax.cli.config_file import RUNS_CODE, run_config
 from vidtldr_jax.cli.convert import SettingType, collect_settings
 from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError, strip_function_name
@@ -54,7 +54,10 @@ PROBE: Final[dict[str, Any]] = {
 def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the fields of the recipe that are asked for most; None is what was not given."""
     options = (
-        click.option("--config", metavar="FILE.py:ARG", help="Recipe; options count more. Needs the extra 'configs'."),
+        click.option(
+            "--config", metavar="FILE.py:ARG",
+            help=f"Recipe; options count more. {RUNS_CODE} Needs the extra 'configs'.",
+        ),
         click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, instead of --epochs."),
         click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Passes over the training videos."),
         click.option("--batch-size", type=click.IntRange(min=1), help="Clips per step."),

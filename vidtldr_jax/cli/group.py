@@ -16,6 +16,7 @@ from vidtldr_jax.cli.log_lines import print_traceback
 from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.outline import find_outline
 from vidtldr_jax.cli.output import print_labelled
+from vidtldr_jax.trust.versions import VersionError
 
 log = logging.getLogger("vidtldr_jax")
 # snake_case, a class, or a method of one
@@ -95,6 +96,8 @@ class CommandGroup(click.Group):
             _fail("interrupted", 1)
         except click.ClickException as error:
             _fail(error.format_message(), 1)
+        except VersionError as error:
+            _fail(str(error), 1)
         except OSError as error:
             _discard_unwritten()
             _fail(describe_os_error(error), 1)

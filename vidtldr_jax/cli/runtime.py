@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, NoteHandler, print_traceback
 from vidtldr_jax.trust import notes
+from vidtldr_jax.trust.versions import NOTES
 
 if TYPE_CHECKING:
     from vidtldr_jax.inference.model import VideoModel
@@ -32,6 +33,8 @@ def set_verbosity(is_verbose: bool) -> None:
     log.setLevel(logging.DEBUG if is_verbose else logging.ERROR)
     for name in _PROBING_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO if is_verbose else logging.ERROR)
+    for note in NOTES:  # of imports that were made before
+        log.info(note)
 
 
 def take_over_process() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from vidtldr_jax.cli.config_file import run_config
+from vidtldr_jax.cli.config_file import RUNS_CODE, run_config
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.nearest import describe_unknown_field
 from vidtldr_jax.cli.options import (
@@ -68,7 +68,10 @@ class Setup(NamedTuple):
 def umt_options(command: Command) -> Command:
     """Adds the options that evaluations of a UMT share."""
     options = (
-        click.option("--config", metavar="FILE.py:ARG", help="Data set and protocol; needs the extra 'configs'."),
+        click.option(
+            "--config", metavar="FILE.py:ARG",
+            help=f"Data set and protocol. {RUNS_CODE} Needs the extra 'configs'.",
+        ),
         click.option(
             "--model", type=ModelType(), metavar="FOLDER|NAME", help="Checkpoint folder.  [default: the config's]"
         ),

@@ -1,5 +1,9 @@
 """Flax Linen video transformers and their frozen configs."""
 
+from vidtldr_jax.trust.versions import require_version
+
+require_version("flax")  # before the imports that another version could break
+
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.encoder import ReductionStep, Trace
 from vidtldr_jax.models.presets import PRESETS, get_preset

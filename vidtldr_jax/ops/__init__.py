@@ -1,5 +1,9 @@
 """Pure functions of arrays: saliency, matching, merging, attention. No parameters, files, randomness or logging."""
 
+from vidtldr_jax.trust.versions import require_version
+
+require_version("jax")  # before the imports that another version could break
+
 from vidtldr_jax.ops.attention import Attended, AttendedReceived, attend, attend_received
 from vidtldr_jax.ops.attention_forms import AttentionForm
 from vidtldr_jax.ops.matching import Pairs, absorb_pairs, match_tokens, normalise_features, pair_tokens
