@@ -68,12 +68,25 @@ def call():
 def call_json(call):
     """Runs a command line with --json; returns what it printed, read strictly."""
 
-    def refuse(constant):
-        raise ValueError(f"not strict JSON: {constant}")
+    def run(*words, exit_code=0):
+        result = call(*words, "--json")
+        assert result.exit_code == exit_code, result.output
+        return json.loads(result.stdout, parse_constant=refuse_constant)
+
+    return run
+
+
+@pytest.fixture
+def call_lines(call):
+    """Runs a command line that prints JSON Lines; returns what they say, read strictly."""
 
     def run(*words, exit_code=0):
         result = call(*words, "--json")
         assert result.exit_code == exit_code, result.output
-        return json.loads(result.stdout, parse_constant=refuse)
+        return [json.loads(line, parse_constant=refuse_constant) for line in result.stdout.splitlines()]
 
     return run
+
+
+def refuse_constant(constant):
+    raise ValueError(f"not strict JSON: {constant}")

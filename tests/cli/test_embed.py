@@ -1,5 +1,7 @@
 """embed: the model's own numbers in the index, videos known by their content, and every wrong use."""
 
+import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -14,8 +16,10 @@ from tests.cli.indexes import NUM_KEPT, assert_same_rows, hash_bytes, make_place
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import make_umt
 from tests.data.making import draw_frame
+from vidtldr_jax.cli import output
 from vidtldr_jax.data import read_clip
 from vidtldr_jax.inference import load_model
+from vidtldr_jax.inference.index import AddReport
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.clip_config import CLIPConfig
 
@@ -270,6 +274,43 @@ def test_a_folder_of_images_is_one_video(call_json, place, tmp_path):
     out = model.encode_video(read_clip(tmp_path / "frames", model.preprocessing)[None])
     assert row.name == str(tmp_path / "frames")
     np.testing.assert_allclose(row.embedding, np.asarray(out.embedding)[0], atol=1e-5, rtol=0)
+
+
+def test_what_is_no_file_in_a_folder_is_named_and_the_others_are_added(call_json, copies, place, tmp_path):
+    Image.fromarray(draw_frame(0)).save(copies / "cover.jpg")
+    os.mkfifo(copies / "fifo.mp4")
+    (copies / "device.mp4").symlink_to("/dev/zero")
+    (copies / "circle.mp4").symlink_to("circle.mp4")
+    result = call_json("embed", copies, *place.words, "--out", tmp_path / "index", exit_code=1)
+    assert result["added"] == 3
+    assert sorted(result["errors"]) == [str(copies / f"{name}.mp4") for name in ("circle", "device", "fifo")]
+
+
+def test_the_clock_goes_on_after_hashing(call_json, copies, place, tmp_path, monkeypatch):
+    bars, show = [], output.show_progress
+
+    @contextlib.contextmanager
+    def keep(*arguments, **options):
+        with show(*arguments, **options) as progress:
+            bars.append(progress)
+            yield progress
+
+    def add(store, model, paths, *, hashing, encoding, **options):
+        (task,) = bars[0].tasks
+        for path in paths:
+            hashing(path)
+        assert (task.description, task.completed, task.total, task.finished) == ("hashing", 3, 3, True)
+        encoding(0, 2)
+        assert (task.description, task.completed, task.total, task.finished) == ("encoding", 0, 2, False)
+        encoding(1, 2)
+        assert (task.completed, task.finished, task.finished_time) == (1, False, None)
+        return AddReport(0, 0, 0, {}, {})
+
+    module = importlib.import_module("vidtldr_jax.cli.embed")
+    monkeypatch.setattr(module, "show_progress", keep)
+    monkeypatch.setattr(module, "add_videos", add)
+    call_json("embed", copies, *place.words, "--out", tmp_path / "index")
+    assert len(bars) == 1
 
 
 def save_clip(folder, **recipe):

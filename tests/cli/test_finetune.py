@@ -43,7 +43,7 @@ def test_a_list_of_videos_gives_a_model_that_classify_takes(call, call_json, pla
     recipe = json.loads((tmp_path / "run" / "run.json").read_text())["run"]["recipe"]
     wanted = {"probe": True, "random_time": False, "learning_rate": 0.001, "ema": 0.5, "seed": 7, "steps": 3}
     assert wanted.items() <= recipe.items()
-    (video,) = call_json("classify", place / "val_up_0.mp4", "--model", "run/model")["results"]
+    video = call_json("classify", place / "val_up_0.mp4", "--model", "run/model")
     assert {one["label"] for one in video["predictions"]} == set(LABELS)
     # The same command says the same, and its table has the accuracy.
     again = call("finetune", *words)

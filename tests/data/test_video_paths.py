@@ -46,8 +46,10 @@ def test_a_folder_of_images_is_one_video(tmp_path):
     fill(
         tmp_path, "frames/1.png", "frames/2.JPG", "frames/notes.txt", "frames/more/3.mp4", "mixed/1.png", "mixed/5.mp4"
     )
-    assert list_below(tmp_path, tmp_path / "frames", tmp_path / "mixed") == ["frames", "mixed/5.mp4"]
+    assert list_below(tmp_path, tmp_path / "frames", tmp_path / "mixed") == ["frames/more/3.mp4", "mixed/5.mp4"]
     assert list_below(tmp_path) == ["frames/more/3.mp4", "mixed/5.mp4"]
+    shutil.rmtree(tmp_path / "frames" / "more")
+    assert list_below(tmp_path, tmp_path / "frames", tmp_path / "mixed") == ["frames", "mixed/5.mp4"]
     # What file systems leave behind is neither image nor video, nor is a folder.
     fill(tmp_path, "frames/._1.mp4", "videos/.cover.png", "videos/1.png/6.mp4")
     assert list_below(tmp_path, tmp_path / "frames", tmp_path / "videos") == ["frames", "videos/1.png/6.mp4"]

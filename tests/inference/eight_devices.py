@@ -103,12 +103,15 @@ def call(command: str) -> dict[str, dict]:
             "classify": [*clips, "--batch-size", "3", "--no-cache"],
             "benchmark": ["--batch-size", "3", "--repeats", "1", "--no-search"],
         }[command]
-        found = {}
+        found: dict[str, Any] = {}
+        is_lines = command == "classify"
         for devices in ("1", "8"):
             line = [command, *words, "--model", model, "--schedule", "4", "--devices", devices, "--json"]
             finished = CliRunner().invoke(cli, line)
             assert finished.exit_code == 0, finished.output
-            found[devices] = json.loads(finished.stdout)
+            found[devices] = (
+                [json.loads(part) for part in finished.stdout.splitlines()] if is_lines else json.loads(finished.stdout)
+            )
         return found
 
 

@@ -89,7 +89,7 @@ def test_what_does_not_fit_the_devices_is_refused():
 
 def test_classify_on_eight_devices_says_what_it_says_on_one():
     found = run_on_eight_devices()["commands"]["classify"]
-    one, eight = (found[devices]["results"] for devices in ("1", "8"))
+    one, eight = (found[devices] for devices in ("1", "8"))
     assert len(eight) == 5
     for before, after in zip(one, eight, strict=True):
         assert [p["label"] for p in before["predictions"]] == [p["label"] for p in after["predictions"]]

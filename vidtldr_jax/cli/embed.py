@@ -24,6 +24,7 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import (
+    begin_part,
     format_bytes,
     format_macs,
     format_seconds,
@@ -32,7 +33,7 @@ from vidtldr_jax.cli.output import (
     print_note,
     show_progress,
 )
-from vidtldr_jax.data.video_paths import find_videos
+from vidtldr_jax.cli.video_list import take_videos
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore
 from vidtldr_jax.inference.index import add_videos, describe_index, list_videos
@@ -92,22 +93,24 @@ def embed(
     if loaded.config.embed_dim is None:
         raise CommandError(f"an index needs a model that embeds videos; {model!r} does not; take a UMT for retrieval.")
     loaded = loaded.with_one_view()
-    paths = find_videos(videos)
+    found = take_videos(videos)
     folder = find_checkpoint(model)
     description = describe_index(loaded, hash_file(folder / WEIGHTS_NAME), with_tokens=tokens)
     start = time.perf_counter()
     try:
         with FeatureStore(out, description, about={"checkpoint": os.path.abspath(folder)}, restart=restart) as store:
-            with show_progress("hashing", total=len(paths)) as progress:
+            with show_progress("hashing", total=len(found.videos)) as progress:
                 bar = progress.task_ids[0]
 
                 def show(done: int, total: int) -> None:
-                    progress.update(bar, description="encoding", completed=done, total=total)
+                    if done == 0:
+                        begin_part(progress, "encoding", total)
+                    progress.update(bar, completed=done)
 
                 report = add_videos(
                     store,
                     loaded,
-                    paths,
+                    found.videos,
                     batch_size=batch_size,
                     num_workers=workers,
                     hashing=lambda path: progress.advance(bar),
@@ -117,22 +120,23 @@ def embed(
     except ValueError as error:
         raise CommandError(str(error)) from error
     seconds = time.perf_counter() - start
-    report_errors(report.errors)
+    errors = found.errors | report.errors
+    report_errors(errors)
     gmacs = count_macs(loaded.config, loaded.schedule).gmacs
     if as_json:
         print_json(
             {
                 "index": out, "videos": count, "added": report.added, "known": report.known, "moved": report.moved,
-                "same": report.same, "errors": report.errors, "bytes": size, "seconds": seconds, "tokens": tokens,
+                "same": report.same, "errors": errors, "bytes": size, "seconds": seconds, "tokens": tokens,
                 "model": model, "checkpoint_sha256": description["checkpoint_sha256"], "dtype": str(loaded.dtype),
                 "schedule": describe_schedule(loaded.schedule), "gmacs_per_video": gmacs,
             }
         )  # fmt: skip
-        return 1 if report.errors else 0
+        return 1 if errors else 0
     for name, other in report.same.items():
         print_note(f"{name} has the same content as {other}; it is in the index once.")
     print_line(f"{out}: {count} videos, {format_bytes(size)}; {Path(out) / 'description.json'} says how they were made")
     moved = f", {report.moved} of them found at a new place" if report.moved else ""
     print_line(f"added {report.added} in {format_seconds(seconds)}; {report.known} were there already{moved}")
     print_line(f"({loaded.schedule.describe()}; {format_macs(gmacs * 1e9)} GMACs per video)")
-    return 1 if report.errors else 0
+    return 1 if errors else 0

@@ -259,6 +259,12 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
 
 
+def json_lines_option(command: Command) -> Command:
+    """Adds --json to a command that prints one result after the other."""
+    text = "Print JSON Lines and nothing else: one object per video, as soon as it is there."
+    return click.option("--json", "as_json", is_flag=True, help=text)(command)
+
+
 def cache_option(command: Command) -> Command:
     """Adds --no-cache; without it, compiled programs are kept from call to call."""
 

@@ -39,6 +39,11 @@ def print_json(value: Any) -> None:
     click.echo(_fit_json(text, sys.stdout))
 
 
+def print_json_line(value: Any) -> None:
+    """Print plain data as one line of JSON Lines, at once; what is not finite becomes null."""
+    click.echo(_fit_json(dump_json(_replace_non_finite(value)), sys.stdout))  # echo flushes
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print a table: drawn on a terminal, in plain columns otherwise. The first column is left-aligned."""
     lines = [[_fit(make_harmless(cell), sys.stdout) for cell in line] for line in (header, *rows)]
@@ -115,9 +120,24 @@ def show_progress(text: str, total: int | None = None) -> Iterator[Progress]:
     console = Console(stderr=True)
     is_off = not sys.stderr.isatty()
     # Drawn rarely: what is being timed shares the cores.
-    with Progress(*columns, console=console, transient=True, disable=is_off, refresh_per_second=2) as progress:
+    # What is printed meanwhile goes above the bar on a terminal; rich would send it to stderr from a pipe too.
+    is_shared = sys.stdout.isatty()
+    with Progress(
+        *columns, console=console, transient=True, disable=is_off, refresh_per_second=2, redirect_stdout=is_shared
+    ) as progress:
         progress.add_task(text, total=total)
         yield progress
+
+
+def begin_part(progress: Progress, text: str, total: int) -> None:
+    """Let a bar show another part of the work, from 0 and with a clock that runs again.
+
+    Args:
+      progress: what `show_progress` gave.
+      text: what is being done now.
+      total: how many steps that has.
+    """
+    progress.reset(progress.task_ids[0], description=text, total=total)  # an update leaves the clock where it stopped
 
 
 @contextlib.contextmanager

@@ -27,7 +27,8 @@ from vidtldr_jax.cli.plan_config import check_config_place, save_config
 from vidtldr_jax.cli.plan_plot import check_plot_place, draw_front
 from vidtldr_jax.cli.plan_report import Outcome, Row, describe_outcome, print_outcome
 from vidtldr_jax.cli.runtime import find_cache_folder
-from vidtldr_jax.data.video_paths import find_videos
+from vidtldr_jax.cli.video_list import take_videos
+from vidtldr_jax.data.video_paths import FoundVideos
 from vidtldr_jax.inference.calibration import Calibration, calibrate_schedules
 from vidtldr_jax.inference.latency import LatencyTable, measure_latency, plan_latency
 from vidtldr_jax.inference.measure import Measurement, make_random_model, make_random_video, measure_models
@@ -121,7 +122,7 @@ def plan(
         raise click.UsageError("give --quiet or --json, not both.")
     if plot is not None:
         check_plot_place(plot)
-    paths = find_videos([*calibrate, *videos]) if calibrate else []
+    found = take_videos([*calibrate, *videos]) if calibrate else FoundVideos([], {}, [])
     is_timed = measure or remeasure or budget.kind == "latency_ms"
     method = method or DEFAULT_METHOD.name
     name = preset or model or DEFAULT_MODEL
@@ -134,7 +135,7 @@ def plan(
         rows = _make_rows(plans, table)
         calibration = None
         if calibrate and loaded is not None and not plans[0].schedule.is_plain:
-            calibration = _calibrate(loaded, rows, paths, frames, batch_size, workers)
+            calibration = _calibrate(loaded, rows, found.videos, frames, batch_size, workers)
             rows = [row._replace(score=score) for row, score in zip(rows, calibration.scores, strict=True)]
             rows.sort(key=lambda row: (not row.is_within, -row.score.cosine))  # type: ignore[union-attr]  # all scored
         verified = None
@@ -154,9 +155,9 @@ def plan(
     if write_config is not None and loaded is not None:
         save_config(Path(write_config), loaded, outcome)
     _print(outcome, quiet=quiet, as_json=as_json)
-    if calibration is not None:
-        report_errors(calibration.errors)
-    return 1 if calibration is not None and calibration.errors else 0
+    errors = found.errors | (calibration.errors if calibration is not None else {})
+    report_errors(errors)
+    return 1 if errors else 0
 
 
 class _Budget(NamedTuple):
@@ -190,7 +191,8 @@ def _measure(model: VideoModel, batch_size: int, frames: int | None, *, renew: b
     with show_progress("compiling pieces of the model, then timing them", total=1) as progress:
 
         def show(done: int, total: int) -> None:
-            progress.update(progress.task_ids[0], completed=done, total=total)
+            # One step more is the timing; without it the clock would stand when all is compiled.
+            progress.update(progress.task_ids[0], completed=done, total=total + 1)
 
         folder = find_cache_folder().parent / "latency"
         table = measure_latency(

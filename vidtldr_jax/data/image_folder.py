@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from jaxtyping import UInt8
 
 from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.data.folder_contents import list_pictures, look_into
+from vidtldr_jax.data.suffixes import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+__all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
 
 
 class ImageFolder:
@@ -37,10 +38,12 @@ class ImageFolder:
           path: of an existing folder, or of one image.
 
         Raises:
-          VideoReadError: the folder has no images.
+          VideoReadError: the folder has no images, or stands for videos below it.
         """
         self.path = path
-        self._files = sorted(_list_images(path), key=_natural_order) if path.is_dir() else [path]
+        if path.is_dir():
+            _check_one_video(path)
+        self._files = sorted(list_pictures(path), key=_natural_order) if path.is_dir() else [path]
         self.num_frames = len(self._files)
         if not self._files:
             raise VideoReadError(
@@ -64,9 +67,12 @@ class ImageFolder:
             yield index, _read_image(self._files[index])
 
 
-def _list_images(folder: Path) -> list[Path]:
-    names = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    return [entry for entry in names if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+def _check_one_video(folder: Path) -> None:
+    found = look_into(folder).videos
+    if found and found != [folder]:
+        raise VideoReadError(
+            f"one video is needed; {str(folder)!r} is a folder of videos, such as {str(found[0])!r}; name one of them."
+        )
 
 
 def _natural_order(file: Path) -> list[tuple[int, str]]:

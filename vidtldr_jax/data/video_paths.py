@@ -3,46 +3,91 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from vidtldr_jax.data.errors import VideoReadError
-from vidtldr_jax.data.image_folder import IMAGE_SUFFIXES
+from vidtldr_jax.data.folder_contents import list_pictures, look_into
+from vidtldr_jax.trust.regular import check_regular
 
-VIDEO_SUFFIXES: Final = (
-    *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"),
-    *(".webm", ".wmv"),
-)
+log = logging.getLogger("vidtldr_jax")
+
 _CHUNK: Final = 2**20
 
 
-def find_videos(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Lists the videos that are meant.
+class FoundVideos(NamedTuple):
+    """What is meant by paths.
+
+    Attributes:
+      videos: in the given order, those below a folder by name, each once, in whichever ways it was given.
+      errors: path -> what is wrong with one that means no video, or with a folder below that can't be looked at.
+      notes: one line each on what is left out of folders.
+    """
+
+    videos: list[Path]
+    errors: dict[str, str]
+    notes: list[str]
+
+
+def look_for_videos(paths: Sequence[str | os.PathLike[str]]) -> FoundVideos:
+    """List the videos that are meant; nothing that is wrong with one path stops the others.
 
     Args:
-      paths: videos; folders of images, each of which is a video; other folders, of which all videos below are meant.
+      paths: videos, folders of frames, and folders of videos, by the rule of `data.folder_contents`.
+
+    Returns:
+      A `FoundVideos`.
+    """
+    found: dict[str, Path] = {}
+    errors: dict[str, str] = {}
+    notes: dict[str, None] = {}
+    for path in map(Path, paths):
+        below = [path]
+        if not path.exists():
+            below = []
+            errors[str(path)] = f"a video must exist; there is no {str(path)!r}; check the path."
+        elif path.is_dir():
+            contents = look_into(path)
+            below = contents.videos
+            errors |= contents.errors
+            if not below:
+                errors.setdefault(str(path), _explain_empty(path))
+            notes |= dict.fromkeys(contents.notes)
+        for one in below:
+            found.setdefault(os.path.abspath(one), one)
+    return FoundVideos(list(found.values()), errors, list(notes))
+
+
+def find_videos(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """List the videos that are meant, and refuse paths that mean none.
+
+    What is left out of folders goes to the log "vidtldr_jax" as a warning; `look_for_videos` returns it.
+
+    Args:
+      paths: videos, folders of frames, and folders of videos, by the rule of `data.folder_contents`.
 
     Returns:
       Paths in the given order, those below a folder by name, each once, in whichever ways it was given.
 
     Raises:
-      VideoReadError: a path does not exist, or a folder has neither images nor videos.
+      VideoReadError: a path does not exist, a folder can't be looked at, or it has neither images nor videos.
     """
-    found: dict[str, Path] = {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise VideoReadError(f"find_videos: a video must exist; there is no {str(path)!r}; check the path.")
-        below = [path] if not path.is_dir() or _has_images(path) else list(_list_below(path))
-        if not below:
-            raise VideoReadError(
-                f"find_videos: a folder has videos ({', '.join(VIDEO_SUFFIXES)}) below it, or images; {str(path)!r} "
-                "has none; give another, or name the files."
-            )
-        for one in below:
-            found.setdefault(os.path.abspath(one), one)
-    return list(found.values())
+    found = look_for_videos(paths)
+    for place, reason in found.errors.items():
+        raise VideoReadError(reason if repr(place) in reason else f"{place}: {reason}")
+    for note in found.notes:
+        log.warning("%s", note)
+    return found.videos
+
+
+def _explain_empty(folder: Path) -> str:
+    return (
+        "a folder has videos (.3gp, .avi, .mkv, .mov, .mp4, .webm, ...) below it, or images; "
+        f"{str(folder)!r} has none; give another, or name the files."
+    )
 
 
 def hash_content(path: Path) -> str:
@@ -55,39 +100,15 @@ def hash_content(path: Path) -> str:
       64 hexadecimal digits, the same wherever the video lies and whatever it is called.
 
     Raises:
-      OSError: it can't be read.
+      OSError: it can't be read, or is no regular file.
     """
     digest = hashlib.sha256()
-    files = sorted(_list_images(path)) if path.is_dir() else [path]
+    files = sorted(list_pictures(path)) if path.is_dir() else [path]
     for file in files:
+        check_regular(file)
         if path.is_dir():
             digest.update(os.fsencode(file.name) + f"\0{file.stat().st_size}\0".encode())
         with file.open("rb") as opened:
             while chunk := opened.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _list_below(folder: Path) -> Iterator[Path]:
-    """Yields the videos below a folder, hidden files and folders left out."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (
-            Path(place) / name
-            for name in sorted(files)
-            if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
-        )
-
-
-def _list_images(folder: Path) -> list[Path]:
-    return _list_files(folder, IMAGE_SUFFIXES)
-
-
-def _list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    names = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return [path for path in names if path.suffix.lower() in suffixes and path.is_file()]
-
-
-def _has_images(folder: Path) -> bool:
-    """Tells whether a folder is a video itself: images in it and no video."""
-    return bool(_list_images(folder)) and not _list_files(folder, VIDEO_SUFFIXES)
