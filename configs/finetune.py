@@ -4,7 +4,8 @@
         --data train.csv --val val.csv --out runs/few
 
 The argument is RECIPE[,kN][,OPTION]: `full`, `few` or `probe`; k5 takes 5 videos of each class; `merged` trains with
-merging; `mirror` mirrors half of the clips, which is wrong where left and right are what classes differ in.
+merging; `mirror` mirrors half of the clips, which is wrong where left and right are what classes differ in; `newhead`
+trains a new classifier, of the classes of the training videos.
 """
 
 import difflib
@@ -29,9 +30,11 @@ RECIPES = {
         "random_time": False,
     },
 }  # fmt: skip
-OPTIONS = {"merged": {"schedule": "0.25,0.11,0.06"}, "mirror": {"mirror": True}}
+OPTIONS = {
+    "merged": {"schedule": "0.25,0.11,0.06"}, "mirror": {"mirror": True}, "newhead": {"new_head": True},
+}  # fmt: skip
 # A literal: the shell completes the argument from it, and runs nothing for that.
-WORDS = {"RECIPE": ("full", "few", "probe"), "OPTION": ("k5", "k20", "merged", "mirror")}
+WORDS = {"RECIPE": ("full", "few", "probe"), "OPTION": ("k5", "k20", "merged", "mirror", "newhead")}
 _FEW = re.compile(r"k([1-9][0-9]*)")
 
 

@@ -66,6 +66,16 @@ def test_a_config_gives_recipe_and_places_and_options_count_more(call, call_json
     )
 
 
+def test_a_new_classifier_is_trained_where_it_is_asked_for_alone(call, call_json, place, tmp_path):
+    lines = (place / "train.csv").read_text().replace(",up", ",skiing").splitlines()[1:]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *(f"{place}/{line}" for line in lines)]))
+    words = ("finetune", "--data", "list.csv", "--model", place / "model", "--out", "run", "--probe", *QUICK)
+    assert_one_error(call(*words), "label is 'skiing', no class; fix these labels, or give --new-head")
+    assert not (tmp_path / "run").exists()
+    result = call_json(*words, "--new-head")
+    assert (result["has_new_classifier"], result["classes"]) == (True, 4)
+
+
 def test_an_unreadable_video_is_named_and_what_is_left_is_done_if_asked(call, place, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     lines = (place / "train.csv").read_text().splitlines()[1:]
@@ -105,7 +115,7 @@ def test_what_is_needed_is_asked_for(call, tmp_path, place):
     assert_one_error(call("finetune", "--data", "x.csv"), "--out", exit_code=2)
     (tmp_path / "empty.csv").write_text("path,label\n")
     words = ("--data", "empty.csv", "--model", place / "model", "--out", "run")
-    assert_one_error(call("finetune", *words), "it lists no video; mend these lines")
+    assert_one_error(call("finetune", *words), "it lists no video; fix these lines")
     assert not (tmp_path / "run").exists()
 
 

@@ -39,6 +39,11 @@ def test_without_an_argument_the_whole_model_is_trained_and_mirroring_is_asked_f
     assert read_recipe(get_config, "few,mirror,k20").mirror
 
 
+def test_a_new_classifier_is_asked_for(get_config):
+    assert read_recipe(get_config, "few,newhead").new_head
+    assert not read_recipe(get_config, "few,mirror").new_head
+
+
 def test_the_docstring_s_command_is_one(get_config):
     text = PATH.read_text().split('"""')[1]
     assert "--config configs/finetune.py:few,k5" in text

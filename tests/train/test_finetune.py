@@ -156,9 +156,11 @@ def test_few_labels_and_new_classes_give_a_new_classifier_and_say_so(place, tmp_
     listed = tmp_path / "two.csv"
     listed.write_text("\n".join(["path,label", *(f"{path},{labels[label]}" for path, label in rows)]))
     told = []
-    setup = prepare(place / "model", listed, Recipe(**PROBE, few=3), root=place)
+    with pytest.raises(TrainError, match=r"label is 'ski', no class.*give --new-head"):
+        prepare(place / "model", listed, Recipe(**PROBE, few=3), root=place)
+    setup = prepare(place / "model", listed, Recipe(**PROBE, few=3, new_head=True), root=place)
     result = finetune(setup, tmp_path / "run", tell=told.append)
-    assert "'ski' is none of the model's 4 classes: a new classifier of the list's own 2 classes is trained" in told
+    assert "a new classifier of 2 classes is trained" in told
     assert (result["classes"], result["videos"], result["has_new_classifier"]) == (2, 6, True)
     assert result["val"] is None
     assert load_model(result["model"]).labels == ["ski", "swim"]
@@ -172,6 +174,32 @@ def test_few_labels_of_some_of_the_models_classes_keep_its_classifier(place, tmp
     setup = prepare(place / "model", tmp_path / "some.csv", Recipe(few=2), root=place)
     assert (setup.classes.num_classes, setup.classes.is_new, len(setup.train)) == (4, False, 6)
     assert "1 of 4 classes have no training video: up" in setup.notes
+
+
+def test_one_number_among_names_leaves_the_classifier_alone(place, tmp_path):
+    lines = (place / "train.csv").read_text().replace("train_up_0.mp4,up", "train_up_0.mp4,3")
+    (tmp_path / "mixed.csv").write_text(lines)
+    setup = prepare(place / "model", tmp_path / "mixed.csv", Recipe(few=2), root=place)
+    plain = prepare(place / "model", place / "train.csv", Recipe(few=2))
+    assert setup.classes[:3] == (4, tuple(LABELS), False)
+    assert np.array_equal(setup.params["head/kernel"], make_params()["head/kernel"])
+    assert [entry.labels for entry in setup.train] == [entry.labels for entry in plain.train]
+
+
+def test_classes_of_one_name_are_trained_by_number_and_the_chosen_list_is_read_again(place, tmp_path):
+    names = ["right", "left", "right", "up"]
+    save_tiny(tmp_path / "model", labels=names)
+    with pytest.raises(TrainError, match=r"label is 'right', the name of classes 0, 2; give the number"):
+        prepare(tmp_path / "model", place / "train.csv", Recipe(few=1))
+    numbers = {name: str(number) for number, name in enumerate(LABELS)}
+    rows = [line.split(",") for line in (place / "train.csv").read_text().splitlines()[1:]]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *(f"{path},{numbers[label]}" for path, label in rows)]))
+    setup = prepare(tmp_path / "model", tmp_path / "list.csv", Recipe(**PROBE, few=1), root=place)
+    assert "names of several classes, which a list of videos gives by number: 'right' (0, 2)" in setup.notes
+    result = finetune(setup, tmp_path / "run")
+    assert load_model(result["model"]).labels == names
+    again = read_manifest(tmp_path / "run" / "train.csv", class_names=[names])
+    assert [entry.labels for entry in again] == [entry.labels for entry in setup.train]
 
 
 def test_a_vivit_is_probed_with_merging(place, tmp_path):

@@ -33,6 +33,7 @@ _EPILOG: Final = """\b
 Examples:
   vidtldr finetune --data train.csv --val val.csv --model checkpoints/videomae-b16 --out runs/mine
   vidtldr finetune --data train.csv --val val.csv --out runs/few --config configs/finetune.py:few,k5
+  vidtldr finetune --data mine.csv --out runs/mine-own-classes --new-head
   vidtldr finetune --data train.csv --val val.csv --out runs/probe --probe --few 20
   vidtldr finetune --data train.csv --out runs/merged --schedule 100,40 --epochs 30 --set label_smoothing=0.1
   vidtldr classify clip.mp4 --model runs/mine/model
@@ -63,6 +64,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--batch-size", type=click.IntRange(min=1), help="Clips per step."),
         click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="The highest one."),
         click.option("--few", type=click.IntRange(min=1), metavar="K", help="Use K videos of each class only."),
+        click.option("--new-head", is_flag=True, help="Train a new classifier, of the classes of the training videos."),
         click.option("--probe", is_flag=True, help="Train the classifier alone, on features that are computed once."),
         click.option("--schedule", type=ScheduleType(), metavar="TEXT", help="Merge in training.  [default: none]"),
         click.option("--eval-schedule", type=ScheduleType(), metavar="TEXT", help="Merge in evaluation.  [the same]"),
@@ -117,13 +119,16 @@ def finetune(
 ) -> int:
     """Trains a classifier on labelled videos, with merging or without, from a checkpoint.
 
-    Where the videos have other classes than the model, it gets a new classifier. FOLDER/model is then a checkpoint
-    folder that every command reads; FOLDER/metrics.jsonl has the losses. A video that can't be read ends the run, which
-    goes on once it is mended; with --skip-unreadable the exit code is 1 at the end instead.
+    Labels are classes of the model, by name or else by number; with --new-head, or where the model has no classifier, a
+    new one of the videos' own classes is trained. FOLDER/model is then a checkpoint folder that every command reads;
+    FOLDER/metrics.jsonl has the losses. A video that can't be read ends the run, which goes on once it is fixed; with
+    --skip-unreadable the exit code is 1 at the end instead.
     """
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other.")
     places, recipe_fields = _read_config(config) if config else ({}, {})
+    if fields.pop("new_head"):
+        recipe_fields = recipe_fields | {"new_head": True}
     if fields.pop("probe"):
         recipe_fields = PROBE | recipe_fields | {"probe": True}
     given = {name: value for name, value in fields.items() if value is not None}

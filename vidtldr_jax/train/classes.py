@@ -1,18 +1,16 @@
-"""Which classes a run is about: those of the model, or new ones out of the list of videos."""
+"""Which classes a run is about: those of the model, or new ones out of the list of videos where that was asked for."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import json
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from vidtldr_jax.data.labels import Labels, describe_similar, read_label, read_number
+from vidtldr_jax.data.manifest import list_labels
 from vidtldr_jax.train.errors import TrainError
-from vidtldr_jax.trust.lines import split_lines
+from vidtldr_jax.trust.faults import Faults, show
+from vidtldr_jax.trust.limits import check_limit
 
 
 class Classes(NamedTuple):
@@ -22,13 +20,13 @@ class Classes(NamedTuple):
       num_classes: how many there are.
       names: theirs, or None where they are numbers.
       is_new: whether the model has other ones, so that its classifier does not fit.
-      note: what a user should know: why they are new, or how labels were read.
+      notes: what a user should know: that a classifier is new, or how labels were read.
     """
 
     num_classes: int
     names: tuple[str, ...] | None
     is_new: bool
-    note: str
+    notes: tuple[str, ...]
 
 
 def find_classes(
@@ -37,79 +35,73 @@ def find_classes(
     model_names: Sequence[str] | None,
     model_count: int | None,
     column: str = "label",
-    forget_model: bool = False,
+    new_head: bool = False,
 ) -> Classes:
-    """Finds the classes of a list of videos.
+    """Finds the classes of a list of videos; labels mean what they mean in evaluations.
 
     Args:
       manifest: CSV or JSON Lines, see `data.manifest`, which says later what is wrong with it.
       model_names: names of the model's classes, or None.
       model_count: how many the model has; None for no classifier.
       column: of the labels.
-      forget_model: take the list's own classes in any case.
+      new_head: take the list's own classes although the model has some.
 
     Returns:
-      The model's classes where all labels are among them, names or numbers; else the list's own: its names in
+      The model's classes; else, where it has none or a new classifier is asked for, the list's own: its names in
       alphabetical order, or numbers up to the highest.
 
     Raises:
-      TrainError: the list has a single class and is not about the model's.
-      OSError: it can't be read.
+      TrainError: a label means none of the model's classes, or the list's own are fewer than two.
+      LimitError: the highest number is above the limit "classes".
+      OSError: the list can't be read.
     """
-    labels = _list_labels(Path(manifest), column)
-    known = () if model_names is None else tuple(model_names)
-    if not labels:  # read_manifest will say what is wrong
-        return Classes(model_count or 0, known or None, False, "")
-    numbers = [int(label) for label in labels if label.isdecimal()]
-    are_numbers = len(numbers) == len(labels)
-    strange = sorted(label for label in labels if label not in known)
-    if model_count is not None and not forget_model:
-        if not strange:
-            return Classes(model_count, known or None, False, "")
-        if are_numbers and max(numbers) < model_count:
-            note = f"labels are numbers: those of the model's {model_count} classes, unless new_head is set"
-            return Classes(model_count, known or None, False, note if known else "")
-    count = max(numbers) + 1 if are_numbers else len(labels)
+    listed = list_labels(manifest, column=column)
+    known = None if model_names is None else tuple(model_names)
+    if not listed:  # read_manifest will say what is wrong
+        return Classes(model_count or 0, known, False, ())
+    if model_count is not None and not new_head:
+        return _keep_classes(listed, known, model_count, manifest)
+    return _make_classes(listed, model_count, manifest)
+
+
+def _keep_classes(
+    listed: Mapping[str | int, int], known: tuple[str, ...] | None, count: int, manifest: str | os.PathLike[str]
+) -> Classes:
+    labels = Labels(known, count)
+    faults, numbers = Faults(), []
+    for label, line in listed.items():
+        if labels.find(label) is None:
+            faults.add(lambda label=label, line=line: f"line {line}: label {labels.explain(label)}")  # type: ignore[misc]
+        elif known is not None and labels.write(labels.find(label) or 0) != read_label(label):
+            numbers.append(str(label))
+    if faults:
+        raise TrainError(
+            f"labels are classes of the model ({count}) unless a new classifier is asked for; in {manifest}: {faults}; "
+            "fix these labels, or give --new-head (Recipe(new_head=True)) to train a classifier of the list's own "
+            f"{len(listed)}"
+        )
+    notes = list(describe_similar(known or ()))
+    if numbers:
+        notes.append(f"labels that are no names are numbers of the model's {count} classes: {show(numbers)}")
+    return Classes(count, known, False, tuple(notes))
+
+
+def _make_classes(
+    listed: Mapping[str | int, int], model_count: int | None, manifest: str | os.PathLike[str]
+) -> Classes:
+    texts = sorted({text for label in listed if (text := read_label(label)) is not None})
+    numbers = [number for text in texts if (number := read_number(text)) is not None]
+    are_numbers = len(numbers) == len(texts)
+    count = max(numbers) + 1 if are_numbers else len(texts)
     if count < 2:
         raise TrainError(
-            f"finetune: there are two classes or more; all videos of {manifest} are {next(iter(labels))!r}; label "
-            "videos of another class too."
+            f"there are two classes or more; all videos of {manifest} are {show(texts[0])}; label videos of another "
+            "class too"
         )
-    names = None if are_numbers else tuple(sorted(labels))
-    note = (
-        f"a new classifier of {count} classes is trained"
-        if forget_model
-        else _explain(strange, known, model_count, count)
-    )
-    return Classes(count, names, True, note)
-
-
-def _explain(strange: Sequence[str], known: Sequence[str], model_count: int | None, count: int) -> str:
-    if model_count is None:
-        return f"the model has no classifier: a new one of {count} classes is trained"
-    if not known:
-        return f"the model's {model_count} classes are numbers: a new classifier of {count} classes is trained"
-    near = difflib.get_close_matches(strange[0], known, n=1)
-    hint = f" (nearest: {near[0]!r})" if near else ""
-    return (
-        f"{strange[0]!r}{hint} is none of the model's {model_count} classes: a new classifier of the list's own "
-        f"{count} classes is trained"
-    )
-
-
-def _list_labels(path: Path, column: str) -> set[str]:
-    """Returns every label as text; whatever is wrong with the list is left to `read_manifest`."""
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    found: set[str] = set()
-    if text.lstrip().startswith("{"):
-        for line in split_lines(text):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict):
-                found.add(str(row.get(column, "")).strip())
-    else:
-        for fields in csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True):
-            found.add(str({str(name).strip(): value for name, value in fields.items()}.get(column) or "").strip())
-    return found - {""}
+    check_limit("classes", count, f"a classifier for {str(manifest)!r}")
+    why = "the model has no classifier: a new one" if model_count is None else "a new classifier"
+    notes = [f"{why} of {count} classes is trained"]
+    if numbers and not are_numbers:
+        notes.append(f"labels are names here, those in digits too ({show(list(map(str, numbers)))})")
+    names = None if are_numbers else tuple(texts)
+    return Classes(count, names, True, (*notes, *describe_similar(names or ())))

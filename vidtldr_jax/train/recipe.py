@@ -69,7 +69,7 @@ class Recipe:
       method: how tokens are reduced, in training and evaluation.
       evaluate_every: steps between evaluations; None evaluates at the end only.
       keep: whether the parameters of the "last" step or of the "best" evaluation become the model.
-      new_head: start from a new classifier although the model's own has the same classes.
+      new_head: train a new classifier, of the classes of the list of videos, although the model has one.
     """
 
     steps: int | None = None

@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 
 import jax
 
+from vidtldr_jax.data.labels import Labels
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.inference.records import find_differences, lock_file
 from vidtldr_jax.train.errors import TrainError
@@ -97,9 +98,9 @@ class RunFolder:
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(("path", "label"))
+        labels = Labels(class_names, None)
         for entry in entries:
-            label = entry.labels[0]
-            lines.writerow((os.path.abspath(entry.path), class_names[label] if class_names else label))
+            lines.writerow((os.path.abspath(entry.path), labels.write(entry.labels[0])))
         self.write_text(name, text.getvalue())
 
     def __enter__(self) -> RunFolder:

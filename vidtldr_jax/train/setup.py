@@ -90,8 +90,8 @@ def prepare(
     """Reads and checks everything; trains nothing.
 
     Args:
-      model: folder of a checkpoint, or another name that `load_model` takes; its classifier is replaced where the
-        videos have other classes.
+      model: folder of a checkpoint, or another name that `load_model` takes; its classifier is replaced where
+        `recipe.new_head` asks for it.
       data: list of training videos, see `data.manifest`.
       recipe: how to train.
       val: list of videos to evaluate on, with the same classes.
@@ -101,7 +101,8 @@ def prepare(
       A `Setup`.
 
     Raises:
-      TrainError: the model has no classifier and can't get one, a video does not exist, or a schedule does not fit.
+      TrainError: the model has no classifier and can't get one, a label means none of its classes and no new classifier
+        is asked for, a video does not exist, or a schedule does not fit.
       ValueError: a list has faults, or a class fewer videos than `recipe.few`.
       CheckpointError: the checkpoint can't be read.
     """
@@ -109,7 +110,7 @@ def prepare(
     stored = read_checkpoint(place)
     architecture = _check_architecture(stored)
     classes = find_classes(
-        data, model_names=stored.labels, model_count=stored.config.num_classes, forget_model=recipe.new_head
+        data, model_names=stored.labels, model_count=stored.config.num_classes, new_head=recipe.new_head
     )
     options: dict[str, Any] = {"root": root, "class_names": [classes.names], "num_classes": [classes.num_classes]}
     listed = read_manifest(data, **options)
@@ -195,7 +196,7 @@ def _hash_file(path: Path) -> str:
 
 
 def _collect_notes(classes: Classes, train: Sequence[ManifestEntry], val: Sequence[ManifestEntry]) -> tuple[str, ...]:
-    notes = [classes.note] if classes.note else []
+    notes = list(classes.notes)
     places = {os.path.abspath(entry.path) for entry in train}
     if both := sum(os.path.abspath(entry.path) in places for entry in val):
         notes.append(f"{both} of {len(val)} validation videos are trained on too: their accuracy says little")
