@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
-import safetensors
 
 from checkpoints_convert.entries import State, choose_state, list_states
 from checkpoints_convert.errors import ConversionError, show_error, show_value
 from checkpoints_convert.inert import read_fields
 from checkpoints_convert.msgpack_files import is_msgpack, read_msgpack_states
 from checkpoints_convert.npz_files import is_npz, read_npz_states
+from checkpoints_convert.safetensors_files import read_safetensors_file
 from checkpoints_convert.tensors import LazyTensor
 from checkpoints_convert.torch_files import ZIP_MAGIC, read_torch_file
 from vidtldr_jax.inference.hub import SCHEME, HubError, HubPlace, download_file, list_files, parse_place
+from vidtldr_jax.trust.digests import hash_file
 
 _CONFIG_ENTRIES: Final = ("config", "args")
 _FOLDER_WEIGHTS: Final = (
@@ -37,18 +34,6 @@ _PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_confi
 _PROCESSOR_ENTRIES: Final = ("video_processor", "image_processor")
 _STEP: Final = re.compile(r"checkpoint_\d+")
 _ORBAX_FILES: Final = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "_sharding")
-_SAFETENSORS_DTYPES: Final = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,7 +144,7 @@ def _open_file(path: Path, weights: str | None) -> Source:
     return Source(
         name=path.name,
         place=path,
-        digests={path.name: _hash_file(path)},
+        digests={path.name: hash_file(path)},
         tensors=found.tensors,
         config=config,
         entry=found.entry,
@@ -182,7 +167,7 @@ def _open_folder(folder: Path, weights: str | None) -> Source:
     return Source(
         name=folder.resolve().name,
         place=folder,
-        digests={file.name: _hash_file(file) for file in files},
+        digests={file.name: hash_file(file) for file in files},
         tensors=chosen.tensors,
         config=config,
         preprocessor=_read_processor(folder),
@@ -304,7 +289,7 @@ def _read_states(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None
     if head.startswith(b"version https://git-lfs"):
         raise ConversionError(f"open_source: {path} is a Git LFS pointer, not the weights; run `git lfs pull`.")
     if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return {"": _read_safetensors(path)}, None
+        return {"": read_safetensors_file(path)}, None
     if head.startswith(ZIP_MAGIC) and is_npz(path):
         return read_npz_states(path), None
     if is_msgpack(head):
@@ -317,45 +302,9 @@ def _read_states(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None
     )
 
 
-def _read_safetensors(path: Path) -> dict[str, LazyTensor]:
-    with _open_safetensors(path) as file:
-        return {key: _describe_slice(path, key, file.get_slice(key)) for key in file.keys()}  # noqa: SIM118
-
-
-@contextlib.contextmanager
-def _open_safetensors(path: Path) -> Iterator[Any]:
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            yield file
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ConversionError(
-            f"open_source: {path} is damaged or no safetensors file ({show_error(error)}); get it again."
-        ) from error
-
-
-def _describe_slice(path: Path, key: str, part: Any) -> LazyTensor:
-    name = part.get_dtype()
-    if name not in _SAFETENSORS_DTYPES:
-        raise ConversionError(
-            f"open_source: dtypes are {', '.join(_SAFETENSORS_DTYPES)}; {path} has {show_value(key)} in "
-            f"{show_value(name)}; save it in float32."
-        )
-
-    def read() -> np.ndarray:
-        with _open_safetensors(path) as file:
-            return np.asarray(file.get_tensor(key))
-
-    return LazyTensor(shape=tuple(part.get_shape()), dtype=np.dtype(_SAFETENSORS_DTYPES[name]), read=read)
-
-
 def _read_torch(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None]:
     saved = read_torch_file(path)
     states = list_states(saved, str(path))
     fields = read_fields(saved) or {}
     configs = (read_fields(fields.get(name)) for name in _CONFIG_ENTRIES)
     return states, next((config for config in configs if config is not None), None)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -221,31 +221,6 @@ def test_arrays_of_the_other_byte_order_are_read_as_numbers(tmp_path: Path):
     np.testing.assert_array_equal(tensor.read(), values)
 
 
-def write_safetensors(header: Any, data: bytes = b"") -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
-BAD_SAFETENSORS: dict[str, bytes] = {
-    "cut short": safetensors.numpy.save({"a": FOUR})[:-3],
-    "a header said to be huge": struct.pack("<Q", 2**60) + b"{}",
-    "a header that is no JSON": write_safetensors(b"{nothing"),
-    "offsets outside": write_safetensors({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 10**12]}}, b"1" * 16),
-    "a shape that overflows": write_safetensors(
-        {"a": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 16]}}, b"1" * 16
-    ),
-    "arrays on top of each other": write_safetensors(
-        {name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for name in "ab"}, b"1" * 16
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_SAFETENSORS)
-def test_a_bad_safetensors_file_is_refused(tmp_path: Path, case: str):
-    (tmp_path / "model.safetensors").write_bytes(BAD_SAFETENSORS[case])
-    expect_refusal(tmp_path / "model.safetensors", "damaged or no safetensors file", tmp_path)
-
-
 def test_what_is_something_else_says_what_it_is_not(tmp_path: Path):
     for name, body, message in (
         ("picture.pth", b"\x89PNG\r\n\x1a\n" + bytes(100), "is none; name the file"),

@@ -98,25 +98,6 @@ class SafetensorsFile:
     def __exit__(self, *error: Any) -> None:
         self._file.close()
 
-    def read_array(self, name: str) -> np.ndarray:
-        """Read one array.
-
-        Args:
-          name: a key of `entries`.
-
-        Returns:
-          The array.
-
-        Raises:
-          SafetensorsError: NumPy has no such dtype, or the file has become shorter.
-          OSError: the file can't be read.
-        """
-        entry = self.entries[name]
-        array = _make_array(name, entry)
-        self._file.seek(entry.start)
-        self._fill(array, None)
-        return array
-
     def read_arrays(self, *, digest: str | None = None) -> dict[str, np.ndarray]:
         """Read every array, from the first byte of the file to the last.
 
@@ -135,24 +116,47 @@ class SafetensorsFile:
         hashed = None if digest is None else hashlib.sha256(self._head)
         self._file.seek(len(self._head))
         for name in sorted(arrays, key=lambda name: (self.entries[name].start, self.entries[name].stop)):
-            self._fill(arrays[name], hashed)
+            _fill(self._file, arrays[name], hashed)
         if hashed is not None and hashed.hexdigest() != digest:
             raise DigestError(describe_mismatch(hashed.hexdigest(), str(digest)))
         return arrays
 
-    def _fill(self, array: np.ndarray, hashed: Any) -> None:
-        view = memoryview(array.reshape(-1).view(np.uint8).data) if array.size else memoryview(b"")
-        for start in range(0, len(view), _PIECE):
-            piece = view[start : start + _PIECE]
-            if _read_into(self._file, piece) < len(piece):
-                raise SafetensorsError("it has become shorter while it was read")
-            if hashed is not None:
-                hashed.update(piece)
+
+def read_entry(path: str | os.PathLike[str], name: str, entry: Entry) -> np.ndarray:
+    """Read one array of a file whose header was read before.
+
+    Args:
+      path: of the file.
+      name: of the array.
+      entry: where it is.
+
+    Returns:
+      The array.
+
+    Raises:
+      SafetensorsError: NumPy has no such dtype, or the file has become shorter.
+      OSError: the file can't be read.
+    """
+    array = _make_array(name, entry)
+    with Path(path).open("rb", buffering=0) as file:
+        file.seek(entry.start)
+        _fill(file, array, None)
+    return array
 
 
 def describe_mismatch(found: str, expected: str) -> str:
     """Say that a file has another digest, as a part of a line."""
     return f"its SHA-256 begins with {found[:12]}, that of what was written with {expected[:12]}"
+
+
+def _fill(file: IO[bytes], array: np.ndarray, hashed: Any) -> None:
+    view = memoryview(array.reshape(-1).view(np.uint8).data) if array.size else memoryview(b"")
+    for start in range(0, len(view), _PIECE):
+        piece = view[start : start + _PIECE]
+        if _read_into(file, piece) < len(piece):
+            raise SafetensorsError("it has become shorter while it was read")
+        if hashed is not None:
+            hashed.update(piece)
 
 
 def _read_into(file: IO[bytes], piece: memoryview) -> int:
