@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from checkpoints_convert.rules import Assignment, Rule, apply_transform, assign_key, is_left_out, strip_prefix
+from checkpoints_convert.rules import (
+    Assignment,
+    Rule,
+    RuleFinder,
+    apply_transform,
+    assign_key,
+    is_left_out,
+    strip_prefix,
+)
+from vidtldr_jax.trust.faults import find_nearest
 
 Shape = tuple[int, ...]
 
@@ -28,8 +36,9 @@ def plan_assignments(
       The assignments, the keys left out, the unknown keys.
     """
     assignments, left_out, unknown = [], [], []
+    finder = RuleFinder(rules, prefixes)
     for key in keys:
-        assignment = assign_key(key, rules, prefixes)
+        assignment = finder.find(key)
         if assignment is not None:
             assignments.append(assignment)
         elif is_left_out(key, leave_out) or is_left_out(strip_prefix(key, prefixes), leave_out):
@@ -83,10 +92,12 @@ def find_faults(
         ]
     wanted = {target: name_sources(target, rules) for target in target_shapes if target not in filled}
     all_wanted = [name for names in wanted.values() for name in names]
-    faults += [f"unknown key {key}{_name_nearest(key, all_wanted)}" for key in unknown]
+    near = find_nearest(unknown, all_wanted)
+    faults += [f"unknown key {key}{_show_nearest(near, key)}" for key in unknown]
+    near = find_nearest([names[0] if names else target for target, names in wanted.items()], unknown)
     for target, names in wanted.items():
-        near = _name_nearest(names[0] if names else target, unknown)
-        faults.append(f"nothing fills {target}; it comes from {' or '.join(names) or 'no key of this family'}{near}")
+        shown = _show_nearest(near, names[0] if names else target)
+        faults.append(f"nothing fills {target}; it comes from {' or '.join(names) or 'no key of this family'}{shown}")
     faults += [f"{target} is filled by {' and '.join(keys)}" for target, keys in filled.items() if len(keys) > 1]
     return faults
 
@@ -110,6 +121,5 @@ def name_sources(target: str, rules: Sequence[Rule]) -> list[str]:
     return names
 
 
-def _name_nearest(name: str, candidates: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
-    return f" (nearest: {near[0]})" if near else ""
+def _show_nearest(near: Mapping[str, str], name: str) -> str:
+    return f" (nearest: {near[name]})" if name in near else ""

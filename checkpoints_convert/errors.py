@@ -6,11 +6,15 @@ import numbers
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
-_MOST_SHOWN: Final = 30
+from vidtldr_jax.trust.faults import join_faults, shorten
+from vidtldr_jax.trust.limits import get_limit
+
 _LONGEST_SHOWN: Final = 100
 _MOST_ELEMENTS: Final = 8
 _MOST_BITS: Final = 256
 _LONGEST_REASON: Final = 300
+_LONGEST_FAULT: Final = 320
+_LONGEST_MESSAGE: Final = 8000
 
 
 class ConversionError(ValueError):
@@ -22,7 +26,8 @@ class ConversionError(ValueError):
 
     def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
         """Takes the message and, where there are several faults, all of them; what is not printable is escaped."""
-        message = _escape(message)
+        # Texts of other kinds of errors lie in messages too; a terminal gets pages, not megabytes.
+        message = _escape(shorten(message, max(_LONGEST_MESSAGE, _LONGEST_FAULT * get_limit("faults"))))
         super().__init__(message)
         self.faults = tuple(map(_escape, faults)) or (message,)
 
@@ -38,10 +43,7 @@ class ConversionError(ValueError):
         Returns:
           The error; raise it.
         """
-        shown = "; ".join(faults[:_MOST_SHOWN])
-        if len(faults) > _MOST_SHOWN:
-            shown += f"; and {len(faults) - _MOST_SHOWN} more"
-        return cls(f"{opening}: {shown}; {advice}.", faults)
+        return cls(f"{opening}: {join_faults(faults)}; {advice}.", faults)
 
 
 def show_value(value: Any) -> str:

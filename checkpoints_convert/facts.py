@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.families import Family
 from checkpoints_convert.inert import read_fields
 from checkpoints_convert.rules import find_layer, strip_prefix
+from vidtldr_jax.trust.faults import find_nearest
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -76,11 +76,9 @@ def name_settings(
         )
     named = {_ALIASES.get(name, name): value for name, value in given.items()}
     known = [*_SETTABLE, *(family.settable if family else ()), *others]
-    faults = []
-    for name in named:
-        if name not in known:
-            near = difflib.get_close_matches(name, [*known, *_ALIASES], n=1)
-            faults.append(f"{name!r}" + (f" (nearest: {near[0]})" if near else ""))
+    strange = [name for name in named if name not in known]
+    near = find_nearest(strange, [*known, *_ALIASES])
+    faults = [f"{show_value(name)}" + (f" (nearest: {near[name]})" if name in near else "") for name in strange]
     if faults:
         raise ConversionError.collect(
             f"name_settings: settings are {', '.join(known)}", faults, "the weights tell the rest; drop or rename these"

@@ -60,6 +60,7 @@ _RANKS: Final = {
 }
 # No model has more layers; a number of thousands of digits can't even be read. Of several {i} the first is the layer.
 _ANY_NUMBER: Final = "(?:0|[1-9][0-9]{0,3})"
+_DIGITS: Final = re.compile("[0-9]+")
 _NUMBER: Final = "(?P<i>0|[1-9][0-9]{0,3})"
 
 
@@ -101,6 +102,12 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(text.replace(re.escape("*"), ".*"), re.DOTALL)
 
 
+@functools.cache
+def _compile_any(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Compiles several patterns into one that fits what any of them fits."""
+    return re.compile("|".join(_compile(pattern).pattern.replace("?P<i>", "?:") for pattern in patterns), re.DOTALL)
+
+
 def strip_prefix(key: str, prefixes: Sequence[str]) -> str:
     """Removes the first prefix that the key starts with."""
     return next((key.removeprefix(prefix) for prefix in prefixes if key.startswith(prefix)), key)
@@ -108,7 +115,7 @@ def strip_prefix(key: str, prefixes: Sequence[str]) -> str:
 
 def is_left_out(key: str, patterns: Sequence[str]) -> bool:
     """Tells whether a key is named in a list of what to leave out; * stands for anything."""
-    return any(matches(key, pattern) for pattern in patterns)
+    return bool(patterns) and _compile_any(tuple(patterns)).fullmatch(key) is not None
 
 
 def find_layer(key: str, pattern: str) -> int | None:
@@ -140,6 +147,25 @@ def assign_key(key: str, rules: Sequence[Rule], prefixes: Sequence[str] = ()) ->
             number = match.groupdict().get("i") or ""
             return Assignment(key, tuple(target.replace("{i}", number) for target in rule.targets), rule.transform)
     return None
+
+
+class RuleFinder:
+    """Finds the rules of many keys: only rules are tried that equal a key but for numbers."""
+
+    def __init__(self, rules: Sequence[Rule], prefixes: Sequence[str]) -> None:
+        """Takes a family's rules and what may stand before the keys that they name."""
+        self._prefixes = prefixes
+        self._rules: dict[str, list[Rule]] = {}
+        for rule in rules:
+            self._rules.setdefault(_blur(rule.source.replace("{i}", "0")), []).append(rule)
+
+    def find(self, key: str) -> Assignment | None:
+        """Returns what becomes of a key, as `assign_key` does."""
+        return assign_key(key, self._rules.get(_blur(strip_prefix(key, self._prefixes)), ()), self._prefixes)
+
+
+def _blur(key: str) -> str:
+    return _DIGITS.sub("#", key)
 
 
 def apply_transform(assignment: Assignment, values: np.ndarray) -> Mapping[str, np.ndarray]:
