@@ -26,7 +26,7 @@ from vidtldr_jax.cli.output import print_json, print_line, print_note, show_prog
 from vidtldr_jax.cli.plan_config import check_config_place, save_config
 from vidtldr_jax.cli.plan_plot import check_plot_place, draw_front
 from vidtldr_jax.cli.plan_report import Outcome, Row, describe_outcome, print_outcome
-from vidtldr_jax.cli.runtime import find_cache_folder
+from vidtldr_jax.cli.runtime import open_cache_folder
 from vidtldr_jax.cli.video_list import take_videos
 from vidtldr_jax.data.video_paths import FoundVideos
 from vidtldr_jax.inference.calibration import Calibration, calibrate_schedules
@@ -194,7 +194,7 @@ def _measure(model: VideoModel, batch_size: int, frames: int | None, *, renew: b
             # One step more is the timing; without it the clock would stand when all is compiled.
             progress.update(progress.task_ids[0], completed=done, total=total + 1)
 
-        folder = find_cache_folder().parent / "latency"
+        folder = open_cache_folder("latency", "measured times")
         table = measure_latency(
             model, batch_size=batch_size, num_frames=frames, cache=folder, renew=renew, progress=show
         )

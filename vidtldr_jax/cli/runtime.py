@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, NoteHandler, print_traceback
+from vidtldr_jax.cli.program_cache import use_program_cache
 from vidtldr_jax.trust import notes
+from vidtldr_jax.trust.private_folder import NotPrivateError, make_private_folder
 from vidtldr_jax.trust.versions import NOTES
 
 if TYPE_CHECKING:
@@ -50,24 +52,52 @@ def take_over_process() -> None:
 
 
 def find_cache_folder() -> Path:
-    """Returns where compiled programs are kept: below XDG_CACHE_HOME, or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vidtldr-jax" / "compiled"
+    """Returns where things are kept between calls: below XDG_CACHE_HOME, if that is absolute, or ~/.cache.
+
+    Raises:
+      OSError: the user has no home.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME") or ".")
+    try:
+        return base if base.is_absolute() else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
+def open_cache_folder(name: str, what: str) -> Path | None:
+    """Makes a folder of the user alone below the cache folder.
+
+    Args:
+      name: of the folder.
+      what: is kept there, for the message.
+
+    Returns:
+      The folder; None where it can't be made, or others could change what is in it, which is noted.
+    """
+    from vidtldr_jax.cli.output import print_note
+
+    try:
+        return make_private_folder(find_cache_folder(), "vidtldr-jax", name)
+    except NotPrivateError as error:
+        print_note(f"{what} are not kept: {error}")
+    except OSError as error:
+        log.info("%s are not kept: %s", what, error)
+    return None
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder; where it can't be written, nothing is kept."""
-    folder = find_cache_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        log.info("compiled programs are not kept: %s", error)
-        return
-    import jax
+    """Keeps compiled programs in the user's cache folder; where that can't be or isn't safe, nothing is kept."""
+    from vidtldr_jax.cli.output import print_note
 
+    folder = open_cache_folder("compiled", "compiled programs")
+    if folder is None:
+        return
+    try:
+        use_program_cache(folder, print_note)
+    except NotImplementedError as error:
+        print_note(f"compiled programs are not kept: {error}")
+        return
     log.info("compiled programs are kept in %s", folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def describe_device() -> str:

@@ -144,7 +144,8 @@ class LatencyTable:
             lists: list[list[Any]] = list(columns.values())  # type: ignore[arg-type]  # checked
             values = [*numbers, *(value for column in lists for value in column)]
             is_sound = (
-                all(isinstance(value, int | float) and math.isfinite(value) and value >= 0 for value in values)
+                all(type(value) in (int, float) and math.isfinite(value) and value >= 0 for value in values)
+                and all(type(value) is int for value in lists[0])
                 and len({len(column) for column in lists}) == 1
                 and len(lists[0]) > 1
                 and all(first < second for first, second in itertools.pairwise(lists[0]))

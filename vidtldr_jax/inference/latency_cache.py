@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import platform
-import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import jax
 
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import describe_config
+from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.trust.json_files import read_json
 from vidtldr_jax.trust.lines import split_lines
+from vidtldr_jax.trust.whole_files import write_whole
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -24,6 +25,14 @@ _FORMAT: Final = 1
 _PACKAGES: Final = ("vidtldr-jax", "jax", "jaxlib", "flax")
 # Of the environment, what changes the programs or the threads that they run on.
 _VARIABLES: Final = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_DEFAULT_MATMUL_PRECISION", "OMP_NUM_THREADS")
+
+
+class _Stored(TypedDict):
+    """What a file holds: what a table is for, the table, and the SHA-256 of the table's JSON with sorted names."""
+
+    place: dict[str, Any]
+    table: dict[str, Any]
+    sha256: str
 
 
 def describe_place(model: VideoModel, *, batch_size: int, num_frames: int, method: str) -> dict[str, Any]:
@@ -66,16 +75,16 @@ def read_table(folder: Path, place: dict[str, Any]) -> dict[str, Any] | None:
     """
     path = _find_path(folder, place)
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored: _Stored = read_json(path, _Stored)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        log.info("%s can't be read (%s); times are measured anew", path, error)
+        log.info("%s can't be used (%s); times are measured again", path, error)
         return None
-    if not isinstance(stored, dict) or stored.get("place") != place or not isinstance(stored.get("table"), dict):
-        log.info("%s is for something else; times are measured anew", path)
+    if stored["place"] != place or stored["sha256"] != _hash(stored["table"]):
+        log.info("%s is damaged or of something else; times are measured again", path)
         return None
-    return dict(stored["table"])
+    return stored["table"]
 
 
 def write_table(folder: Path, place: dict[str, Any], table: dict[str, Any]) -> None:
@@ -89,19 +98,21 @@ def write_table(folder: Path, place: dict[str, Any], table: dict[str, Any]) -> N
     path = _find_path(folder, place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{path.stem}-", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"place": place, "table": table}, file, indent=2, allow_nan=False)
-        os.replace(aside, path)
+        stored: _Stored = {"place": place, "table": table, "sha256": _hash(table)}
+        write_whole(path, json.dumps(stored, indent=2, allow_nan=False))
     except OSError as error:
         log.info("times are not kept: %s", error)
         return
     log.info("times are kept in %s", path)
 
 
+def _hash(table: dict[str, Any]) -> str:
+    return hash_bytes(json.dumps(table, sort_keys=True).encode())
+
+
 def _find_path(folder: Path, place: dict[str, Any]) -> Path:
     text = json.dumps(place, sort_keys=True)
-    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+    return folder / f"{hash_bytes(text.encode())[:24]}.json"
 
 
 def _name_processor() -> str:
