@@ -239,7 +239,7 @@ def test_an_embedding_that_is_not_finite_is_not_added(tmp_path, value):
     check(read_features(tmp_path), make_features(0))
 
 
-def test_features_of_an_older_version_are_read_with_a_note_and_get_digests_as_they_are_written(tmp_path):
+def test_features_of_an_older_version_are_read_with_a_note_and_get_digests_as_they_are_written(tmp_path, caplog):
     make_old(tmp_path, make_features(0, 1), make_features(2))
     before = read_folder(tmp_path)
     store = read_features(tmp_path)
@@ -247,6 +247,7 @@ def test_features_of_an_older_version_are_read_with_a_note_and_get_digests_as_th
     assert store.about == {"checkpoint": "models/a"}
     why = "are of an older version and have no digest to check them by"
     assert store.notes == (f"{tmp_path}: 2 of 2 parts and description.json {why}",)
+    assert caplog.messages == list(store.notes)
     assert read_folder(tmp_path) == before
     write(tmp_path, make_features(3))
     store = read_features(tmp_path)

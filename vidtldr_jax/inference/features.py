@@ -38,6 +38,7 @@ from vidtldr_jax.inference.arrow_parts import (
 from vidtldr_jax.inference.features_description import NAME, read_description, write_description
 from vidtldr_jax.inference.part_files import PartFile, is_part_name, parse_name, write_part
 from vidtldr_jax.inference.records import RecordsError, find_differences, lock_file
+from vidtldr_jax.trust.notes import tell_note
 from vidtldr_jax.trust.whole_files import remove_leftovers
 
 _HALF_WRITTEN: Final = re.compile(r"\.(description\.json|part-\d{6,}\.arrow)\.tmp")  # by older versions
@@ -103,6 +104,8 @@ class FeatureStore:
         except BaseException:
             self.close()
             raise
+        for note in self.notes:
+            tell_note(note)
 
     @property
     def keys(self) -> list[str]:

@@ -14,7 +14,7 @@ import jax
 
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import describe_config
-from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.trust.digests import hash_bytes, hash_json
 from vidtldr_jax.trust.json_files import read_json
 from vidtldr_jax.trust.lines import split_lines
 from vidtldr_jax.trust.whole_files import write_whole
@@ -28,7 +28,7 @@ _VARIABLES: Final = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_DEFAULT
 
 
 class _Stored(TypedDict):
-    """What a file holds: what a table is for, the table, and the SHA-256 of the table's JSON with sorted names."""
+    """What a file holds: what a table is for, the table, and the table's SHA-256."""
 
     place: dict[str, Any]
     table: dict[str, Any]
@@ -81,7 +81,7 @@ def read_table(folder: Path, place: dict[str, Any]) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         log.info("%s can't be used (%s); times are measured again", path, error)
         return None
-    if stored["place"] != place or stored["sha256"] != _hash(stored["table"]):
+    if stored["place"] != place or stored["sha256"] != hash_json(stored["table"]):
         log.info("%s is damaged or of something else; times are measured again", path)
         return None
     return stored["table"]
@@ -98,16 +98,12 @@ def write_table(folder: Path, place: dict[str, Any], table: dict[str, Any]) -> N
     path = _find_path(folder, place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stored: _Stored = {"place": place, "table": table, "sha256": _hash(table)}
+        stored: _Stored = {"place": place, "table": table, "sha256": hash_json(table)}
         write_whole(path, json.dumps(stored, indent=2, allow_nan=False))
     except OSError as error:
         log.info("times are not kept: %s", error)
         return
     log.info("times are kept in %s", path)
-
-
-def _hash(table: dict[str, Any]) -> str:
-    return hash_bytes(json.dumps(table, sort_keys=True).encode())
 
 
 def _find_path(folder: Path, place: dict[str, Any]) -> Path:
