@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,13 +35,10 @@ from vidtldr_jax.inference.arrow_parts import (
     make_table,
 )
 from vidtldr_jax.inference.features_description import NAME, read_description, write_description
-from vidtldr_jax.inference.part_files import PartFile, is_part_name, parse_name, write_part
+from vidtldr_jax.inference.part_files import PartFile, is_part_name, parse_name, remove_half_written, write_part
 from vidtldr_jax.inference.records import RecordsError, find_differences, lock_file
 from vidtldr_jax.trust.notes import tell_note
-from vidtldr_jax.trust.whole_files import remove_leftovers
 
-_HALF_WRITTEN: Final = re.compile(r"\.(description\.json|part-\d{6,}\.arrow)\.tmp")  # by older versions
-_PARTIAL: Final = re.compile(r"\.(description\.json|part-[0-9a-f-]+\.arrow)-[0-9a-f]{16}\.partial")
 # Many small parts in a row become one: a part per batch of embeddings would be thousands of files.
 _MOST_SMALL: Final = 64
 _SMALL_BYTES: Final = 4 * 2**20
@@ -268,11 +264,7 @@ class FeatureStore:
         except RecordsError as error:
             self.close()
             raise FeaturesError(str(error)) from error
-        for path in self.folder.glob(".*"):
-            if (match := _PARTIAL.fullmatch(path.name)) is not None:
-                remove_leftovers(self.folder / match[1])
-            elif _HALF_WRITTEN.fullmatch(path.name):
-                path.unlink()
+        remove_half_written(self.folder)
 
     def _match(
         self, description: Mapping[str, Any] | None, about: dict[str, Any], *, restart: bool

@@ -31,9 +31,11 @@ from vidtldr_jax.inference.arrow_parts import (
 from vidtldr_jax.trust.digests import hash_bytes, is_checking
 from vidtldr_jax.trust.limits import check_limit
 from vidtldr_jax.trust.regular import NotRegularError, check_regular
-from vidtldr_jax.trust.whole_files import write_whole
+from vidtldr_jax.trust.whole_files import remove_leftovers, write_whole
 
 _NAME: Final = re.compile(r"part-(\d{6,9})(?:-([0-9a-f]{64}))?\.arrow")
+_PARTIAL: Final = re.compile(r"\.(description\.json|part-[0-9a-f-]+\.arrow)-[0-9a-f]{16}\.partial")
+_HALF_WRITTEN: Final = re.compile(r"\.(description\.json|part-\d{6,}\.arrow)\.tmp")  # by older versions
 _MAGIC: Final = b"ARROW1"
 
 
@@ -174,6 +176,15 @@ def write_part(folder: Path, number: int, table: Any) -> Path:
     path = folder / f"part-{number:06d}-{hash_bytes(memoryview(data))}.arrow"
     write_whole(path, memoryview(data))
     return path
+
+
+def remove_half_written(folder: Path) -> None:
+    """Removes what writers of a folder of features that were killed left half-written."""
+    for path in folder.glob(".*"):
+        if (match := _PARTIAL.fullmatch(path.name)) is not None:
+            remove_leftovers(folder / match[1])
+        elif _HALF_WRITTEN.fullmatch(path.name):
+            path.unlink()
 
 
 def _open(path: Path) -> FileIO:
