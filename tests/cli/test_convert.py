@@ -57,6 +57,18 @@ def test_people_read_what_was_done_and_where_facts_come_from(call, classifier, r
     assert "4 left out by name" in result.stdout
 
 
+def test_classes_of_one_name_are_told_and_are_given_by_number(call, classifier, tmp_path):
+    names = [f"class {number}" for number in range(load_golden("cls_umt.npz")["logits_plain"].shape[-1])]
+    names[2] = names[0] = "crane"
+    words = ("convert", classifier, tmp_path / "model", *CLASSIFIER, "--set", f"labels={json.dumps(names)}")
+    told = call(*words).stderr
+    assert "note: names of several classes, which a list of videos gives by number: 'crane' (0, 2)" in told
+    assert load_model(tmp_path / "model").labels == names
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,crane\n")
+    result = call("evaluate", "classification", "--model", tmp_path / "model", "--manifest", tmp_path / "list.csv")
+    assert_one_error(result, "line 2: label is 'crane', the name of classes 0, 2; give the number of the one")
+
+
 def test_samples_prove_it_and_a_wrong_fact_is_caught(call, call_json, retrieval, tmp_path):
     samples = find_golden("umt_merge.npz")
     report = call_json("convert", retrieval, tmp_path / "model", *RETRIEVAL, "--samples", samples)

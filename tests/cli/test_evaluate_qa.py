@@ -315,7 +315,7 @@ def test_a_config_that_does_not_do_is_one_error(call, qa, tmp_path):
     ("content", "message"),
     [
         ("[{", "an annotation is JSON; "),
-        ([{"video": "0.mp4", "question": "w1", "answer": "w2"}], "entry 0: no question_id; mend these entries"),
+        ([{"video": "0.mp4", "question": "w1", "answer": "w2"}], "entry 0: no question_id; fix these entries"),
         ([{"video": "0.mp4", "question": "w1", "answer": "w2", "question_id": 1}] * 2, "question_id 1 came before"),
         ([{"video": "0.mp4", "question": " ?", "answer": "w2", "question_id": 1}], "the question ' ?' has no words"),
         ([], "it lists no video"),

@@ -6,6 +6,8 @@ import pytest
 
 from vidtldr_jax.data.annotations import Question, RetrievalSet, read_answers, read_questions, read_retrieval_set
 from vidtldr_jax.data.text import TextError
+from vidtldr_jax.trust.limits import LimitError
+from vidtldr_jax.trust.regular import NotRegularError
 
 QUESTION = {"video": "a.mp4", "question": "What is he doing?", "answer": "sing", "question_id": 7}
 
@@ -65,9 +67,35 @@ def test_captions_that_do_not_do(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_many_faults_are_counted(tmp_path):
-    with pytest.raises(TextError, match="entry 9: no object; and 5 more; mend"):
-        read_retrieval_set(write(tmp_path, [1] * 15))
+def test_many_faults_are_counted_and_the_message_is_short(tmp_path):
+    with pytest.raises(TextError, match=r"entry 19: no object; ... and 9,980 more; fix"):
+        read_retrieval_set(write(tmp_path, [1] * 10_000))
+    long = "?" * 10**6
+    for read, entry in (
+        (read_retrieval_set, {"video": "a.mp4", "caption": long}),
+        (read_questions, QUESTION | {"question": long}),
+    ):
+        with pytest.raises(TextError, match="has no words") as caught:
+            read(write(tmp_path, [entry]))
+        assert len(str(caught.value)) < 500
+    with pytest.raises(TextError, match="came before") as caught:
+        read_questions(write(tmp_path, [QUESTION | {"question_id": long}] * 2))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_small_file_asks_for_no_memory_by_many_videos_of_many_captions(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDTLDR_MAX_PAIRS", "100")
+    entry = {"video": [f"{n}.mp4" for n in range(20)], "caption": ["a dog"] * 20}
+    with pytest.raises(LimitError, match=r"may have at most 100 .*; got 400; set VIDTLDR_MAX_PAIRS to allow more"):
+        read_retrieval_set(write(tmp_path, [entry]))
+    monkeypatch.setenv("VIDTLDR_MAX_PAIRS", "400")
+    assert len(read_retrieval_set(write(tmp_path, [entry])).pairs) == 400
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    for read in (read_retrieval_set, read_questions, read_answers):
+        with pytest.raises(NotRegularError, match="is a folder; give a file"):
+            read(tmp_path)
 
 
 def test_questions(tmp_path):

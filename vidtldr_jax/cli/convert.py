@@ -19,6 +19,7 @@ from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import format_bytes, print_json, print_line, print_note, print_table, show_progress
+from vidtldr_jax.data.labels import describe_similar
 from vidtldr_jax.models.umt_config import UMTConfig
 
 log = logging.getLogger("vidtldr_jax")
@@ -154,6 +155,8 @@ def convert(
             check=functools.partial(_check_verifiable, source, samples) if verify or samples else None,
             progress=lambda done, total: bar.update(bar.task_ids[0], completed=100 * done // max(total, 1)),
         )
+    for note in describe_similar(report.labels or ()):
+        print_note(note)
     checked = _verify(source, report, samples) if verify or samples else None
     if as_json:
         print_json({**_describe(report), "verification": None if checked is None else _describe_check(checked)})

@@ -141,8 +141,9 @@ def _explain(error: Exception) -> str | None:
     from vidtldr_jax.data.text import TextError
     from vidtldr_jax.inference.checkpoint import CheckpointError
     from vidtldr_jax.inference.finite import NotFiniteError
+    from vidtldr_jax.trust.limits import LimitError
 
-    known = (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError, NotFiniteError)
+    known = (VideoReadError, WorkerError, TextError, CheckpointError, ConversionError, NotFiniteError, LimitError)
     if isinstance(error, known):
         return str(error)
     is_of_memory = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)

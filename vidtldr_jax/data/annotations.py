@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.data.text import TextError, clean_text
+from vidtldr_jax.trust.faults import Faults, show
+from vidtldr_jax.trust.limits import check_limit
 from vidtldr_jax.trust.lines import read_exact, split_lines
+from vidtldr_jax.trust.regular import check_regular
 
-_MOST_SHOWN: Final = 10
 _VIDEO_NAMES: Final = ("video", "image")
 
 
@@ -66,23 +68,26 @@ def read_retrieval_set(path: str | os.PathLike[str], *, is_paragraph: bool = Fal
       A `RetrievalSet`.
 
     Raises:
-      TextError: the file is not JSON, or no list of entries with videos and captions; all faults together.
+      TextError: the file is not JSON, or no list of entries with videos and captions; the first faults together, and
+        how many more there are.
+      LimitError: there are more pairs than the limit "pairs".
       OSError: the file can't be read.
     """
     videos: dict[str, int] = {}
     texts: list[str] = []
     pairs: list[tuple[int, int]] = []
-    faults: list[str] = []
+    faults = Faults()
     for number, entry in _read_entries(path, ("video", "caption"), faults):
         names, captions = _read_texts(entry["video"]), _read_texts(entry["caption"])
         if names is None or captions is None:
             what = "video" if names is None else "caption"
-            faults.append(f"entry {number}: {what} is neither a text nor a list of texts")
+            faults.add(f"entry {number}: {what} is neither a text nor a list of texts")
             continue
         cleaned = [clean_text(caption) for caption in ([" ".join(captions)] if is_paragraph else captions)]
         if not all(cleaned):
-            faults.append(f"entry {number}: the caption {captions[cleaned.index('')]!r} has no words")
+            faults.add(f"entry {number}: the caption {show(captions[cleaned.index('')])} has no words")
             continue
+        check_limit("pairs", len(pairs) + len(set(names)) * len(cleaned), f"annotation {str(path)!r}")
         rows = [videos.setdefault(name, len(videos)) for name in names]
         for text in cleaned:
             pairs.extend((row, len(texts)) for row in dict.fromkeys(rows))
@@ -102,20 +107,20 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
 
     Raises:
       TextError: the file is not JSON, no list of entries with video, question, answer and question_id, or an id comes
-        twice; all faults together.
+        twice; the first faults together, and how many more there are.
       OSError: the file can't be read.
     """
     questions: dict[str, Question] = {}
-    faults: list[str] = []
+    faults = Faults()
     for number, entry in _read_entries(path, ("video", "question", "answer", "question_id"), faults):
         key = str(entry["question_id"])
         strange = [name for name in ("video", "question", "answer") if not _is_text(entry[name])]
         if strange:
-            faults.append(f"entry {number}: {', '.join(strange)} is no text")
+            faults.add(f"entry {number}: {', '.join(strange)} is no text")
         elif not clean_text(entry["question"]):
-            faults.append(f"entry {number}: the question {entry['question']!r} has no words")
+            faults.add(f"entry {number}: the question {show(entry['question'])} has no words")
         elif key in questions:
-            faults.append(f"entry {number}: question_id {key} came before")
+            faults.add(f"entry {number}: question_id {show(entry['question_id'])} came before")
         else:
             questions[key] = Question(key, entry["video"], clean_text(entry["question"]), entry["answer"])
     _refuse(path, faults, "video, question, answer, question_id", is_empty=not questions)
@@ -141,29 +146,27 @@ def read_answers(path: str | os.PathLike[str]) -> tuple[str, ...]:
     else:
         found = [line.strip() for line in split_lines(text) if line.strip()]
     if not isinstance(found, list) or not found or not all(_is_text(answer) for answer in found):
-        raise TextError(
-            f"read_answers: answers are a JSON list of texts, or one a line; {Path(path)} has something else; mend it."
-        )
+        raise TextError(f"answers are a JSON list of texts, or one a line; {Path(path)} has something else; fix it")
     return tuple(dict.fromkeys(found))
 
 
 def _read_entries(
-    path: str | os.PathLike[str], names: tuple[str, ...], faults: list[str]
+    path: str | os.PathLike[str], names: tuple[str, ...], faults: Faults
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yields (number, entry) of those that have all names; what is wrong with the others goes to the faults."""
     found = _parse(path, _read_text(path))
     if not isinstance(found, list):
-        faults.append(f"it is {type(found).__name__}, not a list")
+        faults.add(f"it is {type(found).__name__}, not a list")
         return
     for number, entry in enumerate(found):
         if not isinstance(entry, dict):
-            faults.append(f"entry {number}: no object")
+            faults.add(f"entry {number}: no object")
             continue
         video = next((entry[name] for name in _VIDEO_NAMES if name in entry), None)
         entry = entry if video is None else {**entry, "video": video}
         missing = [name for name in names if entry.get(name) is None]
         if missing:
-            faults.append(f"entry {number}: no {', '.join(missing)}")
+            faults.add(f"entry {number}: no {', '.join(missing)}")
         else:
             yield number, entry
 
@@ -172,16 +175,16 @@ def _parse(path: str | os.PathLike[str], text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise TextError(f"read_annotation: an annotation is JSON; {Path(path)} is not ({error}); mend it.") from error
+        raise TextError(f"an annotation is JSON; {Path(path)} is not ({error}); fix it") from error
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
+    check_regular(path)
     try:
         return read_exact(path)
     except UnicodeDecodeError as error:
         raise TextError(
-            f"read_annotation: an annotation is UTF-8 text; {Path(path)} is not ({error.reason} at byte "
-            f"{error.start}); mend it."
+            f"an annotation is UTF-8 text; {Path(path)} is not ({error.reason} at byte {error.start}); fix it"
         ) from error
 
 
@@ -194,12 +197,8 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _refuse(path: str | os.PathLike[str], faults: list[str], names: str, *, is_empty: bool) -> None:
+def _refuse(path: str | os.PathLike[str], faults: Faults, names: str, *, is_empty: bool) -> None:
     if is_empty and not faults:
-        faults = ["it lists no video"]
+        faults.add("it lists no video")
     if faults:
-        more = f"; and {len(faults) - _MOST_SHOWN} more" if len(faults) > _MOST_SHOWN else ""
-        raise TextError(
-            f"read_annotation: every entry has {names}; in {Path(path)}: {'; '.join(faults[:_MOST_SHOWN])}{more}; "
-            "mend these entries."
-        )
+        raise TextError(f"every entry has {names}; in {Path(path)}: {faults}; fix these entries")

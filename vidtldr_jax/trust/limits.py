@@ -28,6 +28,7 @@ LIMITS: Final[dict[str, tuple[int, str]]] = {
     "clip_pixels": (2**26, "pixels of all frames of a clip, 64 Mi"),
     "clips": (1024, "clips of a video"),
     "classes": (2**20, "classes of a classifier"),
+    "pairs": (10_000_000, "pairs of a video and a text that belong together"),
     "faults": (20, "faults listed in one message"),
 }
 
