@@ -9,6 +9,7 @@ import pytest
 from flax import traverse_util
 
 from tests.reference.inputs import make_params
+from vidtldr_jax import ops
 from vidtldr_jax.models.vivit import ViViT
 from vidtldr_jax.models.vivit_config import ViViTConfig
 
@@ -113,6 +114,31 @@ def test_factorised_attention_reaches_over_time_and_space_but_not_across_both_at
     assert apart[1, 0] > 1e-4, "the same place sees it later"
     if config.attention == "factorized_dot_product":
         np.testing.assert_allclose(apart[1, 1:], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["dense", "blocked"])
+@pytest.mark.parametrize("config", EVERY.values(), ids=EVERY)
+def test_every_attention_takes_the_form_that_is_asked_for(config, form, monkeypatch):
+    forms = []
+    attend = ops.attend
+
+    def record(*args, **options):
+        forms.append(options["form"])
+        return attend(*args, **options)
+
+    monkeypatch.setattr(ops, "attend", record)
+    params, video = make(config)
+    forms.clear()
+    jax.eval_shape(lambda p, v: ViViT(config, form=form).apply({"params": p}, v), params, video)
+    assert forms
+    assert set(forms) == {form}
+
+
+def test_a_form_that_there_is_not_is_refused_by_every_model(shapes_unchecked):
+    for config in EVERY.values():
+        params, video = make(config)
+        with pytest.raises(ValueError, match="form is one of auto, by_head"):
+            ViViT(config, form="denser").apply({"params": params}, video)
 
 
 def test_clips_of_another_size_get_interpolated_positions():

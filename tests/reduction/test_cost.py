@@ -1,12 +1,17 @@
 """The count of multiply-accumulates against published numbers and a count by hand."""
 
+import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from tests.reference.files import find_golden
-from vidtldr_jax.models import VideoViTConfig, get_preset
-from vidtldr_jax.models.architectures import resolve_for
+from vidtldr_jax.models import VideoViTConfig, block, get_preset
+from vidtldr_jax.models.architectures import make_module, resolve_for
+from vidtldr_jax.models.block import make_gelu
+from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction import count_macs, count_xla_gmacs, resolve_schedule
 
@@ -142,6 +147,56 @@ def test_operations_on_single_elements_are_counted_by_hand():
     second = (7 + 3 + 1 + 1) * 5 * 6 + (4 + 1) * 2 * 25 + (7 + 2) * 5 * 6 + (1 + 8) * 5 * 10  # sizes bias the maps
     single = first + second + 2 * 8 * 6
     assert count_xla_gmacs(config, schedule) == pytest.approx((products + single / 2) / 1e9, rel=1e-12)
+
+
+@pytest.mark.parametrize("gelu", ["exact", "tanh", "quick"])
+def test_a_gelu_is_counted_as_xla_counts_it(gelu):
+    counted = jax.jit(make_gelu(gelu)).lower(jax.ShapeDtypeStruct((1000,), jnp.float32)).cost_analysis()["flops"]
+
+    def count(mlp_dim):
+        size = {"num_frames": 2, "image_size": 8, "patch_size": 4, "dim": 6, "depth": 2, "num_heads": 2}
+        config = CLIPConfig(**size, encoding="joint", mlp_dim=mlp_dim, gelu=gelu)
+        return count_xla_gmacs(config, None) - count_macs(config, None).gmacs
+
+    # 2 layers of 9 tokens, each with a bias and a GELU for every channel of the MLP.
+    assert (count(1010) - count(10)) * 2e9 == pytest.approx(2 * 9 * 1000 * (1 + counted / 1000), rel=1e-6)
+
+
+@pytest.mark.parametrize("schedule", [None, "300"])
+def test_the_whole_count_agrees_with_xla_s_of_the_program(schedule, monkeypatch):
+    # XLA counts one round of a loop: everything in one block here.
+    monkeypatch.setattr(block, "_CPU_BLOCK_SIZE", 10**9)
+    config = dataclasses.replace(get_preset("umt-b16"), num_frames=4, depth=2)
+    module = make_module(config, r=resolve_for(config, schedule).r if schedule else (), form="dense")
+    video = jax.ShapeDtypeStruct((1, 4, 224, 224, 3), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), video)
+    counted = jax.jit(module.apply).lower(variables, video).cost_analysis()["flops"] / 2e9
+    assert count_xla_gmacs(config, schedule) == pytest.approx(counted, rel=3e-3)
+
+
+@pytest.mark.parametrize("schedule", [None, "none", "3,2", "0.25x2", (3, 2), 3])
+def test_every_way_to_write_a_schedule_is_counted(schedule):
+    config = make_vivit(attention="spacetime")
+    resolved = resolve_for(config, schedule)
+    assert count_macs(config, schedule) == count_macs(config, resolved)
+    assert count_xla_gmacs(config, schedule) == count_xla_gmacs(config, resolved)
+    assert count_macs(config, schedule, num_frames=4) == count_macs(
+        config, resolve_for(config, schedule, size=(4, 8, 8))
+    )
+
+
+def test_what_fits_no_model_is_refused_by_the_count():
+    with pytest.raises(ValueError, match="at most 2 entries for 2 layers"):
+        count_macs(make_vivit(attention="spacetime"), "3,3,3")
+    with pytest.raises(ValueError, match="needs the whole grid of patches in every block"):
+        count_macs(make_vivit(attention="factorized_self_attention", pooling="mean"), "3")
+    other = resolve_for(get_preset("umt-b16"), "600")
+    with pytest.raises(ValueError) as error:
+        count_macs(make_vivit(attention="spacetime"), other)
+    assert str(error.value) == (
+        "a resolved schedule has one r for each of the model's 2 layers; got one of 12 layers; resolve it for this "
+        "model, or pass its text '600'."
+    )
 
 
 @pytest.mark.parametrize(("preset", "name", "entry"), PUBLISHED, ids=[f"{p}-{n}" for p, n, _ in PUBLISHED])

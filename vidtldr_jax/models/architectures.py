@@ -10,8 +10,9 @@ from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.reduction.fitting import fit_schedule
 from vidtldr_jax.reduction.methods import Method
-from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
+from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
 
 _NAME_FIELD: Final = "name"
 Config = VideoViTConfig | ViViTConfig | UMTConfig | CLIPConfig
@@ -110,18 +111,4 @@ def resolve_for(
       ValueError: the schedule or the method does not fit, see `resolve_schedule`, or the model needs the whole grid of
         patches in every block.
     """
-    frames, rows, columns = size or (config.num_frames, config.image_size, config.image_size)
-    resolved = resolve_schedule(
-        schedule,
-        num_tokens=config.count_tokens(frames, rows, columns),
-        num_layers=config.depth,
-        num_protected=config.num_protected,
-        method=method,
-        num_first=config.count_tokens(config.tubelet_size, rows, columns) - config.num_protected,
-    )
-    if any(resolved.r) and not config.is_mergeable:
-        raise ValueError(
-            "resolve_for: a model whose blocks attend over time and space apart needs the whole grid of patches in "
-            f"every block, so nothing can be merged; the schedule {resolved.describe()} came; take none."
-        )
-    return resolved
+    return fit_schedule(config, schedule, method=method, size=size)

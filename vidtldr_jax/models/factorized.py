@@ -22,11 +22,13 @@ class HalvedAttention(nn.Module):
 
     Attributes:
       config: the model's description.
+      form: how attention is computed, see `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
     """
 
     config: ViViTConfig
+    form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
 
@@ -44,7 +46,8 @@ class HalvedAttention(nn.Module):
         parts = [project(name) for name in ("query", "key", "value")]
         over_time = [part[..., : heads // 2, :].swapaxes(1, 2) for part in parts]  # [B, s, t, H/2, K]
         over_space = [part[..., heads // 2 :, :] for part in parts]  # [B, t, s, H/2, K]
-        update = jnp.concatenate([_attend(over_time).swapaxes(1, 2), _attend(over_space)], axis=3)
+        updates = [_attend(over_time, self.form).swapaxes(1, 2), _attend(over_space, self.form)]
+        update = jnp.concatenate(updates, axis=3)  # [B, t, s, H, K]
         return nn.Dense(dim, name="proj", **dtypes)(update.reshape(tokens.shape))
 
 
@@ -78,7 +81,7 @@ class FactorizedBlock(nn.Module):
             return attention(sequences, None)[0].reshape(values.shape)
 
         if config.attention == "factorized_dot_product":
-            tokens = tokens + HalvedAttention(config, name="attn", **dtypes)(normalise(tokens, "norm1"))
+            tokens = tokens + HalvedAttention(config, self.form, name="attn", **dtypes)(normalise(tokens, "norm1"))
         else:
             for axis in config.attention_order.split("_"):
                 if axis == "time":
@@ -119,8 +122,8 @@ class FactorizedEncoder(nn.Module):
         return make_layer_norm(self.config.norm_eps, name="norm", **dtypes)(grid.reshape(tokens.shape))
 
 
-def _attend(parts: list[Float[Array, "B A N H K"]]) -> Float[Array, "B A N H K"]:
+def _attend(parts: list[Float[Array, "B A N H K"]], form: ops.AttentionForm) -> Float[Array, "B A N H K"]:
     """Attends along the third axis, every A apart."""
     shape = parts[0].shape
     query, key, value = (part.reshape(-1, *shape[2:]) for part in parts)
-    return ops.attend(query, key, value, None, with_saliency=False).update.reshape(shape)
+    return ops.attend(query, key, value, None, with_saliency=False, form=form).update.reshape(shape)

@@ -7,17 +7,16 @@ Not counted: softmax, entropy, sorting, gathering and scattering; `elementwise` 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from vidtldr_jax.reduction.fitting import Reducible, resolve_for_clips
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
-
-if TYPE_CHECKING:
-    from vidtldr_jax.reduction.schedule import ResolvedSchedule
+from vidtldr_jax.reduction.schedule import Schedule
 
 _NORM_MACS_PER_ELEMENT = 5
 
 
-class Architecture(Protocol):
+class Architecture(Reducible, Protocol):
     """What the count needs to know of a model."""
 
     @property
@@ -33,23 +32,15 @@ class Architecture(Protocol):
     @property
     def patch_size(self) -> int: ...  # noqa: D102
     @property
-    def tubelet_size(self) -> int: ...  # noqa: D102
-    @property
     def num_channels(self) -> int: ...  # noqa: D102
     @property
     def final_norm(self) -> bool: ...  # noqa: D102
     @property
-    def num_protected(self) -> int: ...  # noqa: D102
-    @property
     def num_cls_tokens(self) -> int: ...  # noqa: D102
-    @property
-    def depth(self) -> int: ...  # noqa: D102
     @property
     def temporal(self) -> Architecture | None: ...  # noqa: D102
     def count_sequences(self, frames: int) -> int: ...  # noqa: D102
     def count_attention(self, frames: int, tokens: int) -> tuple[int, int]: ...  # noqa: D102
-    @property
-    def num_frames(self) -> int: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,21 +104,26 @@ class EncoderCost:
         return {"patches": self.patches, **parts, "final_norm": self.final_norm, "temporal": self.temporal}
 
 
-def count_macs(config: Architecture, schedule: ResolvedSchedule, *, num_frames: int | None = None) -> EncoderCost:
+def count_macs(config: Architecture, schedule: Schedule, *, num_frames: int | None = None) -> EncoderCost:
     """Counts the multiply-accumulates of one clip through the encoder, pooling and heads left out.
 
     Args:
       config: the model's description.
-      schedule: the resolved schedule; its token counts are what is counted.
+      schedule: anything `parse_schedule` reads; None is the plain model. Of one that was resolved before, the token
+        counts are what is counted.
       num_frames: of the clip; None means the config's. It tells how many sequences a factorised encoder has.
 
     Returns:
       An `EncoderCost`.
 
+    Raises:
+      ValueError: the schedule does not fit the model.
+
     Reference:
       Counted as the official release was with fvcore, so that published GMACs can be compared.
     """
     frames = config.num_frames if num_frames is None else num_frames
+    schedule = resolve_for_clips(config, schedule, num_frames=frames)
     sequences = config.count_sequences(frames)
     tubelet = config.tubelet_size * config.patch_size**2 * config.num_channels
     temporal = 0
