@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import attend_all_heads, attend_by_head
 from vidtldr_jax.ops.attention_forms import FORM_NAMES, AttentionForm, choose_form, get_form
+from vidtldr_jax.ops.checks import check_count, check_static
 from vidtldr_jax.ops.saliency import attention_saliency, check_protected, normalise_sharpness
 
 
@@ -83,6 +84,7 @@ def attend(
       vid-TLDR, section 4.1; the size bias is ToMe's proportional attention, arXiv 2210.09461, equation 1.
     """
     _check_inputs("attend", query, key, value, size, form, block_size)
+    check_static("with_saliency", with_saliency)
     if with_saliency:
         check_protected("attend", query.shape[1], num_protected)
     if form == "dense":
@@ -157,8 +159,10 @@ def _check_inputs(
         raise ValueError(
             f"{function}: size is [B, N] = {query.shape[:2]}; {size.shape} came; one size for each key is needed."
         )
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"{function}: block_size is at least 1; {block_size} came; leave it out for the default.")
+    if block_size is not None:
+        check_count("block_size", block_size)
+        if block_size < 1:
+            raise ValueError(f"{function}: block_size is at least 1; {block_size} came; leave it out for the default.")
     if form not in FORM_NAMES:
         raise ValueError(
             f"{function}: form is one of {', '.join(FORM_NAMES)}; {form!r} came; leave it out for the default."

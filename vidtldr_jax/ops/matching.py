@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vidtldr_jax.ops.blocks import balance_blocks
+from vidtldr_jax.ops.checks import check_alike, check_axes, check_count
 from vidtldr_jax.ops.ranking import rank_highest
 from vidtldr_jax.ops.saliency import check_protected
 from vidtldr_jax.ops.state import MergePlan
@@ -45,11 +46,12 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
       A `MergePlan` whose shapes depend only on N, r and num_protected.
 
     Raises:
-      ValueError: r is negative or more than half of the unprotected tokens.
+      ValueError: features are not `[B, N, D]`, or r is traced, negative or more than half of the unprotected tokens.
 
     Reference:
       vid-TLDR, section 4.2; bipartite soft matching is from ToMe, arXiv 2210.09461, section 3.
     """
+    check_axes("features", features, "B N D")
     batch, num_tokens, _ = features.shape
     check_protected("match_tokens", num_tokens, num_protected)
     _check_r("match_tokens", r, num_tokens - num_protected)
@@ -71,8 +73,9 @@ def pair_tokens(features: Float[Array, "B N D"], *, num_protected: int = 0) -> P
       `Pairs`.
 
     Raises:
-      ValueError: fewer than two tokens are not protected.
+      ValueError: features are not `[B, N, D]`, or fewer than two tokens are not protected.
     """
+    check_axes("features", features, "B N D")
     check_protected("pair_tokens", features.shape[1] - 1, num_protected)
     unit = normalise_features(features[:, num_protected:])
     similarity, partner = _find_partners(unit[:, 0::2], unit[:, 1::2])
@@ -95,8 +98,13 @@ def absorb_pairs(
       A `MergePlan` in the order of `match_tokens`.
 
     Raises:
-      ValueError: r is negative or more than half of the unprotected tokens.
+      ValueError: partner and score are not `[B, S]`, or r is traced, negative or more than half of the unprotected
+        tokens.
     """
+    check_axes("partner", partner, "B S")
+    check_alike("score", score, partner.shape, "B S", "partner")
+    check_count("num_tokens", num_tokens)
+    check_count("num_protected", num_protected)
     batch, num_even = partner.shape
     num_odd = num_tokens - num_protected - num_even
     _check_r("absorb_pairs", r, num_tokens - num_protected)
@@ -119,6 +127,7 @@ def absorb_pairs(
 
 
 def _check_r(function: str, r: int, num_free: int) -> None:
+    check_count("r", r)
     if not 0 <= r <= num_free // 2:
         raise ValueError(
             f"{function}: r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); "

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from vidtldr_jax.ops.checks import check_alike, check_axes, check_count
 from vidtldr_jax.ops.state import MergePlan, MergeState
 
 MergeForm = Literal["segment_sum", "one_hot"]
@@ -34,7 +35,7 @@ def merge_tokens(
       absorbed nothing is passed on unchanged, to the bit.
 
     Raises:
-      ValueError: form is neither of the two.
+      ValueError: form is neither of the two, or tokens, sizes or weights are not `[B, N, D]`, `[B, N]` and `[B, N]`.
 
     Reference:
       vid-TLDR, section 4.3; sizes as in ToMe, section 3.
@@ -44,6 +45,10 @@ def merge_tokens(
             f'merge_tokens: form is "segment_sum" or "one_hot"; {form!r} came; leave it out for the default.'
         )
     tokens, size = state.tokens, state.size
+    check_axes("tokens", tokens, "B N D")
+    check_alike("size", size, tokens.shape[:2], "B N", "tokens")
+    if weight is not None:
+        check_alike("weight", weight, tokens.shape[:2], "B N", "tokens")
     batch, num_tokens, _ = tokens.shape
     num_kept = plan.kept.shape[1]
 
@@ -88,7 +93,12 @@ def unmerge_tokens(
 
     Returns:
       A copy of the holding token at every original position.
+
+    Raises:
+      ValueError: tokens are not `[B, M, D]`, or source is not `[B, N0]`.
     """
+    check_axes("tokens", tokens, "B M D")
+    check_axes("source", source, "B N0")
     spread = _take(tokens, jnp.maximum(source, 0))  # [B, N0, D]
     return jnp.where((source >= 0)[..., None], spread, jnp.asarray(fill, tokens.dtype))
 
@@ -105,7 +115,13 @@ def source_matrix(
 
     Returns:
       Float32; each column has at most one entry other than 0.
+
+    Raises:
+      ValueError: source and source_weight are not `[B, N0]`, or num_tokens is traced.
     """
+    check_axes("source", source, "B N0")
+    check_alike("source_weight", source_weight, source.shape, "B N0", "source")
+    check_count("num_tokens", num_tokens)
     holds = source[:, None, :] == jnp.arange(num_tokens)[None, :, None]  # [B, M, N0]
     return jnp.where(holds, source_weight[:, None, :], 0.0)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vidtldr_jax.ops.checks import check_axes, check_count
 from vidtldr_jax.ops.ranking import rank_highest
 from vidtldr_jax.ops.saliency import check_protected
 from vidtldr_jax.ops.state import MergePlan
@@ -36,8 +37,9 @@ def keep_best(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
       A `MergePlan` in which nobody is absorbed.
 
     Raises:
-      ValueError: r is negative, or leaves no unprotected token.
+      ValueError: score is not `[B, N]`, or r is traced, negative, or leaves no unprotected token.
     """
+    check_axes("score", score, "B N")
     batch, num_tokens = score.shape
     _check_r("keep_best", r, num_tokens, num_protected)
     _, best = rank_highest(score[:, num_protected:].astype(jnp.float32), num_tokens - num_protected - r)  # [B, M - P]
@@ -58,7 +60,7 @@ def fuse_rest(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
       all of them weigh alike.
 
     Raises:
-      ValueError: r is negative, or leaves no unprotected token.
+      ValueError: score is not `[B, N]`, or r is traced, negative, or leaves no unprotected token.
 
     Reference:
       EViT, arXiv 2202.07800, section 3.2.
@@ -66,6 +68,7 @@ def fuse_rest(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
     Deviation:
       The fused token is a mean (the weights are divided by their sum), so that its length is that of a token.
     """
+    check_axes("score", score, "B N")
     num_tokens = score.shape[1]
     _check_r("fuse_rest", r, num_tokens, num_protected)
     free = score[:, num_protected:].astype(jnp.float32)
@@ -91,6 +94,7 @@ def _list_kept(best: Array, num_protected: int) -> Array:
 
 def _check_r(function: str, r: int, num_tokens: int, num_protected: int) -> None:
     check_protected(function, num_tokens, num_protected)
+    check_count("r", r)
     num_free = num_tokens - num_protected
     if not 0 <= r < num_free:
         raise ValueError(

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float
 
+from vidtldr_jax.ops.checks import check_axes, check_count
+
 # An attention a is known to within a few roundings of itself, and the derivative of a log a is log a + 1: a row's
 # sharpness s is known to within as many roundings of 1 + |s|. Where rows are nearly one-hot, s is near 0 and this is 1.
 # Sharpnesses that are closer than this many such roundings are one and the same number.
@@ -41,12 +43,17 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
       all equally sharp to within float32 rounding. Where the sharpest token is above the mean by no more than that,
       every token that is not below the mean by more has 1 too.
 
+    Raises:
+      ValueError: sharpness is not `[B, N]`, or every token is protected.
+
     Reference:
       vid-TLDR, arXiv 2403.13347, section 4.1.
 
     Deviation:
       The official code divides 0 by 0 where all tokens are equally sharp; here nobody is background then.
     """
+    check_axes("sharpness", sharpness, "B N")
+    check_protected("normalise_sharpness", sharpness.shape[1], num_protected)
     all_sharpness = sharpness.astype(jnp.float32)
     s = all_sharpness[:, num_protected:]
     # Picked by index: the gradient of max looks for entries equal to it, and a compiler that computes s twice, with
@@ -106,6 +113,7 @@ def check_protected(function: str, num_tokens: int, num_protected: int) -> None:
     Raises:
       ValueError: num_protected is negative or not below num_tokens.
     """
+    check_count("num_protected", num_protected)
     if not 0 <= num_protected < num_tokens:
         raise ValueError(
             f"{function}: num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; "

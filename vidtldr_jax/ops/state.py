@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from vidtldr_jax.ops.checks import check_axes
+
 
 class MergeState(NamedTuple):
     """Tokens with their sizes and, when traced, where every original token went.
@@ -47,7 +49,11 @@ def init_merge_state(tokens: Float[Array, "B N D"], *, trace: bool = False) -> M
 
     Returns:
       A `MergeState` of size 1 everywhere.
+
+    Raises:
+      ValueError: tokens are not `[B, N, D]`.
     """
+    check_axes("tokens", tokens, "B N D")
     batch, num_tokens, _ = tokens.shape
     size = jnp.ones((batch, num_tokens), jnp.float32)  # [B, N]
     if not trace:

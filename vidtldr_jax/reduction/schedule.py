@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from vidtldr_jax.ops.checks import check_static
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method, get_method
 
 ScheduleEntry: TypeAlias = int | float
@@ -83,9 +84,10 @@ def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
       One entry per layer that was written: an int is a count, a float is a ratio in (0, 1).
 
     Raises:
-      ValueError: something is not a number, is negative, or is neither a whole number nor a ratio in (0, 1).
+      ValueError: something is traced, not a number, negative, or neither a whole number nor a ratio in (0, 1).
       TypeError: the schedule is of another type altogether.
     """
+    check_static("schedule", schedule)
     if schedule is None:
         return ()
     if isinstance(schedule, ResolvedSchedule):
@@ -94,7 +96,7 @@ def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
         return tuple(entry for item in _split(schedule) for entry in _parse_item(item, schedule))
     if isinstance(schedule, bool):
         raise TypeError(f"parse_schedule: a schedule is a text, numbers or None; {schedule!r} came; {_FORMS}.")
-    if hasattr(schedule, "__float__") and not hasattr(schedule, "__len__"):
+    if hasattr(schedule, "__float__") and getattr(schedule, "ndim", 0) == 0:
         return (_check_entry(schedule, schedule),)
     try:
         entries = list(schedule)  # type: ignore[arg-type]  # anything iterable will do
@@ -229,6 +231,7 @@ def _parse_item(item: str, schedule: str) -> list[ScheduleEntry]:
 
 
 def _check_entry(entry: object, schedule: object) -> ScheduleEntry:
+    check_static("r", entry)
     if isinstance(entry, bool) or not hasattr(entry, "__float__"):
         raise ValueError(f"parse_schedule: entries are numbers; {entry!r} came in {schedule!r}; {_FORMS}.")
     number = float(entry)  # NumPy and JAX scalars too
