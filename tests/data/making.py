@@ -1,5 +1,6 @@
 """Videos made on the spot, each frame of which says its number in black and white bars."""
 
+import contextlib
 from fractions import Fraction
 
 import av
@@ -59,15 +60,49 @@ def write_video(
     return path
 
 
-def write_audio(path, *, codec):
-    """Writes half a second of silence."""
+def write_audio(path, *, codec, num_blocks=8):
+    """Writes silence, 16 blocks a second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=16000, layout="mono")
-        for _ in range(8):
+        for _ in range(num_blocks):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
             frame.sample_rate = 16000
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def write_packets(path, packets, *, codec="mjpeg", height=48, width=64, rate=10):
+    """Writes packets as they are, one a frame."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+        for number, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, rate), stream, True
+            container.mux(packet)
+    return path
+
+
+def mux_streams(path, *sources, dispositions=None, delay=0.0, skip=lambda number: False, options=None):
+    """Copies the only stream of each source into one file, `delay` seconds later, without the packets to skip."""
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(av.open(str(source))) for source in sources]
+        target = stack.enter_context(av.open(str(path), "w", options=options or {}))
+        packets = []
+        for place, source in enumerate(opened):
+            stream = target.add_stream_from_template(source.streams[0])
+            if dispositions is not None:
+                stream.disposition = dispositions[place]
+            for number, packet in enumerate(p for p in source.demux() if p.size):
+                if skip(number):
+                    continue
+                shift = round(delay / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                packets.append((float(packet.dts * packet.time_base), place, packet))
+        for _, _, packet in sorted(packets, key=lambda entry: entry[:2]):
+            target.mux(packet)
     return path
 
 

@@ -14,12 +14,16 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from vidtldr_jax.data.decoder_faults import name_file
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.image_folder import IMAGE_SUFFIXES, ImageFolder
+from vidtldr_jax.data.picture_film import PictureFilm
+from vidtldr_jax.data.pictures import can_read_avif, find_picture_format
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.sampling import sample_frames
 from vidtldr_jax.data.transforms import normalize_frames, transform_frame
 from vidtldr_jax.data.video_file import FrameCountError, VideoFile
+from vidtldr_jax.trust.regular import check_regular
 
 Result = TypeVar("Result")
 
@@ -124,25 +128,30 @@ def read_source(path: str | os.PathLike[str], read: Callable[[FrameSource], Resu
       What `read` returned.
 
     Raises:
-      VideoReadError: it does not exist or can't be read.
+      VideoReadError: it does not exist or can't be read, whatever was raised on the way.
     """
-    source = _open_source(Path(path))
-    try:
-        return read(source)
-    except FrameCountError:
-        if isinstance(source, VideoFile):
-            source.count_by_decoding()
-        return read(source)
+    with name_file(path):
+        source = _open_source(Path(path))
+        try:
+            return read(source)
+        except FrameCountError:
+            if isinstance(source, VideoFile):
+                source.count_by_decoding()
+            return read(source)
 
 
 def _open_source(path: Path) -> FrameSource:
     if not path.exists():
         raise VideoReadError(f"read_frames: the video must exist; there is no {str(path)!r}; check the path.")
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.is_dir():
         return ImageFolder(path)
-    if not path.is_file():
-        raise VideoReadError(f"read_frames: a file or a folder is needed; {str(path)!r} is neither; give another path.")
-    return VideoFile(path)
+    check_regular(path)  # a FIFO would be waited for
+    kind = find_picture_format(path)
+    if kind in ("PNG", "WEBP", "TIFF") or (kind == "AVIF" and can_read_avif()):
+        film = PictureFilm(path)
+        return film if film.num_frames > 1 or film.notices else ImageFolder(path)
+    is_picture = kind is None and path.suffix.lower() in IMAGE_SUFFIXES
+    return ImageFolder(path) if is_picture else VideoFile(path)
 
 
 def _fill_clip(source: FrameSource, preprocessing: Preprocessing) -> Clip:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64
+
+from vidtldr_jax.trust.limits import check_limit
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -43,6 +46,10 @@ def list_frames(container: InputContainer, stream: VideoStream) -> FrameTable | 
 
     Returns:
       The table; None where the packets don't tell how many frames there are, so that only decoding does.
+
+    Raises:
+      LimitError: there are more frames than the limit.
+      MemoryError: memory ran out.
     """
     import av
 
@@ -50,7 +57,9 @@ def list_frames(container: InputContainer, stream: VideoStream) -> FrameTable | 
         return None
     # A Matroska file's index has presentation times, others have decoding times.
     by_pts = "matroska" in container.format.name
-    rows: list[tuple[int, int, bool]] = []
+    video = f"the video {container.name.removeprefix('file:')!r}"
+    check_limit("frames", len(stream.index_entries), video)
+    pts, seek_times, keyframes = array("q"), array("q"), bytearray()
     last_dts: int | None = None
     try:
         for packet in container.demux(stream):
@@ -59,23 +68,26 @@ def list_frames(container: InputContainer, stream: VideoStream) -> FrameTable | 
             if packet.pts is None:
                 return None
             last_dts = packet.dts
-            seek_time = packet.pts if by_pts or packet.dts is None else packet.dts
-            rows.append((packet.pts, seek_time, packet.is_keyframe))
-    except av.FFmpegError:  # damaged here: what came before is what there is
-        pass
+            pts.append(packet.pts)
+            seek_times.append(packet.pts if by_pts or packet.dts is None else packet.dts)
+            keyframes.append(packet.is_keyframe)
+            check_limit("frames", len(pts), video)
+    except av.FFmpegError as error:  # damaged here: what was read before is what there is
+        if isinstance(error, MemoryError):
+            raise
+    shown = np.frombuffer(pts, np.int64)
     num_announced = _count_index(container, stream)
-    if num_announced > len(rows) and last_dts is not None:
+    order = np.argsort(shown, kind="stable")
+    if num_announced > len(shown) and last_dts is not None:
         # Packets come in decoding order: of what is shown after the last one's decoding time some may be missing.
-        rows = [row for row in rows if row[0] <= last_dts]
-    rows.sort()
-    pts = np.array([row[0] for row in rows], np.int64)
-    if len(rows) == 0 or not np.all(np.diff(pts) > 0):
+        order = order[shown[order] <= last_dts]
+    if len(order) == 0 or not np.all(np.diff(shown[order]) > 0):
         return None
     return FrameTable(
-        pts=pts,
-        seek_times=np.array([row[1] for row in rows], np.int64),
-        keyframes=np.array([row[2] for row in rows], bool),
-        num_announced=max(num_announced, len(rows)),
+        pts=shown[order],
+        seek_times=np.frombuffer(seek_times, np.int64)[order],
+        keyframes=np.frombuffer(keyframes, bool)[order],
+        num_announced=max(num_announced, len(order)),
     )
 
 
@@ -83,6 +95,9 @@ def _count_index(container: InputContainer, stream: VideoStream) -> int:
     """Counts the shown frames in the index of an MP4 or MOV that points beyond the file's end; 0 for whole files."""
     if "mov" not in container.format.name.split(","):
         return 0
-    shown = [entry for entry in stream.index_entries if entry.size and not entry.is_discard]
-    is_cut = any(entry.pos + entry.size > container.size for entry in shown)
-    return len(shown) if is_cut else 0
+    num_shown, is_cut = 0, False
+    for entry in stream.index_entries:
+        if entry.size and not entry.is_discard:
+            num_shown += 1
+            is_cut = is_cut or entry.pos + entry.size > container.size
+    return num_shown if is_cut else 0

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from vidtldr_jax.data.decoder_faults import name_file
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.folder_contents import list_pictures, look_into
+from vidtldr_jax.data.pictures import decode_picture, open_picture
 from vidtldr_jax.data.suffixes import IMAGE_SUFFIXES
+from vidtldr_jax.trust.limits import check_limit
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
 
@@ -38,12 +41,15 @@ class ImageFolder:
           path: of an existing folder, or of one image.
 
         Raises:
-          VideoReadError: the folder has no images, or stands for videos below it.
+          VideoReadError: the folder can't be read, has no images or more than the limit on frames, or stands for videos
+            below it.
         """
         self.path = path
-        if path.is_dir():
-            _check_one_video(path)
-        self._files = sorted(list_pictures(path), key=_natural_order) if path.is_dir() else [path]
+        with name_file(path):
+            if path.is_dir():
+                _check_one_video(path)
+            self._files = sorted(list_pictures(path), key=_natural_order) if path.is_dir() else [path]
+            check_limit("frames", len(self._files), f"the folder {str(path)!r}")
         self.num_frames = len(self._files)
         if not self._files:
             raise VideoReadError(
@@ -64,7 +70,9 @@ class ImageFolder:
           VideoReadError: an image can't be read.
         """
         for index in indices:
-            yield index, _read_image(self._files[index])
+            with open_picture(self._files[index]) as image:
+                frame = decode_picture(image)
+            yield index, frame
 
 
 def _check_one_video(folder: Path) -> None:
@@ -78,23 +86,3 @@ def _check_one_video(folder: Path) -> None:
 def _natural_order(file: Path) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", file.name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def _read_image(file: Path) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-                upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
-            if upright.has_transparency_data:
-                upright = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-            return np.asarray(upright.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        raise VideoReadError(
-            f"read_frames: every image that is looked at must be readable; {str(file)!r} is not ({reason}); replace or "
-            "remove it."
-        ) from error

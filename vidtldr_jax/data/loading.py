@@ -106,5 +106,6 @@ def _read_video(path: str, preprocessing: Preprocessing) -> LoadedVideo:
     try:
         return LoadedVideo(path, read_frames(path, preprocessing), None)
     except (VideoReadError, OSError) as error:
-        # A traceback would keep every frame that was decoded until then.
+        # A traceback would keep every frame that was decoded until then, and so would that of a cause.
+        error.__cause__ = error.__context__ = None
         return LoadedVideo(path, None, error.with_traceback(None))

@@ -5,58 +5,94 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from vidtldr_jax.data.containers import SAFE_OPTIONS, find_kind_of_text
+from vidtldr_jax.data.decoder_faults import describe_reason, name_file
 from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.data.mp4_boxes import check_mp4_index, walk_boxes
+from vidtldr_jax.data.video_streams import choose_stream
+from vidtldr_jax.trust.limits import check_limit, get_limit
+from vidtldr_jax.trust.regular import check_regular
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-_TEXT_FORMATS: Final = frozenset({"tty", "bin", "xbin", "adf", "idf"})  # FFmpeg draws any .txt as a video
+_MOST_FFMPEG_COUNTS: Final = 2**31 - 1
+_PADDING: Final = 2**16  # pixels
+_LARGE_FRAME: Final = 2**24  # pixels; above it a decoder does not work on several frames at a time, each in memory
+
+
+class OpenedVideo(NamedTuple):
+    """A file that is open.
+
+    Attributes:
+      container: at its beginning.
+      stream: what is read of it, set to decode with threads and within the limit on a frame's pixels.
+      notices: what a user should know about the choice of the stream.
+    """
+
+    container: InputContainer
+    stream: VideoStream
+    notices: tuple[str, ...]
 
 
 @contextlib.contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(path: Path) -> Iterator[OpenedVideo]:
     """Opens a file and finds its video stream.
 
     Args:
       path: of an existing file.
 
     Yields:
-      The container, closed at the end, and its first video stream that is not a cover picture, set to decode with all
-      threads.
+      The opened file, closed at the end.
 
     Raises:
-      VideoReadError: the file is empty, of no known format, cut off before its index, or without a video that can be
-        decoded.
+      VideoReadError: the file is no regular file, empty, of no format that is read, cut off before its index, without a
+        video that can be decoded or with frames above the limit; or anything was raised inside.
     """
-    import av
-    from av.stream import Disposition
+    with name_file(path):
+        check_regular(path)
+        check_mp4_index(path)
+        with _open_container(path) as container:
+            stream, notice = choose_stream(container, path)
+            size = stream.codec_context.width * stream.codec_context.height or _find_announced_size(path, stream.index)
+            check_limit("frame_pixels", size, f"a frame of {str(path)!r}")
+            stream.thread_type = "AUTO" if size <= _LARGE_FRAME else "SLICE"
+            stream.codec_context.options = {"max_pixels": _count_most_pixels()}
+            yield OpenedVideo(container, stream, (notice,) if notice else ())
 
+
+def _count_most_pixels() -> str:
+    """Returns FFmpeg's own limit, which counts the padding of rows to multiples of 64 too; the exact one is checked."""
+    limit = get_limit("frame_pixels")
+    return str(min(limit + limit // 8 + _PADDING, _MOST_FFMPEG_COUNTS))
+
+
+def _open_container(path: Path) -> InputContainer:
+    """Opens a file; what FFmpeg decodes while it looks around is limited too."""
+    import av
+
+    options = SAFE_OPTIONS | {"max_pixels": _count_most_pixels()}
     try:
         # "file:" keeps a name such as "a:b.mp4" from being read as a protocol.
-        container = av.open(f"file:{path}", **_choose_options(av.__version__))
+        return av.open(f"file:{path}", options=options, **_choose_options(av.__version__))
     except (av.FFmpegError, OSError) as error:
+        if isinstance(error, MemoryError):
+            raise
         raise VideoReadError(_explain_unopenable(path, error)) from error
-    with container:
-        if container.format.name in _TEXT_FORMATS:
-            raise VideoReadError(f"read_frames: a video is needed; {str(path)!r} is a text file; give another file.")
-        videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not videos:
-            kinds = ", ".join(sorted({s.type for s in container.streams})) or "no streams"
-            raise VideoReadError(
-                f"read_frames: a video stream is needed; {str(path)!r} has none (only {kinds}); give another file."
-            )
-        # PyAV leaves codec_context out where this build of FFmpeg has no decoder.
-        decodable = [s for s in videos if getattr(s, "codec_context", None) is not None]
-        if not decodable:
-            raise VideoReadError(
-                f"read_frames: a video codec that FFmpeg can decode is needed; that of {str(path)!r} is unknown; "
-                "re-encode it, for instance as H.264."
-            )
-        decodable[0].thread_type = "AUTO"
-        yield container, decodable[0]
+
+
+def _find_announced_size(path: Path, index: int) -> int:
+    """Returns the pixels of a frame as the header says, for a stream whose decoder refused to say; 0 if unknown."""
+    import av
+
+    # An option that no decoder takes keeps FFmpeg from decoding anything, so that the header's word stands.
+    options = SAFE_OPTIONS | {"max_pixels": "unheard of"}
+    with av.open(f"file:{path}", options=options, **_choose_options(av.__version__)) as container:
+        context = container.streams[index].codec_context
+        return context.width * context.height
 
 
 def _choose_options(av_version: str) -> dict[str, Any]:
@@ -65,6 +101,8 @@ def _choose_options(av_version: str) -> dict[str, Any]:
 
 
 def _explain_unopenable(path: Path, error: Exception) -> str:
+    import av
+
     shown = repr(str(path))
     if isinstance(error, PermissionError):
         return (
@@ -73,30 +111,19 @@ def _explain_unopenable(path: Path, error: Exception) -> str:
     size = path.stat().st_size
     if size == 0:
         return f"read_frames: a video is needed; {shown} is empty (0 bytes); make or copy it again."
-    boxes = _list_mp4_boxes(path, size)
-    if "ftyp" in boxes and "moov" not in boxes:
+    kind = find_kind_of_text(path)
+    if kind is not None:
+        return f"read_frames: a video is one file with its own content; {shown} is {kind}; give the video itself."
+    with path.open("rb") as file:
+        boxes = {box.kind for box in walk_boxes(file, size) if box.depth == 0}
+    if b"ftyp" in boxes and b"moov" not in boxes:
         return (
             f"read_frames: an MP4 needs its index (moov); {shown} ({size} bytes) has none, so it was cut off or never "
             "finished; make or copy it again."
         )
-    reason = getattr(error, "strerror", None) or type(error).__name__
-    return f"read_frames: a video is needed; FFmpeg can't read {shown} ({reason}); give another file."
-
-
-def _list_mp4_boxes(path: Path, size: int) -> list[str]:
-    names: list[str] = []
-    with path.open("rb") as file:
-        offset = 0
-        while offset + 8 <= size and len(names) < 1000:
-            file.seek(offset)
-            header = file.read(16)
-            length, name = int.from_bytes(header[:4], "big"), header[4:8]
-            if not name.isalnum():
-                break
-            names.append(name.decode("ascii", "replace"))
-            if length == 1:  # the length is 64 bits, after the name
-                length = int.from_bytes(header[8:], "big")
-            if length < 8:
-                break
-            offset += length
-    return names
+    if isinstance(error, av.error.ArgumentError):
+        return (
+            f"read_frames: a video is one file in a format that carries its own content; {shown} is damaged or in "
+            "another format; give another file, or write it as MP4."
+        )
+    return f"read_frames: a video is needed; FFmpeg can't read {shown} ({describe_reason(error)}); give another file."

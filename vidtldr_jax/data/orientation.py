@@ -2,8 +2,55 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final, cast
+
 import numpy as np
 from jaxtyping import UInt8
+
+if TYPE_CHECKING:
+    from av.buffer import Buffer
+    from av.video.frame import VideoFrame
+
+_MOST_KINDS: Final = 64  # of side data; FFmpeg 8 has 32
+
+
+def read_display_matrix(frame: VideoFrame) -> bytes | None:
+    """Return the display matrix of a decoded frame.
+
+    FFmpeg attaches kinds of side data that PyAV has no name for, EXIF data of Motion JPEG for one, and then PyAV
+    refuses to list any. These kinds are taken off a copy of the frame first; its pixels are not copied.
+
+    Args:
+      frame: as decoded.
+
+    Returns:
+      Nine int32 of the machine's byte order; None if there is none.
+    """
+    try:
+        side_data = frame.side_data
+    except ValueError:
+        side_data = _drop_unknown_side_data(frame).side_data
+    matrix = cast("Buffer | None", side_data.get("DISPLAYMATRIX"))
+    return None if matrix is None else bytes(matrix)
+
+
+def _drop_unknown_side_data(frame: VideoFrame) -> VideoFrame:
+    import av.filter
+    from av.sidedata.sidedata import Type
+
+    graph = av.filter.Graph()
+    last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    known = {kind.value for kind in Type}
+    for kind in range(_MOST_KINDS):
+        if kind not in known:
+            drop = graph.add("sidedata", f"mode=delete:type={kind}")
+            last.link_to(drop)
+            last = drop
+    sink = graph.add("buffersink")
+    last.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    return cast("VideoFrame", graph.pull())
 
 
 def orient_frame(frame: UInt8[np.ndarray, "Y X 3"], matrix: bytes | None) -> UInt8[np.ndarray, "Y2 X2 3"]:

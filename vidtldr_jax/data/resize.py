@@ -12,6 +12,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from vidtldr_jax.trust.limits import check_limit
+
 Kernel = Literal["bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"]
 KERNELS: Final = ("bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias")
 
@@ -49,6 +51,7 @@ def resize_frame(
 
     Raises:
       ValueError: a size is not positive, or the kernel is unknown.
+      LimitError: the frame is so long a strip that it becomes larger than the limit.
     """
     if height < 1 or width < 1 or kernel not in KERNELS:
         raise ValueError(
@@ -57,6 +60,11 @@ def resize_frame(
         )
     if frame.shape[:2] == (height, width):
         return frame
+    # Rows and columns are mixed one after the other: a long strip may be huge in between, or in the end.
+    largest = max(height * width, height * frame.shape[1], frame.shape[0] * width)
+    check_limit(
+        "frame_pixels", largest, f"a frame of {frame.shape[0]} x {frame.shape[1]}, resized to {height} x {width},"
+    )
     if kernel == "bicubic":
         mixed = _mix(frame, cubic_taps(frame.shape[0], height), cubic_taps(frame.shape[1], width))
         return np.rint(mixed).clip(0, 255).astype(np.uint8)

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from vidtldr_jax.data.cut_off import describe_cut
+from vidtldr_jax.data.decoder_faults import ReadAgain
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.frame_table import FrameTable, list_frames
 from vidtldr_jax.data.open_video import open_video
-from vidtldr_jax.data.orientation import orient_frame
+from vidtldr_jax.data.orientation import orient_frame, read_display_matrix
+from vidtldr_jax.trust.limits import LimitError, check_limit, get_limit, name_variable
 
 if TYPE_CHECKING:
-    from av.buffer import Buffer
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 _FEWEST_TO_SKIP: Final = 4  # a seek empties the decoder's threads, which costs about this many frames
-_MISSING_SHARE: Final = 0.1  # of what a header announces: headers are often a little wrong
 
 
-class FrameCountError(Exception):
+class FrameCountError(ReadAgain):
     """The decoder gives other frames than the packets promised: they must be counted by decoding."""
 
 
-class SeekError(Exception):
+class SeekError(ReadAgain):
     """The container can't be sought in exactly: it must be decoded from its beginning."""
 
 
@@ -62,11 +63,11 @@ class VideoFile:
           VideoReadError: the file is no video that can be read.
         """
         self.path = path
-        with open_video(path) as (container, stream):
+        with open_video(path) as (container, stream, notices):
             table = list_frames(container, stream)
             if table is not None:
                 times = table.pts * float(stream.time_base or 1)
-                self._describe(container, stream, len(table.pts), times)
+                self._describe(container, stream, len(table.pts), times, notices)
                 self.num_frames = table.num_announced
         self._table: FrameTable | None = table
         if table is None:
@@ -79,15 +80,18 @@ class VideoFile:
           VideoReadError: no frame can be decoded.
         """
         promised = 0 if self._table is None else len(self._table.pts)
-        with open_video(self.path) as (container, stream):
-            seconds = [frame.time for frame in decode_frames(container, stream)]
+        with open_video(self.path) as (container, stream, notices):
+            seconds = []
+            for frame in decode_frames(container, stream):
+                seconds.append(frame.time)
+                check_limit("frames", len(seconds), f"the video {str(self.path)!r}")
             if not seconds:
                 raise VideoReadError(
                     f"read_frames: at least 1 frame must be readable; of {str(self.path)!r} none can be decoded; make "
                     "or copy it again."
                 )
             times = None if None in seconds else np.array(seconds, np.float64)
-            self._describe(container, stream, len(seconds), times)
+            self._describe(container, stream, len(seconds), times, notices)
         self._table = None
         self.num_frames = len(seconds)
         if promised > len(seconds):
@@ -128,7 +132,7 @@ class VideoFile:
 
     def _read_in_order(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         wanted = set(indices)
-        with open_video(self.path) as (container, stream):
+        with open_video(self.path) as (container, stream, _):
             for index, frame in enumerate(decode_frames(container, stream)):
                 if index in wanted:
                     yield index, to_rgb(frame)
@@ -139,7 +143,7 @@ class VideoFile:
         self, indices: Sequence[int], table: FrameTable, *, may_seek: bool
     ) -> Iterator[tuple[int, np.ndarray]]:
         entry = np.maximum.accumulate(np.where(table.keyframes, np.arange(len(table.pts)), 0))  # keyframe to begin with
-        with open_video(self.path) as (container, stream):
+        with open_video(self.path) as (container, stream, _):
             frames = decode_frames(container, stream)
             at, frame = -1, None
             for index in indices:
@@ -159,7 +163,12 @@ class VideoFile:
                     yield index, to_rgb(frame)
 
     def _describe(
-        self, container: InputContainer, stream: VideoStream, num_found: int, times: np.ndarray | None
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        num_found: int,
+        times: np.ndarray | None,
+        notices: tuple[str, ...],
     ) -> None:
         span = 0.0 if times is None else float(np.ptp(times))
         rate = stream.average_rate or stream.guessed_rate
@@ -167,37 +176,58 @@ class VideoFile:
         if times is None and self.fps:
             times = np.arange(num_found) / self.fps
         self.times = None if times is None else times - times[0]
-        self.notices = ()
-        announced = stream.frames if container.format.name == "avi" else 0
-        seconds = (container.duration or 0) / 1e6 if "matroska" in container.format.name else 0.0
-        if num_found < announced * (1 - _MISSING_SHARE):
-            self.notices = (f"the header announces {announced} frames, {num_found} are there: it may be cut off",)
-        elif span + 1 < seconds * (1 - _MISSING_SHARE):
-            self.notices = (f"the header announces {seconds:.1f} s, frames end at {span:.1f} s: it may be cut off",)
+        cut = describe_cut(self.path, container.format.name)
+        self.notices = notices if cut is None else (*notices, cut)
 
 
 def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decodes from where the container stands to its end, over packets that can't be decoded."""
+    """Decodes from where the container stands to its end, over packets that can't be decoded.
+
+    Raises:
+      LimitError: a frame is larger than the limit.
+      MemoryError: memory ran out.
+    """
     import av
 
+    name = repr(container.name.removeprefix("file:"))
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, av.FFmpegError):
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             return
         if not packet.is_corrupt:
+            size = stream.codec_context.width * stream.codec_context.height
             try:
                 decoded = packet.decode()
-            except av.FFmpegError:
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    raise
+                _check_refused_size(stream, size, name)
                 continue
-            yield from decoded
+            for frame in decoded:
+                check_limit("frame_pixels", frame.width * frame.height, f"a frame of {name}")
+                yield frame
+
+
+def _check_refused_size(stream: VideoStream, size_before: int, name: str) -> None:
+    """Tells whether a packet was refused because its frame is above the limit; a decoder may forget the size then."""
+    size = stream.codec_context.width * stream.codec_context.height
+    check_limit("frame_pixels", size, f"a frame of {name}")
+    if size_before and not size:
+        raise LimitError(
+            f"a frame of {name} may have at most {get_limit('frame_pixels'):,} pixels; got a larger one among "
+            f"others; set {name_variable('frame_pixels')} to allow more"
+        )
 
 
 def to_rgb(frame: VideoFrame) -> UInt8[np.ndarray, "Y X 3"]:
     """Returns a decoded frame as pixels, by the colour space and range that it names, the right way up."""
-    matrix = cast("Buffer | None", frame.side_data.get("DISPLAYMATRIX"))
-    return orient_frame(frame.to_ndarray(format="rgb24"), None if matrix is None else bytes(matrix))
+    return orient_frame(frame.to_ndarray(format="rgb24"), read_display_matrix(frame))
 
 
 def _seek(container: InputContainer, stream: VideoStream, seek_time: int) -> Iterator[VideoFrame]:

@@ -1,0 +1,149 @@
+"""Whatever a decoder raises is the one-line error of that file, whoever reads; interruptions are not."""
+
+import io
+import os
+import struct
+import zlib
+
+import av
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
+
+from tests.data.making import draw_frame, read_number, write_packets, write_video
+from vidtldr_jax.data import Preprocessing, VideoReadError, clip, read_frames, read_videos, video_file
+from vidtldr_jax.data.image_folder import ImageFolder
+from vidtldr_jax.data.video_file import VideoFile
+
+RECIPE = Preprocessing(num_frames=4, image_size=32)
+ERRORS = [
+    ValueError("31 is not a valid Type"),
+    SyntaxError("broken PNG file"),
+    struct.error("unpack requires a buffer of 8 bytes"),
+    Image.DecompressionBombError("Image size (400000000 pixels) exceeds limit"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    OverflowError("two\nlines \x1b[31m"),
+    RecursionError("too deep"),
+    AssertionError(),
+    MemoryError(),
+    OSError(5, "Input/output error"),
+    av.error.ArgumentError(22, "Invalid argument"),
+]
+
+
+def write_jpeg(number, exif=None):
+    file = io.BytesIO()
+    Image.fromarray(draw_frame(number)).save(file, "JPEG", quality=95, **({} if exif is None else {"exif": exif}))
+    return file.getvalue()
+
+
+def check_line(error, path):
+    assert type(error) is VideoReadError
+    assert repr(str(path)) in str(error)
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("raised", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("place", ["list_frames", "decode_frames", "to_rgb", "orient_frame", "transform_frame"])
+def test_what_is_raised_while_a_video_is_read_names_the_video(place, raised, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise raised
+
+    path = write_video(tmp_path / "a.mp4", num_frames=5)
+    monkeypatch.setattr(clip if place == "transform_frame" else video_file, place, refuse)
+    with pytest.raises(VideoReadError) as caught:
+        read_frames(path, RECIPE)
+    check_line(caught.value, path)
+    assert caught.value.__cause__ is raised
+
+
+@pytest.mark.parametrize("raised", ERRORS, ids=lambda error: type(error).__name__)
+def test_what_is_raised_while_an_image_is_read_names_the_image(raised, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise raised
+
+    for number in range(3):
+        Image.fromarray(draw_frame(number)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    with pytest.raises(VideoReadError) as caught:
+        list(ImageFolder(tmp_path).read([1]))
+    check_line(caught.value, tmp_path / "1.png")
+    with pytest.raises(VideoReadError) as caught:
+        read_frames(tmp_path / "2.png", RECIPE)
+    check_line(caught.value, tmp_path / "2.png")
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_stays_one(raised, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise raised
+
+    path = write_video(tmp_path / "a.mp4", num_frames=5)
+    monkeypatch.setattr(video_file, "to_rgb", interrupt)
+    with pytest.raises(raised):
+        read_frames(path, RECIPE)
+
+
+def write_damaged_tiff(path):
+    """Writes a TIFF whose tag of the strips says something absurd, which Pillow meets with an error of another kind."""
+    Image.fromarray(draw_frame(3)).save(path)
+    data = bytearray(path.read_bytes())
+    (begin,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[begin : begin + 2])
+    for place in range(begin + 2, begin + 2 + 12 * count, 12):
+        tag = struct.unpack("<H", data[place : place + 2])[0]
+        if tag in (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION):
+            data[place + 2 : place + 8] = struct.pack("<HI", 2, 0)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_one_bad_file_stops_no_other_whoever_reads(num_workers, tmp_path):
+    if num_workers:
+        pytest.importorskip("grain", reason="worker processes need the extra 'workers'")
+    good = write_video(tmp_path / "good.mp4", num_frames=5)
+    write_damaged_tiff(tmp_path / "tags.tif")
+    (tmp_path / "bomb.png").write_bytes(write_bomb(30_000, 30_000))
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile good.mp4\n")
+    names = ["good.mp4", "tags.tif", "bomb.png", "fifo.mp4", "list.mp4", "good.mp4"]
+    videos = list(read_videos([tmp_path / name for name in names], RECIPE, num_workers=num_workers))
+    assert [video.error is None for video in videos] == [True, False, False, False, False, True]
+    for video in videos[1:-1]:
+        check_line(video.error, video.path)
+        assert video.error.__traceback__ is video.error.__cause__ is None  # they would keep frames alive
+    np.testing.assert_array_equal(videos[-1].clip.frames, read_frames(good, RECIPE).frames)
+
+
+def write_bomb(width, height):
+    """Returns a PNG that says that it is large."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_motion_jpeg_with_exif_data_is_read_the_way_up_that_it_says(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "maker"  # a second entry stays when FFmpeg has used the first
+    jpegs = [write_jpeg(number, exif) for number in range(6)]
+    path = write_packets(tmp_path / "a.avi", jpegs)
+    with av.open(str(path)) as container:
+        pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    still = io.BytesIO()
+    Image.fromarray(pixels).save(still, "PNG", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(still)))
+    assert VideoFile(path).num_frames == 6
+    ((_, first),) = VideoFile(path).read([0])
+    np.testing.assert_array_equal(first, expected)
+
+
+def test_motion_jpeg_with_exif_data_gives_every_frame_in_order(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    path = write_packets(tmp_path / "a.avi", [write_jpeg(number, exif) for number in range(9)])
+    assert [read_number(frame) for _, frame in VideoFile(path).read(range(9))] == list(range(9))
+    assert VideoFile(path).notices == ()

@@ -1,0 +1,224 @@
+"""What is too large or too long is refused before it takes memory, and a user can allow it."""
+
+import io
+import resource
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.making import draw_frame, read_number, write_packets, write_video
+from vidtldr_jax.data import Preprocessing, VideoReadError, open_video, read_frames, video_file
+from vidtldr_jax.data.image_folder import ImageFolder
+from vidtldr_jax.data.mp4_boxes import walk_boxes
+from vidtldr_jax.data.resize import KERNELS, resize_frame
+from vidtldr_jax.trust.limits import LimitError
+
+RECIPE = Preprocessing(num_frames=4, image_size=32)
+LARGE = {"height": 120, "width": 160, "num_frames": 6}
+FILES = {
+    "a.avi": {"codec": "ffv1"},
+    "b.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "a.mkv": {"codec": "ffv1"},
+    "a.mp4": {},
+    "a.ts": {},
+    "a.h264": {},
+    "a.mpg": {"codec": "mpeg2video"},
+    "a.webm": {"codec": "libvpx", "options": {"b": "1M"}},
+    "b.webm": {"codec": "libvpx-vp9", "options": {"b": "1M", "deadline": "realtime"}},
+    "a.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+}
+
+
+def write_png(width, height):
+    """Returns a PNG of one pixel that says that it is larger."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def write_jpegs(*sizes):
+    packets = []
+    for number, (height, width) in enumerate(sizes):
+        file = io.BytesIO()
+        Image.fromarray(draw_frame(number, height=height, width=width)).save(file, "JPEG", quality=95)
+        packets.append(file.getvalue())
+    return packets
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_video_of_large_frames_is_refused_with_its_size_and_can_be_allowed(name, tmp_path, monkeypatch):
+    path = write_video(tmp_path / name, **LARGE, **FILES[name])
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "19_199")
+    with pytest.raises(VideoReadError, match=rf"a frame of '.*{name}' may have at most 19,199 .*; got 19,200; set"):
+        read_frames(path, RECIPE)
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "19200")
+    assert [read_number(frame) for frame in read_frames(path, RECIPE).frames[0]] == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ffmpeg_itself_decodes_nothing_that_is_too_large(name, tmp_path, monkeypatch):
+    path = write_video(tmp_path / name, num_frames=3, height=480, width=640, **FILES[name])
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "10000")
+    for module in (open_video, video_file):  # what it says is not looked at
+        monkeypatch.setattr(module, "check_limit", lambda *_: None)
+    with pytest.raises(VideoReadError, match=r"may have at most 10,000 pixels; got a larger one|none can be decoded"):
+        read_frames(path, RECIPE)
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_a_size_that_grows_in_the_middle_is_refused_too(place, tmp_path, monkeypatch):
+    sizes = [(48, 64)] * 6
+    sizes[place] = (480, 640)
+    path = write_packets(tmp_path / "a.avi", write_jpegs(*sizes))
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "100000")
+    with pytest.raises(
+        VideoReadError, match=r"a frame of '.*a\.avi' may have at most 100,000 .*VIDTLDR_MAX_FRAME_PIXELS"
+    ):
+        read_frames(path, Preprocessing(num_frames=6, image_size=32))
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "307200")
+    clip = read_frames(path, Preprocessing(num_frames=6, image_size=32))
+    assert [read_number(frame) for frame in clip.frames[0]] == list(range(6))
+
+
+def test_a_stream_whose_size_grows_is_refused_with_the_size(tmp_path, monkeypatch):
+    small = write_video(tmp_path / "a.h264", num_frames=10).read_bytes()
+    large = write_video(tmp_path / "b.h264", num_frames=10, height=480, width=640).read_bytes()
+    (tmp_path / "c.h264").write_bytes(small + large + small)
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "100000")
+    with pytest.raises(VideoReadError, match=r"a frame of '.*c\.h264' may have at most 100,000 .*; got 307,200; set"):
+        read_frames(tmp_path / "c.h264", RECIPE)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.jpg", "a.bmp", "a.ppm"])
+def test_a_large_picture_is_refused_alone_and_in_a_folder(name, tmp_path, monkeypatch):
+    Image.fromarray(draw_frame(3, height=120, width=160)).save(tmp_path / name, quality=95)
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "19199")
+    text = rf"a frame of '.*{name}' may have at most 19,199 .*; got 19,200; set VIDTLDR_MAX_FRAME_PIXELS to allow more"
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(VideoReadError, match=text):
+            read_frames(path, RECIPE)
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "19200")
+    assert [read_number(frame) for frame in read_frames(tmp_path, RECIPE).frames[0]] == [3] * 4
+
+
+@pytest.mark.parametrize(("width", "height"), [(8193, 8192), (10_000, 9_500), (16_000, 16_000), (60_000, 60_000)])
+def test_a_picture_that_only_says_that_it_is_large_is_refused_by_default(width, height, tmp_path):
+    (tmp_path / "a.png").write_bytes(write_png(width, height))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(VideoReadError, match=r"'.*a\.png' may have at most 67,108,864 .*; got .*; set VIDTLDR_MAX"):
+            read_frames(tmp_path / "a.png", RECIPE)
+
+
+def test_pages_of_a_tiff_that_grow_are_refused(tmp_path, monkeypatch):
+    pages = [Image.fromarray(draw_frame(n, height=h, width=64)) for n, h in enumerate((48, 48, 480, 48))]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert [read_number(frame) for frame in read_frames(tmp_path / "a.tif", RECIPE).frames[0]] == [0, 1, 2, 3]
+    monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "10000")
+    with pytest.raises(VideoReadError, match=r"a frame of '.*a\.tif' may have at most 10,000 .*; got 30,720"):
+        read_frames(tmp_path / "a.tif", RECIPE)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_too_many_frames_are_refused_and_can_be_allowed(name, tmp_path, monkeypatch):
+    path = write_video(tmp_path / name, num_frames=12, **FILES[name])
+    monkeypatch.setenv("VIDTLDR_MAX_FRAMES", "11")
+    with pytest.raises(VideoReadError, match=rf"the video '.*{name}' may have at most 11 .*; got 12; set V"):
+        read_frames(path, RECIPE)
+    monkeypatch.setenv("VIDTLDR_MAX_FRAMES", "12")
+    assert read_frames(path, RECIPE).indices.max() == 10
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
+def test_too_many_frames_of_a_picture_are_refused(name, tmp_path, monkeypatch):
+    frames = [Image.fromarray(draw_frame(number)) for number in range(5)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    monkeypatch.setenv("VIDTLDR_MAX_FRAMES", "4")
+    with pytest.raises(VideoReadError, match=rf"the video '.*{name}' may have at most 4 .*; got 5; set VIDTLDR_MAX_FR"):
+        read_frames(tmp_path / name, RECIPE)
+
+
+def test_too_many_pictures_of_a_folder_are_refused(tmp_path, monkeypatch):
+    for number in range(5):
+        (tmp_path / f"{number}.png").touch()
+    monkeypatch.setenv("VIDTLDR_MAX_FRAMES", "4")
+    with pytest.raises(VideoReadError, match=r"the folder '.*' may have at most 4 .*; got 5; set VIDTLDR"):
+        ImageFolder(tmp_path)
+    monkeypatch.setenv("VIDTLDR_MAX_FRAMES", "many")
+    with pytest.raises(VideoReadError, match=r"VIDTLDR_MAX_FRAMES is a number of at least 1; got 'many'"):
+        ImageFolder(tmp_path)
+
+
+def announce(path, kind, offset, count):
+    """Changes a number in a box of an MP4."""
+    data = bytearray(path.read_bytes())
+    place = data.index(kind) + 4 + offset
+    data[place : place + 4] = count.to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("is_fragmented", [False, True])
+def test_an_mp4_that_announces_billions_of_frames_takes_no_memory(is_fragmented, tmp_path):
+    options = {"movflags": "frag_keyframe+empty_moov" if is_fragmented else "faststart"}
+    path = write_video(tmp_path / "a.mp4", container_options=options)
+    if is_fragmented:
+        announce(path, b"trun", 4, 400_000_000)
+        flags = path.read_bytes().index(b"trun") + 5
+        data = bytearray(path.read_bytes())
+        data[flags : flags + 3] = bytes(3)  # no bytes for each frame, so that they cost nothing
+        path.write_bytes(data)
+    else:
+        announce(path, b"stsz", 4, 1)  # all have one byte, so that they cost nothing
+        announce(path, b"stsz", 8, 400_000_000)
+    # In a process of its own, whose memory is limited: without the check it would need 10 GB.
+    code = (
+        "import sys; from vidtldr_jax.data import Preprocessing, read_frames\n"
+        "try: read_frames(sys.argv[1], Preprocessing(num_frames=4, image_size=32))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
+
+    run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, preexec_fn=limit)
+    assert run.stdout.startswith(f"VideoReadError the video '{path}' may have at most 4,000,000 ")
+    assert "got 400,000,000; set VIDTLDR_MAX_FRAMES to allow more" in run.stdout
+
+
+def test_boxes_are_walked_whatever_they_say(tmp_path):
+    path = write_video(tmp_path / "a.mp4")
+    data = path.read_bytes()
+    kinds = [box.kind for box in walk_boxes(io.BytesIO(data), len(data))]
+    assert kinds[0] == b"ftyp"
+    assert {b"moov", b"trak", b"stsz", b"dref", b"vmhd", b"mdat"} <= set(kinds)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(data)
+        for place in rng.integers(0, len(data), 30):
+            damaged[place] = rng.integers(256)
+        boxes = list(walk_boxes(io.BytesIO(damaged), len(damaged)))
+        assert all(box.begin >= 0 and box.begin + box.size <= len(damaged) + 16 for box in boxes)
+    assert list(walk_boxes(io.BytesIO(b"RIFF" * 100), 400)) == []
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("shape", [(1, 400_000), (400_000, 1)])
+def test_a_long_strip_does_not_grow_without_limit(shape, kernel, tmp_path):
+    strip = np.zeros((*shape, 3), np.uint8)
+    with pytest.raises(
+        LimitError, match=r"resized to .*, may have at most 67,108,864 .*; set VIDTLDR_MAX_FRAME_PIXELS"
+    ):
+        resize_frame(strip, height=224, width=224, kernel=kernel)
+    Image.fromarray(strip).save(tmp_path / "a.png")
+    recipe = Preprocessing(num_frames=1, image_size=224, resize="shortest_edge", kernel=kernel)
+    with pytest.raises(VideoReadError, match=r"^'.*a\.png': a frame of \d+ x \d+, resized to"):
+        read_frames(tmp_path / "a.png", recipe)

@@ -1,0 +1,122 @@
+"""The boxes of an MP4 or QuickTime file, read before FFmpeg opens it.
+
+FFmpeg makes an entry in memory for every frame that an index announces, so that a file of 1 kB can ask for gigabytes;
+and an index may point at another file. Both are found here, at the cost of reading a few bytes of each box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.trust.limits import check_limit
+
+_PARENTS: Final = frozenset({b"moov", b"trak", b"mdia", b"minf", b"dinf", b"stbl", b"edts", b"moof", b"traf"})
+_FIRST: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof", b"sidx"})
+_MOST_BOXES: Final = 1_000_000
+_DEEPEST: Final = 12
+
+
+class Box(NamedTuple):
+    """A part of a file.
+
+    Attributes:
+      kind: four bytes.
+      depth: 0 at the top.
+      begin: where its content begins.
+      size: bytes of its content, as far as the file reaches.
+    """
+
+    kind: bytes
+    depth: int
+    begin: int
+    size: int
+
+
+def check_mp4_index(path: Path) -> None:
+    """Refuse an MP4 or QuickTime file that announces too many frames, or whose frames are in another file.
+
+    Args:
+      path: of a regular file of any format; others pass.
+
+    Raises:
+      LimitError: the index announces more frames than the limit.
+      VideoReadError: the frames are in another file.
+      OSError: the file can't be read.
+    """
+    video = f"the video {str(path)!r}"
+    num_in_fragments = 0
+    is_picture = False
+    with path.open("rb") as file:
+        for box in walk_boxes(file, path.stat().st_size):
+            if box.kind == b"trak":
+                is_picture = False
+            elif box.kind == b"vmhd":
+                is_picture = True
+            elif box.kind == b"dref" and is_picture and _points_elsewhere(_read(file, box, box.size)):
+                raise VideoReadError(
+                    f"a video is one file with its own content; the frames of {str(path)!r} are in another file; give "
+                    "the whole video."
+                )
+            elif box.kind in (b"stsz", b"stz2"):
+                check_limit("frames", int.from_bytes(_read(file, box, 12)[8:12], "big"), video)
+            elif box.kind == b"trun":
+                num_in_fragments += int.from_bytes(_read(file, box, 8)[4:8], "big")
+                check_limit("frames", num_in_fragments, video)
+
+
+def walk_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
+    """Yield the boxes of a file in order, parents before what is in them; nothing where it is of another format.
+
+    Args:
+      file: opened for reading.
+      size: of the file, bytes.
+
+    Yields:
+      The boxes, up to the first that can't be one.
+    """
+    ends = [size]
+    offset = num_boxes = 0
+    while ends and num_boxes < _MOST_BOXES:
+        if offset + 8 > ends[-1]:
+            offset = ends.pop()
+            continue
+        file.seek(offset)
+        header = file.read(16)
+        length, kind, num_header = int.from_bytes(header[:4], "big"), header[4:8], 8
+        if length == 1:  # the length is 64 bits, after the name
+            length, num_header = int.from_bytes(header[8:], "big"), 16
+        elif length == 0:  # up to the end
+            length = ends[-1] - offset
+        if length < num_header or (num_boxes == 0 and kind not in _FIRST):
+            if len(ends) == 1:
+                return
+            offset = ends.pop()
+            continue
+        end = min(offset + length, ends[-1])
+        num_boxes += 1
+        yield Box(kind, len(ends) - 1, offset + num_header, max(end - offset - num_header, 0))
+        if kind in _PARENTS and len(ends) < _DEEPEST:
+            ends.append(end)
+            offset += num_header
+        else:
+            offset = end
+
+
+def _read(file: BinaryIO, box: Box, count: int) -> bytes:
+    file.seek(box.begin)
+    return file.read(min(count, box.size))
+
+
+def _points_elsewhere(table: bytes) -> bool:
+    """Tells whether an entry of a table of references names a place that is not this file."""
+    offset = 8
+    while offset + 12 <= len(table):
+        length = int.from_bytes(table[offset : offset + 4], "big")
+        is_here = table[offset + 11] & 1
+        if not is_here and any(table[offset + 12 : offset + length]):
+            return True
+        offset += max(length, 12)
+    return False

@@ -1,0 +1,131 @@
+"""Pictures opened with Pillow: formats that are pictures only, within the limit on pixels, the right way up."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vidtldr_jax.data.decoder_faults import name_file
+from vidtldr_jax.data.errors import VideoReadError
+from vidtldr_jax.trust.limits import LimitError, check_limit, get_limit, name_variable
+from vidtldr_jax.trust.regular import check_regular
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# No EPS, for which Pillow starts Ghostscript, and nothing that few programs write and nobody tries.
+_FORMATS: Final = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_ENOUGH_TO_TELL: Final = 64
+_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
+
+
+def find_picture_format(path: Path) -> str | None:
+    """Return what picture a file is by its first bytes, whatever it is called.
+
+    Args:
+      path: of a regular file.
+
+    Returns:
+      "PNG", "WEBP", "TIFF" and "AVIF", which may have several frames; "GIF"; None for anything else.
+
+    Raises:
+      OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        begin = file.read(_ENOUGH_TO_TELL)
+    if begin.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if begin.startswith(b"RIFF") and begin[8:12] == b"WEBP":
+        return "WEBP"
+    if begin[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if begin.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    length = min(int.from_bytes(begin[:4], "big"), len(begin))
+    brands = {begin[8:12], *(begin[place : place + 4] for place in range(16, length, 4))}
+    return "AVIF" if begin[4:8] == b"ftyp" and brands & _AVIF_BRANDS else None
+
+
+def can_read_avif() -> bool:
+    """Return whether this Pillow reads AVIF; FFmpeg does where it doesn't."""
+    from PIL import features
+
+    return "avif" in features.modules and bool(features.check("avif"))
+
+
+@contextlib.contextmanager
+def open_picture(file: Path) -> Iterator[Image]:
+    """Open a picture without decoding it.
+
+    Args:
+      file: path of it.
+
+    Yields:
+      The picture at its first frame, no larger than the limit.
+
+    Raises:
+      VideoReadError: it is no regular file, no picture, too large or damaged, or anything was raised inside.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with name_file(
+        file, rule="read_frames: every image that is looked at must be readable", remedy="replace or remove it."
+    ):
+        check_regular(file)
+        Image.init()
+        # Pillow's own limit knows no other for this user; it would stop what they allow.
+        if Image.MAX_IMAGE_PIXELS is not None:
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, get_limit("frame_pixels"))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is checked below
+                image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
+        except Image.DecompressionBombError as error:  # Pillow's own limit, above ours
+            raise LimitError(
+                f"a frame of {str(file)!r} may have at most {get_limit('frame_pixels'):,} pixels; got a larger one; "
+                f"set {name_variable('frame_pixels')} to allow more"
+            ) from error
+        except UnidentifiedImageError as error:
+            raise VideoReadError(
+                f"read_frames: every image that is looked at must be readable; {str(file)!r} is not (not an image); "
+                "replace or remove it."
+            ) from error
+        with image:
+            check_picture_size(image, file)
+            yield image
+
+
+def check_picture_size(image: Image, file: Path) -> None:
+    """Refuse a picture, or a frame of it, that is larger than the limit; nothing is decoded for that.
+
+    Raises:
+      LimitError: it is larger.
+    """
+    check_limit("frame_pixels", image.width * image.height, f"a frame of {str(file)!r}")
+
+
+def decode_picture(image: Image) -> UInt8[np.ndarray, "Y X 3"]:
+    """Decode the frame at which a picture stands.
+
+    Args:
+      image: opened; it can go on to another frame afterwards.
+
+    Returns:
+      The frame, RGB, turned as its EXIF data says; where it is transparent, white shows through.
+    """
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
+    if upright.has_transparency_data:
+        if upright.mode != "RGBA":
+            upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    return np.asarray(upright.convert("RGB"))
