@@ -38,6 +38,29 @@ def test_classify_returns_the_logits_of_the_module():
     np.testing.assert_allclose(model.classify(video), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("schedule", [None, "8,4"])
+def test_an_empty_batch_gives_an_empty_result_in_the_shapes_of_a_full_one(schedule):
+    model, video = make_model(schedule), make_video(2)
+    logits = model.classify(video[:0])
+    assert (logits.shape, logits.dtype) == ((0, 5), jnp.float32)
+    for trace in (False, True):
+        full, empty = model.encode_video(video, trace=trace), model.encode_video(video[:0], trace=trace)
+        assert jax.tree.structure(full) == jax.tree.structure(empty)
+        for one, none in zip(jax.tree.leaves(full), jax.tree.leaves(empty), strict=True):
+            assert (none.shape, none.dtype) == ((0, *one.shape[1:]), one.dtype)
+
+
+def test_a_clip_of_nothing_is_refused():
+    for shape in ((2, 0, 32, 32, 3), (2, 4, 0, 32, 3), (0, 4, 32, 32, 0)):
+        with pytest.raises(ValueError) as error:
+            make_model().classify(np.zeros(shape, np.float32))
+        assert str(error.value) == (
+            f"a clip has at least one frame, row, column and colour; got shape {shape}; pass whole clips."
+        )
+    with pytest.raises(ValueError, match="put a batch axis in front"):
+        make_model().classify(np.zeros((0, 32, 32, 3), np.float32))
+
+
 def test_another_schedule_shares_the_parameters_and_leaves_the_model_alone():
     model = make_model()
     merged = model.with_schedule("8,4")

@@ -77,6 +77,30 @@ def test_a_projected_video_matches_as_an_unprojected_one(model, golden, video, t
     np.testing.assert_allclose(found, model.match(video, text), atol=1e-5, rtol=0)
 
 
+def test_no_videos_and_no_texts_give_results_of_nothing(model, golden, video, text):
+    none_seen = model.encode_video(read_video(golden)[:0])
+    ids, mask, _ = model.tokenize([], max_tokens=golden["input_ids"].shape[1])
+    none_read = model.encode_text(ids, mask)
+    assert (none_seen.tokens.shape[0], none_seen.embedding.shape) == (0, (0, video.embedding.shape[1]))
+    assert (none_read.tokens.shape[::2], none_read.mask.shape) == ((0, text.tokens.shape[2]), ids.shape)
+    count = len(golden["input_ids"])
+    for score in (model.similarity, model.match):
+        assert score(none_seen, text).shape == (0, count)
+        assert score(video, none_read).shape == (2, 0)
+        assert score(none_seen, none_read).shape == (0, 0)
+    projected = model.project_video(none_seen.tokens)
+    assert {leaf.shape[0] for part in projected for leaf in part} == {0}
+    assert model.match_projected(projected, none_read.tokens, none_read.mask).shape == (0,)
+
+
+def test_no_questions_give_no_answers(folders):
+    golden = load_golden("umtqa_merge.npz")
+    model = load_model(folders / "qa")
+    answers = golden["answer_ids"], golden["answer_mask"]
+    found = model.answer(read_video(golden)[:0], golden["question_ids"][:0], golden["question_mask"][:0], *answers, k=2)
+    assert (found.ids.shape, found.probabilities.shape) == ((0, 2), (0, 2))
+
+
 def test_answers_equal_the_original(folders):
     golden = load_golden("umtqa_merge.npz")
     model = load_model(folders / "qa", schedule=find_counts(golden))

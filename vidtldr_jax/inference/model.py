@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import flatten_params
+from vidtldr_jax.inference.empty import is_empty, make_empty
 from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
 from vidtldr_jax.models.architectures import Config, make_module, resolve_for
 from vidtldr_jax.models.encoder import Tracing
@@ -161,7 +162,8 @@ class VideoModel:
         """Encodes a batch of clips; compiled once per shape.
 
         Args:
-          video: `[B, T, Y, X, C]` float, normalised, as `read_clip` returns it with a batch axis in front.
+          video: `[B, T, Y, X, C]` float, normalised, as `read_clip` returns it with a batch axis in front. A batch of
+            nothing gives a result of nothing, in the right shapes.
           trace: also return where every original token went; "every_layer" also what the method makes of the tokens in
             layers where nothing is merged (another program, equal up to rounding).
 
@@ -173,6 +175,9 @@ class VideoModel:
             token count.
         """
         function = self.get_encode_function(video.shape, trace=trace)
+        if is_empty(video):
+            function = self._get_encoder(video.shape, trace=trace, mesh=None)
+            return make_empty(function, self._weights, video)
         return function(self._weights, self.place_video(video))
 
     def place_video(self, video: Float[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B T Y X C"]:
@@ -236,17 +241,24 @@ class VideoModel:
           A jitted function; it has `lower`, for ahead-of-time compilation.
 
         Raises:
-          ValueError: the shape has not five axes.
+          ValueError: the shape has not five axes, or one behind the batch is 0.
         """
         if len(shape) != 5:
             raise ValueError(
                 f"VideoModel: a video is [B, T, Y, X, C]; shape {tuple(shape)} came; "
                 "put a batch axis in front: clip[None]."
             )
+        if 0 in shape[1:]:
+            raise ValueError(
+                f"a clip has at least one frame, row, column and colour; got shape {tuple(shape)}; pass whole clips."
+            )
+        return self._get_encoder(shape, trace=trace, mesh=self.mesh)
+
+    def _get_encoder(self, shape: tuple[int, ...], *, trace: Tracing, mesh: Mesh | None) -> Any:
         runs = self.schedule_for(shape)
         method = DEFAULT_METHOD if runs.is_plain else runs.method  # plain models share what is compiled
         return _compiled_encoder(
-            self.config, runs.r, method, self._attention, self._dtype, trace, self._is_stacked, self.mesh
+            self.config, runs.r, method, self._attention, self._dtype, trace, self._is_stacked, mesh
         )
 
     def make_module(self) -> Any:

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from vidtldr_jax.data.text import EncodedTexts, TextError, TextTokenizer, clean_text
+from vidtldr_jax.inference.empty import is_empty, make_empty
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import place_batch
 from vidtldr_jax.models.architectures import make_module
@@ -84,11 +85,13 @@ class TextModel(VideoModel):
     def _run(self, method: str, *arguments: Any, **static: Any) -> Any:
         """Calls a method of the module, compiled."""
         function = _compiled_method(self.config, self.dtype, self._is_stacked, method, tuple(sorted(static.items())))
+        if is_empty(arguments):
+            return make_empty(function, self._weights, *arguments)
         return function(self._weights, *arguments)
 
     def _place(self, batch: Any) -> Any:
         """Splits a batch over the devices of a mesh."""
-        return batch if self.mesh is None else place_batch(batch, self.mesh)
+        return batch if self.mesh is None or is_empty(batch) else place_batch(batch, self.mesh)
 
 
 class RetrievalModel(TextModel):
