@@ -9,16 +9,21 @@ Needs the library `tokenizers`, which the extra "retrieval" brings.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Int32
 
+from vidtldr_jax.data.tokenizer_json import TokenizerError, check_tokenizer
+from vidtldr_jax.trust.limits import LimitError, check_limit
 from vidtldr_jax.trust.lines import read_exact, split_lines
+from vidtldr_jax.trust.regular import check_regular
 
 TOKENIZER_NAME: Final = "tokenizer.json"
 VOCABULARY_NAME: Final = "vocab.txt"
@@ -78,7 +83,8 @@ class TextTokenizer:
         """
         backend.no_padding()
         backend.no_truncation()
-        first, second = (backend.encode(text).ids for text in ("a", "b"))
+        with _name_errors(name):
+            first, second = (backend.encode(text).ids for text in ("a", "b"))
         if len(first) < 3 or len(second) < 3 or first[0] != second[0] or first[-1] != second[-1]:
             raise TextError(
                 f"read_tokenizer: a text becomes [CLS] words [SEP]; that of {name} adds no such tokens; give BERT's "
@@ -101,16 +107,20 @@ class TextTokenizer:
           The tokenizer.
 
         Raises:
-          TextError: it is none, or `tokenizers` is not installed.
+          TextError: it is none, its ids are not sound or above a limit, or `tokenizers` is not installed.
         """
         library = _import_tokenizers()
         try:
-            backend = library.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises nothing more specific
+            content = check_tokenizer(text, f"tokenizer {name!r}")
+        except LimitError as error:
+            raise TextError(str(error)) from error
+        except TokenizerError as error:
             raise TextError(
-                f"read_tokenizer: {name} is no tokenizer that the library reads ({error}); give BERT's "
-                f"{TOKENIZER_NAME} or {VOCABULARY_NAME}."
+                f"{name} is no tokenizer that the library reads ({error}); give BERT's {TOKENIZER_NAME} or "
+                f"{VOCABULARY_NAME}."
             ) from error
+        with _name_errors(name):
+            backend = library.Tokenizer.from_str(json.dumps(content))
         return cls(backend, name=name)
 
     def check_size(self, vocab_size: int) -> None:
@@ -149,7 +159,8 @@ class TextTokenizer:
             raise ValueError(f"TextTokenizer.encode: max_tokens is at least 2; {max_tokens} came; allow more.")
         backend = _import_tokenizers().Tokenizer.from_str(self._json)
         backend.enable_truncation(max_tokens)
-        found = backend.encode_batch(list(texts))
+        with _name_errors(self.name):
+            found = backend.encode_batch(list(texts))
         longest = max((len(one.ids) for one in found), default=2)
         length = min(-(-longest // _STEP) * _STEP, max_tokens)
         ids = np.full((len(found), length), self._pad, np.int32)
@@ -174,13 +185,18 @@ def read_tokenizer(place: str | os.PathLike[str]) -> TextTokenizer:
     """
     path = _find_file(Path(place))
     try:
+        check_regular(path)
+        check_limit("json_bytes", path.stat().st_size, f"tokenizer {str(path)!r}")
         text = read_exact(path)
+    except LimitError as error:
+        raise TextError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TextError(f"read_tokenizer: {path} can't be read ({reason}); check the path.") from error
     if text.lstrip().startswith("{"):
         return TextTokenizer.from_json(text, name=str(path))
     words = split_lines(text)
+    _check_count(len(words), str(path))
     missing = [word for word in _SPECIAL if word not in words]
     if missing or len(set(words)) < len(words):
         what = f"it lacks {', '.join(missing)}" if missing else "some are there twice"
@@ -194,6 +210,13 @@ def read_tokenizer(place: str | os.PathLike[str]) -> TextTokenizer:
     return TextTokenizer(library.Tokenizer.from_str(backend.to_str()), name=str(path))
 
 
+def _check_count(count: int, name: str) -> None:
+    try:
+        check_limit("token_id", count - 1, f"vocabulary {name!r}")
+    except LimitError as error:
+        raise TextError(str(error)) from error
+
+
 def _find_file(place: Path) -> Path:
     if not place.is_dir():
         return place
@@ -203,6 +226,20 @@ def _find_file(place: Path) -> Path:
     raise TextError(
         f"read_tokenizer: a folder has {TOKENIZER_NAME} or {VOCABULARY_NAME}; {place} has neither; give another."
     )
+
+
+@contextlib.contextmanager
+def _name_errors(name: str) -> Iterator[None]:
+    """Turns whatever the library raises into one line; a panic of its Rust code is no Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise TextError(
+            f"{name} is no tokenizer that the library reads ({' '.join(str(error).split())[:200]}); give BERT's "
+            f"{TOKENIZER_NAME} or {VOCABULARY_NAME}."
+        ) from error
 
 
 def _import_tokenizers() -> Any:

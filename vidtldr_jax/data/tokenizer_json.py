@@ -1,0 +1,142 @@
+"""What a tokenizer.json says of token ids, checked before the library `tokenizers` reads it.
+
+The library makes room for every number up to the largest id: a file of a few kilobytes can ask for all memory, and then
+the library ends the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from vidtldr_jax.trust.faults import Faults
+from vidtldr_jax.trust.json_files import JsonError, parse_json
+from vidtldr_jax.trust.limits import check_limit
+
+# What the library would do to lengths is done by us, with the length that a model takes.
+_LENGTHS: Final = ("truncation", "padding")
+_DEEPEST: Final = 32
+_LONGEST_WORD: Final = 40
+_MOST_BITS: Final = 64
+
+
+class TokenizerError(ValueError):
+    """A tokenizer.json is not sound; the message names what is wrong, without the file."""
+
+
+def check_tokenizer(text: str, what: str) -> dict[str, Any]:
+    """Check the ids of a tokenizer.json.
+
+    Args:
+      text: the content.
+      what: names it in messages about its size.
+
+    Returns:
+      The content, without truncation and padding.
+
+    Raises:
+      TokenizerError: it is not JSON, or ids are missing, doubled, or beyond the number of tokens.
+      LimitError: it is larger than the limit "json_bytes", or has more tokens than the limit "token_id".
+    """
+    check_limit("json_bytes", len(text), what)
+    try:
+        content: Any = parse_json(text)
+    except JsonError as error:
+        raise TokenizerError(str(error)) from error
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict):
+        raise TokenizerError("it has no model")
+    faults = Faults()
+    ids = _read_vocabulary(model.get("vocab"), faults)
+    if not ids and not len(faults):
+        faults.add("its model has no words")
+    _add_tokens(content.get("added_tokens"), ids, faults)
+    numbers = set(ids.values())
+    check_limit("token_id", max(numbers, default=0), what)
+    if max(numbers, default=-1) >= len(numbers):
+        faults.add(f"ids count up from 0, and the largest of {len(numbers):,} is {max(numbers):,}")
+    for token, number in _list_mentioned(content.get("post_processor")):
+        known = isinstance(number, int) and not isinstance(number, bool) and number in numbers
+        if not known or (token is not None and ids.get(token) != number):
+            faults.add(f"post_processor mentions id {_show(number)} for {_show(token)}")
+    unknown = model.get("unk_id")
+    if unknown is not None and unknown not in numbers:
+        faults.add(f"unk_id is {_show(unknown)}")
+    if len(faults):
+        raise TokenizerError(str(faults))
+    return {**content, **dict.fromkeys(_LENGTHS)}
+
+
+def _read_vocabulary(vocabulary: Any, faults: Faults) -> dict[str, int]:
+    """Returns word -> id of a model: a dict of them, or a list of words with scores."""
+    ids: dict[str, int] = {}
+    seen: set[int] = set()
+    if isinstance(vocabulary, list):
+        words = [entry[0] if isinstance(entry, list) and entry else entry for entry in vocabulary]
+        pairs = [(word, number) for number, word in enumerate(words)]
+    elif isinstance(vocabulary, dict):
+        pairs = list(vocabulary.items())
+    else:
+        faults.add("its vocabulary is neither words with ids nor a list of words")
+        return ids
+    for word, number in pairs:
+        if not isinstance(word, str) or word in ids:
+            faults.add(f"word {_show(word)} is no text or is there twice")
+        elif not _is_id(number) or number in seen:
+            faults.add(f"id {_show(number)} of {_show(word)} is no id or is there twice")
+        else:
+            ids[word] = number
+            seen.add(number)
+    return ids
+
+
+def _add_tokens(tokens: Any, ids: dict[str, int], faults: Faults) -> None:
+    if tokens is not None and not isinstance(tokens, list):
+        faults.add("added_tokens is no list")
+        return
+    numbers = set(ids.values())
+    for token in tokens or ():
+        fields: dict[str, Any] = token if isinstance(token, dict) else {}
+        word, number = fields.get("content"), fields.get("id")
+        if not isinstance(word, str) or not isinstance(number, int) or not _is_id(number):
+            faults.add(f"added token {_show(word)} has id {_show(number)}")
+        elif ids.get(word, number) != number or (word not in ids and number in numbers):
+            faults.add(f"added token {_show(word)} has id {_show(number)}; another word has it, or the word another id")
+        else:
+            ids[word] = number
+            numbers.add(number)
+
+
+def _list_mentioned(part: Any, depth: int = 0) -> Iterator[tuple[str | None, Any]]:
+    """Yields the tokens and ids that a post-processor puts around a text: pairs, or entries named `id` and `ids`."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(part, list):
+        if len(part) == 2 and isinstance(part[0], str) and not isinstance(part[1], str | dict | list):
+            yield part[0], part[1]
+            return
+        for inner in part:
+            yield from _list_mentioned(inner, depth + 1)
+    elif isinstance(part, dict):
+        ids, tokens = part.get("ids"), part.get("tokens")
+        if isinstance(ids, list) and isinstance(tokens, list) and len(ids) == len(tokens):
+            yield from ((token if isinstance(token, str) else None, number) for token, number in zip(tokens, ids))
+        for name, inner in part.items():
+            if name not in ("id", "ids", "tokens", "type_id"):
+                yield from _list_mentioned(inner, depth + 1)
+            elif name == "ids" and not isinstance(tokens, list):
+                yield from ((None, number) for number in (inner if isinstance(inner, list) else [inner]))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value[:_LONGEST_WORD])
+    return repr(value) if value is None or isinstance(value, float) or _is_short(value) else type(value).__name__
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, int) and value.bit_length() <= _MOST_BITS
