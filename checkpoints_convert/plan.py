@@ -20,7 +20,7 @@ from checkpoints_convert.rules import Assignment, is_left_out, matches
 from checkpoints_convert.settings import PREPROCESSING_FIELDS, read_texts
 from checkpoints_convert.sources import Source
 from checkpoints_convert.wrappers import unwrap_source
-from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.data.preprocessing import NUM_COLOURS, Preprocessing
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 
 # 64 frames of 384 x 384 in patches of 16 are 36,864; a position table of many more would fill the memory.
@@ -102,6 +102,7 @@ def plan_conversion(
     )
     used = {assignment.key: source.tensors[assignment.key].shape for assignment in assignments}
     facts = find_facts(chosen, used, config=source.config, settings=given)
+    _check_colours(facts)
     values = {name: fact.value for name, fact in facts.items()}
     fields, origin = chosen.read_preprocessing(values, source.preprocessor)
     if given.get("resize") == "squash":
@@ -153,6 +154,15 @@ def plan_conversion(
         fresh=tuple(fresh),
         faults=tuple(faults),
     )
+
+
+def _check_colours(facts: Mapping[str, Fact]) -> None:
+    channels = facts.get("num_channels")
+    if channels is not None and channels.value != NUM_COLOURS:
+        raise ConversionError(
+            f"a model sees videos in {NUM_COLOURS} colours, red, green and blue; {channels.origin} of this one says "
+            f"num_channels = {channels.value}; convert a model of colour videos, or make its first layer one."
+        )
 
 
 def _check_size(config: Any) -> None:

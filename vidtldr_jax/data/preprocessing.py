@@ -15,6 +15,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "kernel": ("bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"),
     "crop": ("center", "three", "three_up"),
 }
+NUM_COLOURS: Final = 3  # red, green and blue: what videos are read as
 _COUNTS: Final = ("num_frames", "image_size", "stride", "num_clips")
 
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.data.preprocessing import NUM_COLOURS, Preprocessing
 from vidtldr_jax.trust.json_files import JsonError, check_type
 from vidtldr_jax.trust.limits import check_limit
 
@@ -23,7 +23,6 @@ _LIMITS: Final = {
     "context_dim": "channels",
     "embed_dim": "channels",
     "representation_dim": "channels",
-    "num_channels": "channels",
     "num_token_types": "channels",
     "num_classes": "classes",
     "vocab_size": "token_id",
@@ -105,6 +104,11 @@ def _check_fields(config: Any, place: str) -> None:
             check_architecture(value, where)
         elif field.name in _LIMITS and value is not None:
             check_limit(_LIMITS[field.name], value, where)
+        elif field.name == "num_channels" and value != NUM_COLOURS:
+            raise ValueError(
+                f"{where} is {NUM_COLOURS}, for red, green and blue, as videos are read; got {value!r}; use a model of "
+                "colour videos"
+            )
         elif field.name in _EPSILONS and value is not None and not value <= 1:
             raise ValueError(f"{where} is at most 1; got {value!r}; fix it")
 

@@ -17,7 +17,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "gelu": ("exact", "tanh"),
     "pooling": ("mean", "mean_by_size", "first"),
 }
-_POSITIVE = ("num_frames", "image_size", "patch_size", "tubelet_size", "dim", "depth", "num_heads", "mlp_dim")
+_POSITIVE = (
+    *("num_frames", "image_size", "patch_size", "tubelet_size", "dim", "depth", "num_heads", "mlp_dim"),
+    "num_channels",
+)
 
 
 class EncoderConfig(Protocol):
