@@ -31,6 +31,8 @@ def test_a_model_is_written_compared_and_runs(call_json, model, tmp_path):
     beside = json.loads((tmp_path / "a.stablehlo.json").read_text())
     assert (beside.pop("file"), beside.pop("bytes")) == ("a.stablehlo", files["a.stablehlo"])
     assert beside.pop("sha256") == hashlib.sha256((tmp_path / "a.stablehlo").read_bytes()).hexdigest()
+    assert len(beside.pop("run")) == 32
+    assert len(beside.pop("digest")) == 64
     assert {name: report[name] for name in beside} == beside
     program = jax.export.deserialize((tmp_path / "a.stablehlo").read_bytes())
     video = np.random.default_rng(0).standard_normal((2, 4, 16, 16, 3), np.float32)

@@ -42,7 +42,8 @@ from vidtldr_jax.trust.digests import hash_bytes, is_checking
 from vidtldr_jax.trust.json_files import JsonError, read_json
 from vidtldr_jax.trust.limits import LimitError
 from vidtldr_jax.trust.notes import tell_note
-from vidtldr_jax.trust.whole_files import recover_folder, replace_folder
+from vidtldr_jax.trust.recovery import recover_and_tell
+from vidtldr_jax.trust.whole_files import replace_folder
 
 __all__ = [
     "CONFIG_NAME",
@@ -59,7 +60,6 @@ __all__ = [
     "make_initial_params",
     "make_parent",
     "read_checkpoint",
-    "recover_checkpoint",
     "save_checkpoint",
 ]
 
@@ -121,7 +121,7 @@ def save_checkpoint(
       OSError: the folder can't be written; it names the path, and what was there is unchanged.
     """
     destination = Path(folder).absolute()
-    recover_checkpoint(destination)
+    recover_and_tell(destination)
     flat = {path: make_lazy(value) for path, value in flatten_params(params).items()}
     check_params(flat, config)
     check_labels(labels, config)
@@ -180,7 +180,7 @@ def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool | None = Non
         fit the architecture or are not finite, or more is asked for than the limits allow.
     """
     place = Path(folder)
-    recover_checkpoint(place)
+    recover_and_tell(place)
     if not place.is_dir():
         raise CheckpointError(
             f"a checkpoint is a folder with {WEIGHTS_NAME} and {CONFIG_NAME}; there is no folder {place}; convert the "
@@ -228,16 +228,6 @@ def describe_unchecked(place: Path, names: Sequence[str], *, is_older: bool) -> 
     if is_older:
         return f"{place} is of a version before digests, so damage may go unseen; convert it again to have it checked"
     return f"{', '.join(names)} in {place} has no digest in {CONFIG_NAME}, so damage may go unseen"
-
-
-def recover_checkpoint(place: Path) -> None:
-    """Put back a folder that a killed process had set aside to replace it, and say so.
-
-    Args:
-      place: where the folder belongs.
-    """
-    if not os.path.lexists(place) and recover_folder(place):
-        tell_note(f"{place} was put back as it was: a process that replaced it was stopped before it was through")
 
 
 def is_checkpoint(folder: Path) -> bool:

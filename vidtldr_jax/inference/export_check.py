@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any, Final, NamedTuple
 import jax
 import numpy as np
 from jax import export
-from safetensors.numpy import load_file
 
 from vidtldr_jax.data.transforms import normalize_frames
+from vidtldr_jax.inference.export_files import OpenedExport, open_export
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.program import PLATFORMS
-from vidtldr_jax.inference.savedmodel import DESCRIPTION, SIGNATURE
+from vidtldr_jax.inference.savedmodel import SIGNATURE
 from vidtldr_jax.inference.text_model import RetrievalModel
 
 # Of the largest number that comes out. The model may run another form of attention than what was exported, which sums
@@ -47,7 +46,7 @@ class ExportCheck(NamedTuple):
 
 
 def check_export(model: VideoModel, path: str | os.PathLike[str]) -> ExportCheck:
-    """Runs a file of `save_export`, or a folder of `export_savedmodel`, on this machine.
+    """Run a file of `save_export`, or a folder of `export_savedmodel`, on this machine.
 
     Args:
       model: that it was made of.
@@ -57,15 +56,14 @@ def check_export(model: VideoModel, path: str | os.PathLike[str]) -> ExportCheck
       An `ExportCheck`.
 
     Raises:
+      ExportError: a part is missing or damaged, or not of the run that the sidecar is of.
       ValueError: it is not for this machine's platform.
-      OSError: it can't be read.
     """
     place = Path(path)
-    is_folder = place.is_dir()
-    sidecar = place / DESCRIPTION if is_folder else place.with_name(f"{place.name}.json")
-    description = json.loads(sidecar.read_text(encoding="utf-8"))
+    opened = open_export(place)
+    description = opened.description
     check_platforms(description["platforms"])
-    run = _open_savedmodel(place) if is_folder else _open_stablehlo(place, description)
+    run = _open_savedmodel(place, description) if description["kind"] == "savedmodel" else _open_stablehlo(opened)
     first = description["inputs"][0]["shape"][0]
     batch_sizes = (1, 2) if isinstance(first, str) else (first,)
     furthest, highest = 0.0, 0.0
@@ -96,9 +94,10 @@ def check_platforms(platforms: Sequence[str]) -> None:
         )
 
 
-def _open_stablehlo(place: Path, description: dict[str, Any]) -> Callable[[Sequence[np.ndarray]], dict[str, Any]]:
-    program = export.deserialize(bytearray(place.read_bytes()))
-    first = (load_file(place.with_name(description["weights_file"])),) if description["weights"] == "beside" else ()
+def _open_stablehlo(opened: OpenedExport) -> Callable[[Sequence[np.ndarray]], dict[str, Any]]:
+    description = opened.description
+    program = export.deserialize(bytearray(opened.program))
+    first = () if opened.weights is None else (opened.weights,)
 
     def run(inputs: Sequence[np.ndarray]) -> dict[str, Any]:
         found = program.call(*first, *inputs)
@@ -107,11 +106,11 @@ def _open_stablehlo(place: Path, description: dict[str, Any]) -> Callable[[Seque
     return run
 
 
-def _open_savedmodel(place: Path) -> Callable[[Sequence[np.ndarray]], dict[str, Any]]:
+def _open_savedmodel(place: Path, description: dict[str, Any]) -> Callable[[Sequence[np.ndarray]], dict[str, Any]]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(place))
-    names = json.loads((place / DESCRIPTION).read_text(encoding="utf-8"))["inputs"]
+    names = description["inputs"]
 
     def run(inputs: Sequence[np.ndarray]) -> dict[str, Any]:
         serve = loaded.signatures[SIGNATURE]

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from jax import export
 
+from vidtldr_jax.inference.export_files import FORMAT
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.program import Input, Program
 from vidtldr_jax.models.architectures import describe_config
 from vidtldr_jax.models.umt_config import UMTConfig
 
-_FORMAT: Final = 1
 _PACKAGES: Final = ("vidtldr-jax", "jax", "jaxlib", "flax")
 
 
@@ -71,7 +71,7 @@ def describe_program(
         for name, shape in zip(sorted(program.outputs), shapes)
     ]
     return {
-        "format": _FORMAT,
+        "format": FORMAT,
         "inputs": [item._asdict() | {"shape": list(item.shape)} for item in inputs],
         "outputs": outputs,
         "is_dict": len(outputs) > 1,

@@ -5,17 +5,15 @@
     serve = tf.saved_model.load("saved_model").signatures["serving_default"]   # elsewhere, without JAX
     logits = serve(video=video)["logits"]
 
-The program is one operation, XlaCallModule, whose content is StableHLO; the weights are variables. Needs TensorFlow
+assets.extra/description.json has the digest of each file; docs/export.md compares them before the folder is loaded. The
+program is one operation, XlaCallModule, whose content is StableHLO; the weights are variables. Needs TensorFlow
 (the extra "savedmodel") to write and to run.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,14 +22,23 @@ import jax
 import numpy as np
 
 from vidtldr_jax.inference.checkpoint import make_parent
+from vidtldr_jax.inference.export_files import (
+    FOLDER_MARK,
+    FOLDER_SIDECAR,
+    list_files,
+    make_run_name,
+    sign_description,
+)
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.program import Input, InputDtype, Output, make_program
 from vidtldr_jax.inference.program_shapes import describe_program, describe_shapes, find_longest_text, fix_batch
+from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.harmless import dump_json
+from vidtldr_jax.trust.recovery import recover_and_tell
+from vidtldr_jax.trust.whole_files import replace_folder
 
 SIGNATURE: Final = "serving_default"
-# TensorFlow leaves this folder of a SavedModel to others.
-DESCRIPTION: Final = "assets.extra/description.json"
-_MARK: Final = "saved_model.pb"
+DESCRIPTION: Final = FOLDER_SIDECAR
 
 
 def export_savedmodel(
@@ -44,7 +51,7 @@ def export_savedmodel(
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Writes a SavedModel beside its place, then renames it.
+    """Write a SavedModel in one step; it is on the disk when this returns.
 
     Args:
       model: on one device.
@@ -66,9 +73,11 @@ def export_savedmodel(
     if importlib.util.find_spec("tensorflow") is None:
         raise ValueError("export_savedmodel: TensorFlow is needed; pip install 'vidtldr-jax[savedmodel]'.")
     place = Path(folder).absolute()
-    if place.exists() and not (overwrite and (place / _MARK).is_file()):
+    recover_and_tell(place)
+    is_ours = any((place / name).is_file() for name in (FOLDER_MARK, DESCRIPTION))
+    if os.path.lexists(place) and not (overwrite and is_ours):
         raise ValueError(
-            f"export_savedmodel: nothing but a SavedModel is overwritten, and only where that is asked for; {place} "
+            f"nothing but a SavedModel is overwritten, and only where that is asked for; {place} "
             "exists; give another place, or --overwrite."
         )
     made = make_program(model, output=output, input_dtype=input_dtype, platforms=platforms)
@@ -78,18 +87,14 @@ def export_savedmodel(
     how = {"kind": "savedmodel", "weights": "inside", "platforms": list(platforms), "signature": SIGNATURE}
     description = describe_program(model, made, inputs, shapes) | how
     make_parent(place)
-    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-    try:
-        _save(aside / "new", made.run, made.weights, description, longest=longest)
-        _try(aside / "new", inputs)
-        (aside / "new" / DESCRIPTION).parent.mkdir(exist_ok=True)
-        text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)
-        (aside / "new" / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-        if place.exists():
-            os.replace(place, aside / "old")
-        os.replace(aside / "new", place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with replace_folder(place) as aside:
+        _save(aside, made.run, made.weights, description, longest=longest)
+        _try(aside, inputs)
+        files = {name: hash_file(path) for name, path in list_files(aside)}
+        description = sign_description({"run": make_run_name(), "files": files} | description)
+        sidecar = aside / DESCRIPTION
+        sidecar.parent.mkdir(exist_ok=True)
+        sidecar.write_bytes(f"{dump_json(description, indent=2)}\n".encode())
     return description
 
 

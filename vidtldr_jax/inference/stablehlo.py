@@ -2,21 +2,23 @@
 
     save_export(export_model(load_model("moving-objects", schedule="100,40")), "model.stablehlo")
 
-    program = jax.export.deserialize(Path("model.stablehlo").read_bytes())   # elsewhere, without this package
+    data = Path("model.stablehlo").read_bytes()                              # elsewhere, without this package
+    described = json.loads(Path("model.stablehlo.json").read_bytes())
+    if hashlib.sha256(data).hexdigest() != described["sha256"]:
+        raise SystemExit("model.stablehlo is damaged, or of another run than its sidecar; export again")
+    program = jax.export.deserialize(data)
     logits = program.call(video)                                             # [B, num_classes]
 
-`model.stablehlo.json` beside it says what goes in and what comes out. Needs flatbuffers (the extra "export").
+`model.stablehlo.json` beside it says what goes in and what comes out, and has the digests of all files. Needs
+flatbuffers (the extra "export").
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
 import importlib.util
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -26,10 +28,21 @@ import numpy as np
 from jax import export
 
 from vidtldr_jax.inference.checkpoint import make_parent
+from vidtldr_jax.inference.export_files import (
+    SIDECAR_SUFFIX,
+    WEIGHTS_SUFFIX,
+    ExportError,
+    make_run_name,
+    read_sidecar,
+    sign_description,
+)
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.program import InputDtype, Output, make_program
 from vidtldr_jax.inference.program_shapes import describe_program, describe_shapes, find_longest_text, fix_batch
 from vidtldr_jax.inference.weights import write_safetensors
+from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.trust.harmless import dump_json
+from vidtldr_jax.trust.whole_files import write_aside
 
 DEFAULT_PLATFORMS: Final = ("cpu", "cuda", "tpu")
 WeightsPlace = Literal["inside", "beside"]
@@ -115,7 +128,10 @@ def export_model(
 
 
 def save_export(exported: ExportedModel, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Writes a program: beside its place first, then renamed, the program itself last.
+    """Write a program and what belongs to it; all is on the disk when this returns.
+
+    Each file takes its name in one step, the sidecar last: where a process is killed in between, the digests in the
+    sidecar don't fit the others, which its readers find.
 
     Args:
       exported: what to write.
@@ -128,36 +144,46 @@ def save_export(exported: ExportedModel, path: str | os.PathLike[str], *, overwr
     Raises:
       ValueError: something is there.
       CheckpointError: a part of the path is a file.
+      OSError: a file can't be written; it names the path.
     """
     place = Path(path).absolute()
-    sidecar, beside = (place.with_name(place.name + suffix) for suffix in (".json", ".safetensors"))
+    sidecar, beside = (place.with_name(place.name + suffix) for suffix in (SIDECAR_SUFFIX, WEIGHTS_SUFFIX))
     wanted = [*([beside] if exported.weights else []), sidecar, place]
-    taken = [file.name for file in wanted if file.exists()]
+    taken = [file.name for file in wanted if os.path.lexists(file)]
     if taken and (not overwrite or any(file.is_dir() for file in wanted)):
         raise ValueError(
-            f"save_export: no folder is overwritten, and a file only where that is asked for; {', '.join(taken)} "
-            f"exists in {place.parent}; give another place, or --overwrite."
+            f"no folder is overwritten, and a file only where that is asked for; {', '.join(taken)} exists in "
+            f"{place.parent}; give another place, or --overwrite."
         )
+    outdated = None if exported.weights else _find_weights(place)
     data = exported.program.serialize()
-    description = {"file": place.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    run = make_run_name()
+    description = {"run": run, "file": place.name, "bytes": len(data), "sha256": hash_bytes(data)}
     make_parent(place)
-    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-    try:
+    with write_aside(sidecar) as sidecar_aside, write_aside(place) as place_aside, contextlib.ExitStack() as more:
         if exported.weights:
             entries = {
                 name: (value.shape, value.dtype, functools.partial(_identity, value))
                 for name, value in exported.weights.items()
             }
-            write_safetensors(aside / beside.name, entries)
-            description |= {"weights_file": beside.name, "weights_sha256": _hash_file(aside / beside.name)}
-        text = json.dumps(description | exported.description, indent=2, ensure_ascii=False, allow_nan=False)
-        (aside / sidecar.name).write_text(text + "\n", encoding="utf-8")
-        (aside / place.name).write_bytes(data)
-        for file in wanted:
-            os.replace(aside / file.name, file)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            beside_aside = more.enter_context(write_aside(beside))
+            digest = write_safetensors(beside_aside, entries, metadata={"run": run})
+            description |= {"weights_file": beside.name, "weights_sha256": digest}
+        place_aside.write_bytes(data)
+        text = dump_json(sign_description(description | exported.description), indent=2)
+        sidecar_aside.write_bytes(f"{text}\n".encode())
+    if outdated is not None:
+        outdated.unlink(missing_ok=True)
     return place
+
+
+def _find_weights(place: Path) -> Path | None:
+    """Return the weights of the program that is replaced by one with its weights inside."""
+    beside = place.with_name(place.name + WEIGHTS_SUFFIX)
+    try:
+        return beside if read_sidecar(place).get("weights_file") == beside.name else None
+    except ExportError:
+        return None
 
 
 def _describe_array(value: np.ndarray) -> jax.ShapeDtypeStruct:
@@ -166,8 +192,3 @@ def _describe_array(value: np.ndarray) -> jax.ShapeDtypeStruct:
 
 def _identity(value: np.ndarray) -> np.ndarray:
     return value
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
