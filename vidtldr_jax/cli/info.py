@@ -13,6 +13,7 @@ import click
 from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
 from vidtldr_jax.cli.convert import collect_settings, source_options
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.info_check import show_check
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
     ModelType,
@@ -41,12 +42,18 @@ Examples:
   vidtldr info umt-b16 --schedule 600,200,100
   vidtldr info checkpoints/mine --json
   vidtldr info vit_b16_k400.pth --set frames=8
+  vidtldr info checkpoints/mine --check
 """
 
 
 @click.command(epilog=_EPILOG)
 @click.argument(
     "model", type=ModelType(with_presets=True), default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET|SOURCE]"
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Compare a checkpoint, an index, a run or an export with its own digests; exit code 1 where it is damaged.",
 )
 @schedule_option("Without it: no merging.")
 @method_option
@@ -55,6 +62,7 @@ Examples:
 @verbose_option
 def info(
     model: str,
+    check: bool,
     schedule: str | None,
     method: str | None,
     family: str | None,
@@ -68,8 +76,14 @@ def info(
 
     MODEL is a checkpoint folder, a shipped model (moving-objects, the default) or a preset such as umt-b16: an
     architecture without weights. Of a SOURCE that is not converted yet (all that `vidtldr convert` takes) it shows what
-    a conversion would do and what is missing, and writes nothing.
+    a conversion would do and what is missing, and writes nothing. With --check, MODEL is a checkpoint, an
+    index, a run or an export, and nothing but its files is looked at.
     """
+    if check:
+        if schedule or method or family or weights or settings or allow_missing or ignore:
+            raise click.UsageError("--check looks at files alone; leave the other options out.")
+        show_check(model, as_json=as_json)
+        return
     if is_source(model):
         if schedule is not None:
             raise click.UsageError("--schedule belongs to a model; convert the source first.")

@@ -15,6 +15,7 @@ from vidtldr_jax.cli.choices import ChoiceType, NameType
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.runtime import log_model, log_weights, set_verbosity, use_compilation_cache
+from vidtldr_jax.trust.recovery import recover_and_tell
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -184,6 +185,7 @@ def check_model_name(name: str, *, with_presets: bool = False) -> None:
     """
     from vidtldr_jax.inference.hub import SCHEME
 
+    recover_and_tell(name)
     if not Path(name).exists() and not name.startswith(SCHEME) and name not in _list_models(with_presets=with_presets):
         raise CommandError(_explain_unknown_model(name, with_presets=with_presets))
 
