@@ -184,7 +184,9 @@ def test_a_run_that_was_cut_anywhere_ends_as_one_that_was_not(call, call_json, q
     assert "nothing was left to do" in again.stdout
     with records.open("ab") as file:
         file.write(b"{}\n")
-    assert_one_error(call(*words), f"line 26 of {records} is none; take it out, or --restart")
+    assert_one_error(
+        call(*words), f"line 26 of {records} is damaged (Object missing required field `key`); take it out"
+    )
 
 
 def test_another_run_is_refused_and_restart_begins_anew(call, call_json, qa, tmp_path):

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from vidtldr_jax.cli.comparison import describe_schedule
-from vidtldr_jax.cli.evaluation_files import hash_file, report_errors
+from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     ModelType,
@@ -39,6 +39,7 @@ from vidtldr_jax.inference.features import FeatureStore
 from vidtldr_jax.inference.index import add_videos, describe_index, list_videos
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.trust.digests import hash_file
 
 _EPILOG: Final = """\b
 Examples:

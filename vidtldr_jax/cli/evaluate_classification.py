@@ -18,7 +18,6 @@ from vidtldr_jax.cli.config_file import RUNS_CODE
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
-    hash_file,
     report_errors,
     write_result,
 )
@@ -43,12 +42,13 @@ from vidtldr_jax.cli.runtime import log_model, log_weights
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, read_checkpoint
-from vidtldr_jax.inference.evaluation import evaluate_videos
+from vidtldr_jax.inference.evaluation import VideoRecord, evaluate_videos, find_record_fault
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.scoring import AVERAGES, Average, ClassEmbeddings, Head, read_class_embeddings
 from vidtldr_jax.models.architectures import Config, describe_config
+from vidtldr_jax.trust.digests import hash_file
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -158,7 +158,13 @@ def classification(
     }
     file = None if out is None else check_result_place(Path(out))
     try:
-        with Records(file and file.with_suffix(".records.jsonl"), description, restart=restart) as records:
+        with Records(
+            file and file.with_suffix(".records.jsonl"),
+            description,
+            restart=restart,
+            kind=VideoRecord,
+            find_fault=lambda record: find_record_fault(record, ways, setup.heads),
+        ) as records:
             compile_seconds = _run(ways, entries, setup, averaged, records, batch_size, workers)
             result = build_result(
                 ways, entries, setup.heads, records, protocol=protocol, average=averaged,

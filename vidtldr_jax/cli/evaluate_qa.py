@@ -13,7 +13,6 @@ from vidtldr_jax import __version__
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
-    hash_file,
     hash_text,
     report_errors,
     write_result,
@@ -23,11 +22,19 @@ from vidtldr_jax.cli.output import print_json, print_note, watch_progress
 from vidtldr_jax.cli.qa_report import build_result, print_result
 from vidtldr_jax.cli.umt_setup import prepare, umt_options
 from vidtldr_jax.data.annotations import read_answers, read_questions
-from vidtldr_jax.inference.answering import BLOCK_SIZE, answer_into, encode_answers, summarise_answers
+from vidtldr_jax.inference.answering import (
+    BLOCK_SIZE,
+    QuestionRecord,
+    answer_into,
+    encode_answers,
+    find_record_fault,
+    summarise_answers,
+)
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.text_model import AnsweringModel
 from vidtldr_jax.models.architectures import describe_config
+from vidtldr_jax.trust.digests import hash_file
 
 _K_TEST: Final = 128
 _TOKENS: Final = {"max_question_tokens": 25, "max_answer_tokens": 5}
@@ -134,7 +141,13 @@ def qa(
     }
     file = None if out is None else check_result_place(Path(out))
     try:
-        with Records(file and file.with_suffix(".records.jsonl"), description, restart=restart) as records:
+        with Records(
+            file and file.with_suffix(".records.jsonl"),
+            description,
+            restart=restart,
+            kind=QuestionRecord,
+            find_fault=lambda record: find_record_fault(record, len(choices)),
+        ) as records:
             known = sum("top" in records.found.get(question.key, {}) for question in asked)
             if known:
                 print_note(f"{known} of {len(asked)} questions are answered in {records.path}.")

@@ -18,7 +18,6 @@ from vidtldr_jax import __version__
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
-    hash_file,
     hash_text,
     report_errors,
     write_result,
@@ -36,11 +35,13 @@ from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.reranking import BLOCK_SIZE
 from vidtldr_jax.inference.retrieval import (
     PairPlan,
+    PairsRecord,
     VideoItem,
     count_known,
     count_pairs,
     encode_texts_into,
     encode_videos_into,
+    find_record_fault,
     gather_texts,
     match_pairs_into,
     plan_pairs,
@@ -49,6 +50,7 @@ from vidtldr_jax.inference.retrieval import (
 )
 from vidtldr_jax.inference.text_model import RetrievalModel
 from vidtldr_jax.models.architectures import describe_config
+from vidtldr_jax.trust.digests import hash_file
 
 K_TEST: Final = 128
 _MAX_TEXT_TOKENS: Final = 32
@@ -261,7 +263,9 @@ def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_par
             **of_videos, **read, "annotation_sha256": sha256["annotation"], "paragraph": is_paragraph, "k": job.k,
             "counts": [len(data.videos), len(data.texts)], "pairs_per_run": job.pairs_per_run,
         }  # fmt: skip
-        records = stack.enter_context(Records(room.records, of_pairs, restart=job.restart))
+        records = stack.enter_context(
+            Records(room.records, of_pairs, restart=job.restart, kind=PairsRecord, find_fault=find_record_fault)
+        )
         errors = _encode_videos(job, videos, seconds)
         _encode_texts(job, texts, words, keys, seconds)
         similarity = np.full((len(data.videos), len(keys)), -np.inf, np.float32)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError, print_error
+from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.trust.harmless import dump_json
+from vidtldr_jax.trust.whole_files import write_whole
 
 _MOST_NAMED: Final = 10
 
@@ -37,15 +37,9 @@ def find_skipped(paths: Mapping[str, Path], *, skip_missing: bool, option: str =
     return missing
 
 
-def hash_file(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def hash_text(text: str | None) -> str | None:
     """Returns the SHA-256 of a text, None of none."""
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+    return None if text is None else hash_bytes(text.encode())
 
 
 def check_result_place(path: Path) -> Path:
@@ -56,10 +50,8 @@ def check_result_place(path: Path) -> Path:
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Writes the result beside its place first, so that no half of it is ever there."""
-    aside = path.with_suffix(".json.part")
-    aside.write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    """Writes the result in one step."""
+    write_whole(path, dump_json(result, indent=2) + "\n")
 
 
 def report_errors(errors: Mapping[str, str]) -> None:

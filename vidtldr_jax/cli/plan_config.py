@@ -14,6 +14,8 @@ from vidtldr_jax.inference.load import SHIPPED_MODELS
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
+from vidtldr_jax.trust.harmless import make_harmless
+from vidtldr_jax.trust.whole_files import write_whole
 
 _WIDTH: Final = 110
 _COMMANDS: Final = {
@@ -61,14 +63,19 @@ def save_config(path: Path, model: VideoModel, outcome: Outcome) -> None:
         task = str(config.task)
         fields = _describe_umt(config, model.preprocessing, schedule, checkpoint, frames)
     body = pprint.pformat(fields, width=_WIDTH, sort_dicts=False).replace("\n", "\n    ")
-    path.write_text(
-        f'"""{outcome.name}: {outcome.budget}, planned by `vidtldr plan`.\n\n'
-        f"    vidtldr {_COMMANDS[task]} --config {path.name}\n\n"
+    write_whole(
+        path,
+        f'"""{_quote(outcome.name)}: {outcome.budget}, planned by `vidtldr plan`.\n\n'
+        f"    vidtldr {_COMMANDS[task]} --config {_quote(path.name)}\n\n"
         f"{schedule.describe()}.\n"
         f'"""\n\nimport ml_collections\n\n\ndef get_config() -> ml_collections.ConfigDict:\n'
         f'    """Returns the config."""\n    return ml_collections.ConfigDict(\n    {body}\n    )\n',
-        encoding="utf-8",
     )
+
+
+def _quote(name: str) -> str:
+    """Writes a name so that it stays within a docstring."""
+    return make_harmless(name).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _describe_classifier(schedule: ResolvedSchedule, checkpoint: str, frames: int) -> dict[str, Any]:

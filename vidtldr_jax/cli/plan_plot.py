@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.plan_report import Outcome
+from vidtldr_jax.trust.whole_files import write_aside
 
 _INSTALL: Final = "pip install 'vidtldr-jax[plot]'"
 _INCHES: Final = (8.0, 5.0)
@@ -62,7 +63,8 @@ def draw_front(path: Path, outcome: Outcome) -> None:
     axes.set_title(f"{outcome.name}, {outcome.method}: {outcome.budget}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    with write_aside(path) as aside:
+        figure.savefig(aside, dpi=120)
 
 
 def _has_embeddings(outcome: Outcome) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from vidtldr_jax.cli.evaluation_files import hash_file, report_errors
+from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import ModelType, cache_option, json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_note, print_table
@@ -17,6 +17,7 @@ from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.index import MOST_WORDS, list_videos, search_index
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.text_model import RetrievalModel
+from vidtldr_jax.trust.digests import hash_file
 
 _RERANK: Final = 100
 _EPILOG: Final = """\b

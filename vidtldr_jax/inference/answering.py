@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 import numpy as np
 
@@ -89,6 +89,32 @@ def answer_block(
         ids, probabilities = np.asarray(ranked.ids), np.asarray(ranked.probabilities)
         found.extend(RankedAnswers(*pair) for pair in zip(ids, probabilities))
     return found[:count]
+
+
+class QuestionRecord(TypedDict):
+    """Record of one question: numbers of answers with the most probable first, or what is wrong with its video."""
+
+    top: NotRequired[list[int]]
+    probabilities: NotRequired[list[float]]
+    error: NotRequired[str]
+
+
+def find_record_fault(record: Mapping[str, Any], num_answers: int) -> str | None:
+    """Returns what is wrong with a record that is a `QuestionRecord`, or None.
+
+    Args:
+      record: of one question.
+      num_answers: how many answers there are to choose from.
+
+    Returns:
+      A phrase, or None.
+    """
+    if ("top" in record) == ("error" in record):
+        return "a record has either answers or an error"
+    top = record.get("top", [0])
+    if not top or min(top) < 0 or max(top) >= num_answers:
+        return f"its answers {top} are not among {num_answers}"
+    return None
 
 
 def answer_into(

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,63 @@ class Paces(NamedTuple):
 
     total: float
     computing: dict[str, float]
+
+
+class _AnswerFields(TypedDict):
+    """An `Answer` in JSON."""
+
+    rank: int
+    top: list[int]
+    scores: list[float]
+
+
+class _Seconds(TypedDict):
+    """How long a video took: in all, and of several ways the computing of each."""
+
+    total: float
+    computing: dict[str, float]
+
+
+class VideoRecord(TypedDict):
+    """Record of one video: answers by way and head, or what is wrong with it."""
+
+    ways: NotRequired[dict[str, list[_AnswerFields]]]
+    notices: NotRequired[list[str]]
+    error: NotRequired[str]
+    seconds: _Seconds
+
+
+def find_record_fault(record: Mapping[str, Any], ways: Collection[str], heads: Sequence[Head]) -> str | None:
+    """Returns what is wrong with a record that is a `VideoRecord`, or None.
+
+    Args:
+      record: of one video.
+      ways: names of the models.
+      heads: groups of classes.
+
+    Returns:
+      A phrase, or None.
+    """
+    if ("ways" in record) == ("error" in record):
+        return "a record has either ways or an error"
+    if "ways" not in record:
+        return None
+    if record["ways"].keys() != set(ways):
+        return f"its ways are {', '.join(record['ways'])}, not {', '.join(ways)}"
+    for answers in record["ways"].values():
+        is_right = len(answers) == len(heads) and all(
+            one["top"]
+            and len(one["top"]) == len(one["scores"])
+            and min(one["top"]) >= 0
+            and max(one["top"]) < head.num_classes
+            and 0 <= one["rank"] < head.num_classes
+            for one, head in zip(answers, heads)
+        )
+        if not is_right:
+            return (
+                f"its answers are not those of {len(heads)} heads with {[head.num_classes for head in heads]} classes"
+            )
+    return None
 
 
 def evaluate_videos(

@@ -1,24 +1,53 @@
 """A file of records that grows while a long run goes on, and from which a later start goes on: JSON Lines.
 
-The first line describes the run, every other one is a record with its `key`. A line that was torn by the end of a
+The first line describes the run, every other one is a record with its `key`. Each ends with `check`, the beginning of
+the SHA-256 of the line without it: a changed digit is told and not counted. A line that was torn by the end of a
 process is cut off, and what it stood for is done again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Literal, NoReturn, NotRequired, Self, TypedDict
+
+from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.trust.json_files import JsonError, check_type, parse_json
+from vidtldr_jax.trust.limits import check_limit
+from vidtldr_jax.trust.notes import tell_note
+from vidtldr_jax.trust.regular import NotRegularError, check_regular
+from vidtldr_jax.trust.whole_files import sync_folder
 
 _KIND: Final = "vidtldr-jax records"
 _BEGINNING: Final = json.dumps({"kind": _KIND})[:-1].encode()
+_CHECK: Final = re.compile(rb', "check": "([0-9a-f]{16})"}')
 _MOST_SHOWN: Final = 60  # characters of a value in a message
+_SECONDS_BETWEEN_SYNCS: Final = 1.0
 
 
 class RecordsError(ValueError):
     """A records file belongs to another run, or is none; the message is one line, fit for a user."""
+
+
+class _Head(TypedDict):
+    """The first line."""
+
+    kind: Literal["vidtldr-jax records"]
+    run: dict[str, Any]
+
+
+class _Line(TypedDict):
+    """Any other line; what else it has is for whoever keeps records."""
+
+    key: str
+    check: NotRequired[str]
 
 
 class Records:
@@ -30,42 +59,67 @@ class Records:
       num_resumed: how many were there at the start.
     """
 
-    def __init__(self, path: Path | None, description: Mapping[str, Any], *, restart: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        description: Mapping[str, Any],
+        *,
+        restart: bool = False,
+        kind: Any = dict[str, Any],
+        find_fault: Callable[[Mapping[str, Any]], str | None] = lambda record: None,
+    ) -> None:
         """Opens a records file, or makes it.
 
         Args:
           path: of the file.
           description: of the run, plain data.
           restart: forget what is there.
+          kind: type of a record, see `trust.json_files`.
+          find_fault: returns what is wrong with a record of that type, or None.
 
         Raises:
-          RecordsError: the file is of a run with another description, and restart is off; or another process has it.
-          OSError: the file can't be read or written.
+          RecordsError: the file is of a run with another description or damaged, and restart is off; or another process
+            has it.
+          LimitError: the file is larger than the limit "records_bytes".
+          OSError: the file can't be read or written, or is a link.
         """
         self.path = path
         self.found: dict[str, dict[str, Any]] = {}
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
+        self._kind, self._find_fault = kind, find_fault
+        self._last_sync = time.monotonic()
         wanted = json.loads(json.dumps(dict(description)))  # as it will be read again
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            self._file = _open(path)
             try:
                 lock_file(self._file, path)
-                self._file.seek(0)
+                check_limit("records_bytes", os.fstat(self._file.fileno()).st_size, f"records file {str(path)!r}")
                 kept = 0 if restart else self._read(self._file.read(), path, wanted)
                 self._file.truncate(kept)
+                self._file.seek(kept)
+                if not kept:
+                    self._write({"kind": _KIND, "run": wanted})
+                    sync_folder(path.parent)
             except BaseException:
                 self._file.close()
                 raise
-            if not kept:
-                self._write({"kind": _KIND, "run": wanted})
         self.num_resumed = len(self.found)
 
     def append(self, key: str, record: Mapping[str, Any]) -> None:
-        """Adds a record, which is then out of this process's hands."""
-        self.found[key] = json.loads(json.dumps(dict(record)))  # as it will be read again
+        """Adds a record, which is then out of this process's hands.
+
+        Args:
+          key: of the record.
+          record: plain data.
+
+        Raises:
+          OSError: it can't be written; the file is then as it was before.
+        """
+        plain = json.loads(json.dumps(dict(record), allow_nan=False))  # as it will be read again
         if self._file is not None:
             self._write({"key": key, **record})
+        self.found[key] = plain
 
     def __enter__(self) -> Self:
         return self
@@ -74,39 +128,111 @@ class Records:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with self._file, self._name_path():
+                os.fsync(self._file.fileno())
 
     def _write(self, value: Mapping[str, Any]) -> None:
+        """Writes a line; one that can't be written whole is taken back."""
         assert self._file is not None
-        self._file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(value, allow_nan=False).encode()
+        data = memoryview(line[:-1] + f', "check": "{hash_bytes(line)[:16]}"}}\n'.encode())
+        start = self._file.tell()
+        with self._name_path():
+            try:
+                while data:
+                    data = data[self._file.write(data) :]
+                if time.monotonic() - self._last_sync > _SECONDS_BETWEEN_SYNCS:
+                    os.fsync(self._file.fileno())
+                    self._last_sync = time.monotonic()
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(start)
+                    self._file.seek(start)
+                raise
+
+    @contextlib.contextmanager
+    def _name_path(self) -> Any:
+        """Lets an error of a write, which knows no path, name it."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def _read(self, read: bytes, path: Path, wanted: dict[str, Any]) -> int:
         """Takes the whole lines of a file; returns how many bytes they are."""
         whole = read[: read.rfind(b"\n") + 1]
         if not whole and _BEGINNING.startswith(read[: len(_BEGINNING)]):
             return 0  # not even the description was written
-        lines = [_parse(line) for line in (whole or read).splitlines()]
-        head = lines[0]
-        if head is None or head.get("kind") != _KIND or not isinstance(head.get("run"), dict):
-            raise RecordsError(
-                f"Records: the file to go on from starts with the description of a run; {path} does not; give another "
-                "place, or --restart to overwrite it."
-            )
+        first, *lines = (whole.removesuffix(b"\n") or read).split(b"\n")
+        head, has_check = _parse_head(first, path)
         differing = find_differences(head["run"], wanted)
         if differing:
             raise RecordsError(
                 f"Records: {path} was begun by another run: {'; '.join(differing)}; give another place, or --restart "
                 "to begin anew."
             )
-        for number, record in enumerate(lines[1:], start=2):
-            if record is None or not isinstance(record.get("key"), str):
-                raise RecordsError(
-                    f"Records: every line is a record; line {number} of {path} is none; take it out, or --restart to "
-                    "begin anew."
-                )
-            self.found[record.pop("key")] = record
+        num_old = 0
+        for number, line in enumerate(lines, start=2):
+            try:
+                record, is_checked = _parse(line)
+                check_type(record, _Line)
+                key = record.pop("key")
+                if has_check and not is_checked:
+                    raise JsonError("its digest is missing")
+                fault = self._find_fault(check_type(record, self._kind))
+                if fault is not None:
+                    raise JsonError(fault)
+            except JsonError as error:
+                _refuse(path, number, error)
+            num_old += not is_checked
+            self.found[key] = record
+        if num_old or not has_check:
+            tell_note(f"{path} is of an older version: {num_old} records have no digest to check them by")
         return len(whole)
+
+
+def _open(path: Path) -> FileIO:
+    """Opens a file to read and write, or makes it; a link is not followed, and a FIFO not waited for."""
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        pass
+    except NotRegularError as error:
+        raise RecordsError(str(error)) from error
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return FileIO(os.open(path, flags, 0o666), "r+b")
+
+
+def _parse_head(line: bytes, path: Path) -> tuple[_Head, bool]:
+    try:
+        value, is_checked = _parse(line)
+        if value.keys() > {"kind", "run"}:
+            raise JsonError("it has other names")
+        return check_type(value, _Head), is_checked
+    except JsonError as error:
+        raise RecordsError(
+            f"Records: the file to go on from starts with the description of a run; {path} does not ({error}); give "
+            "another place, or --restart to overwrite it."
+        ) from error
+
+
+def _parse(line: bytes) -> tuple[dict[str, Any], bool]:
+    """Reads a line and compares it with the digest at its end, if it has one."""
+    match = _CHECK.search(line, max(len(line) - 32, 0))
+    if match is None or match.end() != len(line):
+        return parse_json(line, dict[str, Any]), False
+    plain = line[: match.start()] + b"}"
+    if hash_bytes(plain)[:16].encode() != match[1]:
+        raise JsonError("it is not what its digest was made of")
+    return parse_json(plain, dict[str, Any]), True
+
+
+def _refuse(path: Path, number: int, error: Exception) -> NoReturn:
+    raise RecordsError(
+        f"Records: every line is a record; line {number} of {path} is damaged ({error}); take it out, or --restart to "
+        "begin anew."
+    ) from error
 
 
 def lock_file(file: IO[bytes], path: Path) -> None:
@@ -146,11 +272,3 @@ def find_differences(there: Any, here: Any, path: str = "") -> list[str]:
 def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -13,9 +13,9 @@ Equal texts are one unique text: U unique texts, S texts, V videos.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -209,6 +209,20 @@ def plan_pairs(similarity: Float32[np.ndarray, "V U"], text_of: Int64[np.ndarray
     wanted &= similarity > -np.inf
     pairs = {video: np.flatnonzero(row).tolist() for video, row in enumerate(wanted) if row.any()}
     return PairPlan(text_of, by_video, by_text, pairs)
+
+
+class PairsRecord(TypedDict):
+    """Record of one video: the texts that were looked at together with it, and the logit of "they match" of each."""
+
+    texts: list[int]
+    scores: list[float]
+
+
+def find_record_fault(record: Mapping[str, Any]) -> str | None:
+    """Returns what is wrong with a record that is a `PairsRecord`, or None."""
+    if len(record["texts"]) != len(record["scores"]):
+        return f"it has {len(record['texts'])} texts and {len(record['scores'])} scores"
+    return None
 
 
 def match_pairs_into(

@@ -20,6 +20,7 @@ LIMITS: Final[dict[str, tuple[int, str]]] = {
     "header_bytes": (16 * 2**20, "bytes of the header of a safetensors file"),
     "tensors": (100_000, "tensors of a weights file"),
     "part_bytes": (4 * 2**30, "bytes of one part of an index"),
+    "records_bytes": (2**30, "bytes of a records file"),
     "token_id": (2**24, "largest token id of a tokenizer"),
     "depth": (64, "blocks of one encoder"),
     "channels": (2**16, "channels of a token or a layer"),

@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from vidtldr_jax.trust.regular import check_regular
+
 _SUFFIX: Final = ".partial"
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
@@ -40,6 +42,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | bytearray | memor
       content: bytes, or text that is written as UTF-8.
 
     Raises:
+      NotRegularError: there is something other than a file.
       OSError: the file can't be written; it names the path, and what was there is unchanged.
     """
     with open_whole(path) as file:
@@ -60,6 +63,7 @@ def open_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
       OSError: the file can't be written; it names the path.
     """
     place = Path(path)
+    _check_place(place)
     with _name_errors(place), _hold_folder(place) as folder:
         aside = folder / place.name
         with open(os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b") as file:
@@ -84,6 +88,7 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
       OSError: the file can't be written; it names the path.
     """
     place = Path(path)
+    _check_place(place)
     with _name_errors(place), _hold_folder(place) as folder:
         aside = folder / place.name
         yield aside
@@ -180,6 +185,12 @@ def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can."""
     with contextlib.suppress(PermissionError, IsADirectoryError):  # Windows opens no folder
         _sync(folder, os.O_RDONLY)
+
+
+def _check_place(place: Path) -> None:
+    """Refuse to put a file in the place of a device, such as /dev/null, a FIFO or a folder; a link may be replaced."""
+    if os.path.lexists(place) and not place.is_symlink():
+        check_regular(place)
 
 
 def _sync_file(path: Path) -> None:

@@ -18,11 +18,12 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from vidtldr_jax.trust.harmless import make_harmless
+from vidtldr_jax.trust.whole_files import write_whole
 from vidtldr_jax.visualize.colours import GROUP_COLOURS, HEAT, colour_layers
 from vidtldr_jax.visualize.history import Answer, ClipHistory
 from vidtldr_jax.visualize.maps import LayerMap
 from vidtldr_jax.visualize.panels import CROSS_LIGHT, DROPPED_LIGHT, HEAT_SHARE, TINT_SHARE
-from vidtldr_jax.visualize.video_file import write_aside
 
 _SCRIPTS: Final = ("data.js", "draw.js", "controls.js")
 _NO_SALIENCY: Final = 255
@@ -42,8 +43,7 @@ def write_page(path: str | os.PathLike[str], history: ClipHistory) -> Path:
     Raises:
       OSError: the file can't be written.
     """
-    with write_aside(Path(path)) as aside:
-        aside.write_text(make_page(history), encoding="utf-8")
+    write_whole(path, make_page(history))
     return Path(path)
 
 
@@ -58,7 +58,7 @@ def make_page(history: ClipHistory) -> str:
     """
     folder = resources.files("vidtldr_jax.visualize") / "web"
     parts = {
-        "title": html.escape(history.title),
+        "title": html.escape(make_harmless(history.title)),
         "subtitle": html.escape(history.schedule.describe()),
         "style": (folder / "style.css").read_text(encoding="utf-8"),
         # A script's text ends at the first "</script", whatever stands around it.

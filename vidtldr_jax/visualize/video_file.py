@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import UInt8
+
+from vidtldr_jax.trust.whole_files import write_aside
 
 _MOST_FOR_PALETTE: Final = 8
 
@@ -113,12 +113,3 @@ def write_image(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "Y X 3"
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     yield first
     yield from rest
-
-
-@contextlib.contextmanager
-def write_aside(path: Path) -> Iterator[Path]:
-    """Gives a place in the same folder to write to; it takes the path's name if all goes well."""
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
-        aside = Path(folder) / path.name
-        yield aside
-        aside.replace(path)
