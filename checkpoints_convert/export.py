@@ -6,20 +6,20 @@ report = export_checkpoint("checkpoints/umt-b16-k400", "vit_b16_k400.safetensors
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
-import safetensors.numpy
 
 from checkpoints_convert.errors import ConversionError
 from checkpoints_convert.families import FAMILIES, Family
 from checkpoints_convert.rules import INVERSES, Rule, find_layer, is_left_out
 from vidtldr_jax.inference.checkpoint import Checkpoint, make_parent, read_checkpoint
+from vidtldr_jax.inference.weights import write_safetensors
+from vidtldr_jax.trust.whole_files import write_aside
 
 _TORCH_SUFFIXES: Final = (".pth", ".pt", ".bin")
 _SUFFIXES: Final = (*_TORCH_SUFFIXES, ".safetensors")
@@ -54,7 +54,7 @@ def export_checkpoint(
     Args:
       folder: a checkpoint folder.
       destination: a .safetensors file, or a .pth, .pt or .bin file, which needs torch. It appears complete or not at
-        all.
+        all, and is on the disk when this returns.
       family: a key of `FAMILIES`; None takes the one that the folder was converted from.
       overwrite: replace a file that is there.
 
@@ -87,13 +87,8 @@ def export_checkpoint(
     chosen = _find_family(stored, family)
     state, keys = make_state_dict(stored.params, stored.config, chosen)
     make_parent(place)
-    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-    try:
-        _write(state, aside / place.name)
-        (aside / place.name).chmod(0o644)
-        (aside / place.name).replace(place)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with write_aside(place) as aside:
+        _write(state, aside)
     loads_into = chosen.original_classes[0 if _has_head(stored.config) else 1] or chosen.original_classes[0]
     return ExportReport(destination=place, family=chosen.name, loads_into=loads_into, keys=keys)
 
@@ -201,7 +196,10 @@ def _add_prefix(key: str, family: Family, *, has_head: bool) -> str:
 
 def _write(state: Mapping[str, np.ndarray], path: Path) -> None:
     if path.suffix not in _TORCH_SUFFIXES:
-        safetensors.numpy.save_file(dict(state), path, metadata={"format": "pt"})
+        entries = {
+            key: (values.shape, values.dtype, functools.partial(np.asarray, values)) for key, values in state.items()
+        }
+        write_safetensors(path, entries, metadata={"format": "pt"})
         return
     try:
         import torch
@@ -216,4 +214,30 @@ def _write(state: Mapping[str, np.ndarray], path: Path) -> None:
             tensors[key] = torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
         else:
             tensors[key] = torch.from_numpy(values)
-    torch.save(tensors, path)
+    with path.open("wb") as file:
+        writer = _Writer(file)
+        try:
+            torch.save(tensors, writer)
+        except RuntimeError as error:
+            raise writer.error or error from error
+
+
+class _Writer:
+    """A file that remembers why it could not be written: torch tells an error of its own instead."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Take the file to write to."""
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Write what the file holds back."""
+        self._file.flush()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,3 +214,39 @@ def test_a_checkpoint_of_nobodys_family_asks_for_one(find_golden: Find, tmp_path
         export_checkpoint(tmp_path / "model", tmp_path / "back.pth")
     export_checkpoint(tmp_path / "model", tmp_path / "back.pth", family="single_modality")
     assert np.all([path in read_checkpoint(tmp_path / "model").params for path in ("head/kernel", "pos_embed")])
+
+
+@pytest.mark.parametrize("name", ["back.safetensors", "back.pth"])
+def test_a_full_disk_is_named_and_leaves_what_was_there(
+    find_golden: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS)
+    (tmp_path / name).write_text("before")
+
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    usual = Path.open
+
+    def open_full(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        return Full() if mode == "wb" else usual(path, mode, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_full)
+        with pytest.raises(OSError, match="No space left on device") as error:
+            export_checkpoint(tmp_path / "model", tmp_path / name, overwrite=True)
+    assert error.value.filename == str(tmp_path / name)
+    assert (tmp_path / name).read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["model", name])
+
+
+@pytest.mark.parametrize("name", ["back.safetensors", "back.pth"])
+def test_a_state_dict_has_the_mode_that_the_umask_asks_for(find_golden: Find, tmp_path: Path, name: str):
+    convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS)
+    before = os.umask(0o027)
+    try:
+        export_checkpoint(tmp_path / "model", tmp_path / name)
+    finally:
+        os.umask(before)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
