@@ -300,9 +300,9 @@ def test_the_clock_goes_on_after_hashing(call_json, copies, place, tmp_path, mon
         for path in paths:
             hashing(path)
         assert (task.description, task.completed, task.total, task.finished) == ("hashing", 3, 3, True)
-        encoding(0, 2)
-        assert (task.description, task.completed, task.total, task.finished) == ("encoding", 0, 2, False)
-        encoding(1, 2)
+        encoding(0, 3)
+        assert (task.description, task.completed, task.total, task.finished) == ("encoding", 0, 3, False)
+        encoding(1, 3)
         assert (task.completed, task.finished, task.finished_time) == (1, False, None)
         return AddReport(0, 0, 0, {}, {})
 
