@@ -69,7 +69,7 @@ def test_answers_and_probabilities_are_the_oracle_s(call_json, qa):
     assert 0.001 < result.pop("gmacs") < 0.002
     assert result == {
         "video": str(qa.clip), "question": QUESTION, "of": 12, "rated_in_full": 12, "notices": [],
-        "model": str(qa.model), "dtype": "float32",
+        "model": str(qa.model), "dtype": "float32", "unknown_words": [],
     }  # fmt: skip
 
 

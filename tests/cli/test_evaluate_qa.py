@@ -118,6 +118,8 @@ def test_every_answer_and_probability_is_the_oracle_s(call_json, qa, tmp_path):
     assert result["counts"] == {
         "questions_listed": 24, "questions": 24, "videos": 12, "skipped_missing_videos": 0, "videos_without_answer": 0,
         "answers": 20, "answerable": 12, "questions_cut": 1, "answers_cut": 6,
+        "questions_with_unknown_words": 0, "questions_of_unknown_words_alone": 0, "answers_with_unknown_words": 0,
+        "answers_of_unknown_words_alone": 0,
     }  # fmt: skip
     assert result["seconds_of_this_start"]["questions"]["done"] == 24
     assert (result["errors"], result["skipped"]) == ({}, [])

@@ -112,7 +112,8 @@ def test_the_result_says_what_was_done(call_json, place):
     pairs = result["counts"].pop("pairs_reranked")
     assert result["counts"] == {
         "videos_listed": 41, "skipped_missing": 0, "videos": 41, "texts": len(texts), "unique_texts": len(set(texts)),
-        "texts_cut": 1, "unreadable_counted_as_wrong": 0,
+        "texts_cut": 1, "unreadable_counted_as_wrong": 0, "texts_with_unknown_words": 1,
+        "texts_of_unknown_words_alone": 0,
     }  # fmt: skip
     assert (len(videos), len(texts) - len(set(texts))) == (41, 5)
     assert pairs <= 8 * (len(set(texts)) + 41)

@@ -60,6 +60,7 @@ def test_by_default_all_with_tokens_are_looked_at_again_and_the_best_five_shown(
     result = call_json("search", place.index, TEXT)
     assert {name: value for name, value in result.items() if name != "results"} == {
         "index": str(place.index), "text": TEXT, "videos": 12, "reranked": 12, "schedule": "16,8",
+        "errors": {}, "unknown_words": [],
     }  # fmt: skip
     assert_hits(result["results"], exact.find(TEXT, rerank=12)[:5])
     assert all(hit["exists"] for hit in result["results"])

@@ -122,3 +122,12 @@ def test_what_is_no_tokenizer_is_refused(tmp_path):
     bare = json.loads(read_tokenizer(make_tokenizer(tmp_path)).to_json()) | {"post_processor": None}
     with pytest.raises(TextError, match=r"that of x adds no such tokens"):
         TextTokenizer.from_json(json.dumps(bare), name="x")
+
+
+def test_words_that_become_the_unknown_token_are_told_as_they_were_written(tmp_path):
+    tokenizer = read_tokenizer(make_tokenizer(tmp_path))
+    found = tokenizer.look_up(["a dogs b", "a cat dogcat cat", "cat", "a", "", "[UNK] a", "\N{DOG}b"])
+    assert [one.unknown for one in found] == [
+        (), ("cat", "dogcat"), ("cat",), (), (), ("[UNK]",), ("\N{DOG}b",),
+    ]  # fmt: skip
+    assert [one.num_known for one in found] == [4, 1, 0, 1, 0, 1, 0]

@@ -20,6 +20,7 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table
 from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
+from vidtldr_jax.cli.words import count_unknown, note_unknown_words
 from vidtldr_jax.data.annotations import read_answers
 from vidtldr_jax.data.clip import read_frames
 from vidtldr_jax.data.transforms import normalize_frames
@@ -83,6 +84,9 @@ def ask(
     try:
         longest = min(_MAX_QUESTION_TOKENS, loaded.config.text.max_positions)
         words = loaded.tokenize([question], max_tokens=longest)
+        if unknown := loaded.check_words(question):
+            note_unknown_words(unknown)
+        count_unknown(loaded, choices, what="answers")
         encoded = encode_answers(loaded, choices, max_tokens=max_answer_tokens)
         clip = read_frames(video, recipe)
         frames = normalize_frames(clip.frames, mean=recipe.mean, std=recipe.std)
@@ -102,7 +106,8 @@ def ask(
         print_json(
             {
                 "video": video, "question": question, "answers": found, "of": len(choices),
-                "rated_in_full": len(ranked.ids), "notices": list(clip.notices), "model": model,
+                "rated_in_full": len(ranked.ids), "notices": list(clip.notices), "unknown_words": list(unknown),
+                "model": model,
                 "schedule": describe_schedule(loaded.schedule),
                 "gmacs": count_macs(loaded.config, loaded.schedule).gmacs, "dtype": str(loaded.dtype),
             }

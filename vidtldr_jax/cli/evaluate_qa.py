@@ -21,6 +21,7 @@ from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.output import print_json, print_note, watch_progress
 from vidtldr_jax.cli.qa_report import build_result, print_result
 from vidtldr_jax.cli.umt_setup import prepare, umt_options
+from vidtldr_jax.cli.words import choose_length, count_unknown
 from vidtldr_jax.data.annotations import read_answers, read_questions
 from vidtldr_jax.inference.answering import (
     BLOCK_SIZE,
@@ -57,7 +58,11 @@ Examples:
 @click.option(
     "--questions-per-run", type=click.IntRange(min=1), default=BLOCK_SIZE, show_default=True, help="About a video."
 )
-@click.option("--max-question-tokens", type=click.IntRange(min=3), help="[default: the config's, or 25]")
+@click.option(
+    "--max-question-tokens",
+    type=click.IntRange(min=3),
+    help="[default: the config's, or 25, or as many as the model takes]",
+)
 @click.option("--max-answer-tokens", type=click.IntRange(min=3), help="[default: the config's, or 5]")
 def qa(
     config: str | None,
@@ -110,7 +115,12 @@ def qa(
         )
     k = min(k_test or setup.config.get("k_test") or _K_TEST, len(choices))
     given = {"max_question_tokens": max_question_tokens, "max_answer_tokens": max_answer_tokens}
-    lengths = {name: given[name] or setup.config.get(name) or default for name, default in _TOKENS.items()}
+    lengths = {
+        name: choose_length(
+            given[name], setup.config.get(name), default, model=setup.model, what=name.split("_")[1] + "s"
+        )
+        for name, default in _TOKENS.items()
+    }
     end = setup.config.get("end_of_answer") or _END
     texts = [question.question for question in asked]
     try:
@@ -168,7 +178,8 @@ def qa(
             "questions_listed": len(listed), "questions": len(asked), "videos": len(names) - len(skipped),
             "skipped_missing_videos": len(skipped), "videos_without_answer": len(found["errors"]),
             "answers": len(choices), "answerable": found["answerable"], "questions_cut": words.num_cut,
-            "answers_cut": encoded.num_cut,
+            "answers_cut": encoded.num_cut, **count_unknown(setup.model, texts, what="questions"),
+            **count_unknown(setup.model, choices, what="answers"),
         },
         seconds={"questions": spent},
         config=setup.config,

@@ -26,6 +26,7 @@ from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.output import print_json, print_note, watch_progress
 from vidtldr_jax.cli.retrieval_report import build_result, describe_protocol, print_result
 from vidtldr_jax.cli.umt_setup import Setup, prepare, umt_options
+from vidtldr_jax.cli.words import choose_length, count_unknown
 from vidtldr_jax.data.annotations import RetrievalSet, read_retrieval_set
 from vidtldr_jax.data.text import EncodedTexts
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
@@ -72,7 +73,7 @@ Examples:
 @click.option(
     "--max-text-tokens",
     type=click.IntRange(min=3),
-    help=f"What is longer is cut.  [default: the config's, or {_MAX_TEXT_TOKENS}]",
+    help=f"What is longer is cut.  [default: the config's, or {_MAX_TEXT_TOKENS}, or as many as the model takes]",
 )
 @click.option("--paragraph/--no-paragraph", default=None, help="A video's captions are one text.")
 @click.option(
@@ -128,7 +129,9 @@ def retrieval(
     )
     data = _select(wanted, [n for n, name in enumerate(wanted.videos) if name not in set(skipped)])
     k = _choose_k(k_test, setup.config.get("k_test"), data)
-    length = max_text_tokens or setup.config.get("max_text_tokens") or _MAX_TEXT_TOKENS
+    length = choose_length(
+        max_text_tokens, setup.config.get("max_text_tokens"), _MAX_TEXT_TOKENS, model=setup.model, what="texts"
+    )
     file = None if out is None else check_result_place(Path(out))
     job = _Job(setup.model, data, folder, length, None if no_rerank else k, batch_size, workers, pairs_per_run, restart)
     sha256 = {"checkpoint": hash_file(setup.folder / WEIGHTS_NAME), "annotation": hash_file(Path(place))}
@@ -142,6 +145,7 @@ def retrieval(
                     "videos_listed": len(listed.videos), "skipped_missing": len(skipped), "videos": len(data.videos),
                     "texts": len(data.texts), "unique_texts": len(outcome.plan.by_text),
                     "texts_cut": outcome.num_cut, "unreadable_counted_as_wrong": len(outcome.errors),
+                    **count_unknown(setup.model, data.texts, what="texts"),
                     "pairs_reranked": 0 if job.k is None else count_pairs(outcome.plan),
                 },
                 seconds=outcome.seconds,

@@ -12,6 +12,7 @@ from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import ModelType, cache_option, json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_note, print_table
 from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
+from vidtldr_jax.cli.words import note_unknown_words
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.index import MOST_WORDS, list_videos, search_index
@@ -63,11 +64,20 @@ def search(
         if loaded.tokenize([text], max_tokens=longest).num_cut:
             print_note(f"the text is longer than {longest} tokens; its end was cut off")
         errors: dict[str, str] = {}
+        unknown: list[str] = []
         hits = search_index(
-            store, loaded, text, top_k=top_k, rerank=again, fault=lambda path, error: errors.update({path: str(error)})
+            store,
+            loaded,
+            text,
+            top_k=top_k,
+            rerank=again,
+            fault=lambda path, error: errors.update({path: str(error)}),
+            unknown=unknown.extend,
         )
     except ValueError as error:
         raise CommandError(str(error)) from error
+    if unknown:
+        note_unknown_words(unknown)
     report_errors(errors)
     found = [hit._asdict() | {"rank": rank, "exists": Path(hit.path).exists()} for rank, hit in enumerate(hits, 1)]
     if as_json:
@@ -75,7 +85,7 @@ def search(
             {
                 "index": index, "text": text, "videos": count, "reranked": min(again, count),
                 "schedule": store.description["schedule"], "results": found,
-                "errors": errors,
+                "errors": errors, "unknown_words": unknown,
             }
         )  # fmt: skip
         return 1 if errors else 0

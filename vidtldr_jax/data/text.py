@@ -51,6 +51,18 @@ class EncodedTexts(NamedTuple):
     num_cut: int
 
 
+class WordsOfText(NamedTuple):
+    """What a tokenizer makes of the words of a text.
+
+    Attributes:
+      unknown: words that it does not know, each once in their order; to the model they are all the same.
+      num_known: tokens of the other words.
+    """
+
+    unknown: tuple[str, ...]
+    num_known: int
+
+
 def clean_text(text: str) -> str:
     """Cleans a text as UMT's training and evaluation do.
 
@@ -62,6 +74,12 @@ def clean_text(text: str) -> str:
     """
     words = _BLANKED.sub(" ", _DELETED.sub("", text.lower())).replace("<person>", "person")
     return " ".join(words.split())
+
+
+def quote_words(words: Sequence[str], *, most: int = 5) -> str:
+    """Return words for a message: the first ones in quotes, and how many more there are."""
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return ", ".join(map(repr, words[:most])) + more
 
 
 class TextTokenizer:
@@ -169,6 +187,32 @@ class TextTokenizer:
             ids[row, : len(one.ids)] = one.ids
             mask[row, : len(one.ids)] = 1
         return EncodedTexts(ids, mask, sum(bool(one.overflowing) for one in found))
+
+    def look_up(self, texts: Sequence[str]) -> list[WordsOfText]:
+        """Tell the words of texts that it does not know.
+
+        WordPiece makes one and the same token, [UNK], of each word that its vocabulary can't put together: with BERT's
+        an emoji or a rare character, with a small vocabulary most words.
+
+        Args:
+          texts: cleaned, see `clean_text`.
+
+        Returns:
+          What it makes of each text.
+        """
+        backend = _import_tokenizers().Tokenizer.from_str(self._json)
+        unknown_token = getattr(backend.model, "unk_token", None)
+        unknown_id = None if unknown_token is None else backend.token_to_id(unknown_token)
+        found = []
+        for text, one in zip(texts, backend.encode_batch(list(texts)), strict=True):
+            words = [
+                (number, text[slice(*offsets)])
+                for number, offsets, is_frame in zip(one.ids, one.offsets, one.special_tokens_mask, strict=True)
+                if not is_frame
+            ]
+            unknown = dict.fromkeys(word for number, word in words if number == unknown_id)
+            found.append(WordsOfText(tuple(unknown), sum(number != unknown_id for number, _ in words)))
+        return found
 
 
 def read_tokenizer(place: str | os.PathLike[str]) -> TextTokenizer:

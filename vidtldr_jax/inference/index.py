@@ -9,6 +9,7 @@ A video is known by its content, wherever it lies. An index is of one model, sch
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from vidtldr_jax.data.text import quote_words
 from vidtldr_jax.data.video_paths import hash_content
 from vidtldr_jax.inference.arrow_parts import Feature, FeaturesError
 from vidtldr_jax.inference.features import FeatureStore
@@ -26,6 +28,8 @@ from vidtldr_jax.inference.reranking import score_videos
 from vidtldr_jax.inference.retrieval import VideoItem, encode_videos_into
 from vidtldr_jax.inference.text_model import RetrievalModel
 from vidtldr_jax.models.architectures import describe_config
+
+log = logging.getLogger("vidtldr_jax")
 
 MOST_WORDS: Final = 150  # tokens of a sentence to search by, the longest of the published protocols
 
@@ -171,6 +175,7 @@ def search_index(
     top_k: int,
     rerank: int,
     fault: Callable[[str, NotFiniteError], None] | None = None,
+    unknown: Callable[[tuple[str, ...]], None] | None = None,
 ) -> list[Hit]:
     """Finds the videos that a sentence describes.
 
@@ -182,6 +187,8 @@ def search_index(
       rerank: how many of the most similar are looked at again together with the text; 0 for none.
       fault: called with the path of a video whose similarity or match is not finite, and the error; that video is left
         out. None raises the error.
+      unknown: called with the words of the text that the model's tokenizer does not know, where there are some; all of
+        them are the same to the model. None writes them to the log "vidtldr_jax".
 
     Returns:
       Videos, the best first; of equal ones the one that was added first.
@@ -189,7 +196,7 @@ def search_index(
     Raises:
       NotFiniteError: what the model makes of the text is not finite, or of a video, without `fault`.
       FeaturesError: the index has no tokens to look at again.
-      TextError: the text has no words, or the model no tokenizer.
+      TextError: the text has no words that the tokenizer knows, or the model no tokenizer.
     """
     if rerank and len(store) and not store.has_tokens:
         raise FeaturesError(
@@ -197,6 +204,8 @@ def search_index(
             "the videos again with --tokens into another folder, or leave --rerank out."
         )
     words = model.tokenize([text], max_tokens=min(MOST_WORDS, model.config.text.max_positions))
+    if missing := model.check_words(text):
+        (unknown or _log_unknown)(missing)
     encoded = model.encode_text(words.ids, words.mask)
     check_finite(encoded.embedding, "embedding", of=f"text {text!r}")
     check_finite(encoded.tokens, "tokens", of=f"text {text!r}")
@@ -226,6 +235,10 @@ def search_index(
     best = [*first[np.argsort(-scores, kind="stable")], *rest]
     match = dict(zip(first.tolist(), scores.tolist()))
     return [Hit(store.get_name(keys[n]), float(similarity[n]), match.get(int(n))) for n in best[:top_k]]
+
+
+def _log_unknown(words: tuple[str, ...]) -> None:
+    log.warning("the model's tokenizer does not know %s", quote_words(words))
 
 
 def _find_moved(store: FeatureStore, known: Sequence[VideoItem], here: Mapping[str, str]) -> list[VideoItem]:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from vidtldr_jax.data.text import EncodedTexts, TextError, TextTokenizer, clean_text
+from vidtldr_jax.data.text import EncodedTexts, TextError, TextTokenizer, clean_text, quote_words
 from vidtldr_jax.inference.empty import is_empty, make_empty
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import place_batch
@@ -81,6 +81,26 @@ class TextModel(VideoModel):
                 f"{max_tokens} came; allow fewer."
             )
         return self.text_tokenizer.encode(cleaned, max_tokens=max_tokens)
+
+    def check_words(self, text: str) -> tuple[str, ...]:
+        """Tell the words of a text that the tokenizer does not know, and refuse a text that has no others.
+
+        Args:
+          text: as people write it.
+
+        Returns:
+          The unknown words.
+
+        Raises:
+          TextError: the text has no word that the tokenizer knows, or there is no tokenizer.
+        """
+        (found,) = self.text_tokenizer.look_up([clean_text(text)])
+        if not found.num_known:
+            unknown = f"knows none of {quote_words(found.unknown)}" if found.unknown else "finds no word"
+            raise TextError(
+                f"a text needs a word that the model's tokenizer knows; of {text!r} it {unknown}; use other words."
+            )
+        return found.unknown
 
     def _run(self, method: str, *arguments: Any, **static: Any) -> Any:
         """Calls a method of the module, compiled."""
