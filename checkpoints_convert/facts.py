@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.families import Family
+from checkpoints_convert.families.published import PublishedModel
 from checkpoints_convert.inert import read_fields
 from checkpoints_convert.rules import find_layer, strip_prefix
 from vidtldr_jax.trust.faults import find_nearest
@@ -30,6 +31,7 @@ _HOW_TO_GIVE: Final = {
     "encoding": "encoding=per_frame or encoding=joint",
     "mean": "mean=0.485,0.456,0.406",
     "std": "std=0.229,0.224,0.225",
+    "resize": "resize=shortest_edge or resize=squash",
 }
 _LARGEST_COUNT: Final = 2**24
 _COUNTS: Final = (
@@ -137,7 +139,8 @@ def list_missing(
       One line for each.
     """
     ways = {**_HOW_TO_GIVE, **(hints or {})}
-    return [f"{name} (give {ways.get(name, f'{name}=...')})" for name in names if name not in facts]
+    absent = [name for name in dict.fromkeys(names) if name not in facts]
+    return [f"{name} (give {ways.get(name, f'{name}=...')})" for name in absent]
 
 
 def _find_root(family: Family, config: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -258,19 +261,47 @@ def _fit_positions(facts: Mapping[str, Fact]) -> dict[str, int]:
     return {}
 
 
+def find_disputed(family: Family, facts: Mapping[str, Fact]) -> list[str]:
+    """Lists what published models of a shape disagree on, so that it is for the user to say.
+
+    Args:
+      family: the kind of checkpoint.
+      facts: what `find_facts` found.
+
+    Returns:
+      Names of facts that nobody told.
+    """
+    fitting = _list_fitting(family, {name: fact.value for name, fact in facts.items()})
+    names = dict.fromkeys(name for model in fitting for name in model.follows)
+    return [name for name in names if name not in facts and len({model.follows.get(name) for model in fitting}) > 1]
+
+
+def _list_fitting(family: Family, known: Mapping[str, Any]) -> list[PublishedModel]:
+    """Lists the published models that it can be: shapes are equal, and nothing that is known is against it."""
+    return [
+        model
+        for model in family.published
+        if all(known.get(name) == value for name, value in model.shape.items())
+        and all(
+            _equals(known.get(name, value), value) for name, value in (*model.marks.items(), *model.follows.items())
+        )
+    ]
+
+
+def _equals(known: Any, published: Any) -> bool:
+    return (tuple(known) if isinstance(known, list) else known) == published
+
+
 def _find_published(family: Family, facts: Mapping[str, Fact]) -> dict[str, Any]:
     known = {name: fact.value for name, fact in facts.items()}
-    found: dict[str, Any] = {}
-    conflicting = set()
-    is_published = False
-    for shape, follows in family.published:
-        if any(known.get(name) != value for name, value in shape.items()):
-            continue
-        is_published = True
-        conflicting |= {name for name, value in follows.items() if found.setdefault(name, value) != value}
-    found = {name: value for name, value in found.items() if name not in conflicting}
-    for frames, size, tubelet in family.known_inputs if is_published else ():
-        tokens = frames // tubelet * (size // known["patch_size"]) ** 2 + known.get("num_extra_positions", 0)
-        if tubelet == known.get("tubelet_size") and known.get("num_positions") in (None, tokens):
-            return {**found, "num_frames": frames, "image_size": size}
+    fitting = _list_fitting(family, known)
+    disputed = {
+        name for model in fitting for name, value in model.follows.items() if fitting[0].follows.get(name) != value
+    }
+    found = {name: value for name, value in (fitting[0].follows if fitting else {}).items() if name not in disputed}
+    for clip in family.known_inputs if fitting else ():
+        patches = clip.num_frames // clip.tubelet_size * (clip.image_size // known["patch_size"]) ** 2
+        tokens = patches + known.get("num_extra_positions", 0)
+        if clip.tubelet_size == known.get("tubelet_size") and known.get("num_positions") in (None, tokens):
+            return {**found, "num_frames": clip.num_frames, "image_size": clip.image_size}
     return found

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from checkpoints_convert.check import find_faults, name_sources, plan_assignments
 from checkpoints_convert.errors import ConversionError, show_value
-from checkpoints_convert.facts import Fact, find_facts, list_missing, name_settings
+from checkpoints_convert.facts import Fact, find_disputed, find_facts, list_missing, name_settings
 from checkpoints_convert.families import Family
 from checkpoints_convert.family_choice import choose_family, rate_keys
 from checkpoints_convert.rules import Assignment, is_left_out, matches
@@ -105,11 +105,16 @@ def plan_conversion(
     _check_colours(facts)
     values = {name: fact.value for name, fact in facts.items()}
     fields, origin = chosen.read_preprocessing(values, source.preprocessor)
-    if given.get("resize") == "squash":
-        fields.pop("shortest_edge", None)  # belongs to the other way of resizing
-    fields |= {name: value for name, value in given.items() if name in PREPROCESSING_FIELDS}
-    facts |= {name: Fact(value, "settings" if name in given else origin) for name, value in fields.items()}
-    missing = list_missing(facts, (*chosen.required, "mean", "std"), hints=chosen.hints)
+    told = {} if source.preprocessor else {name: facts[name] for name in PREPROCESSING_FIELDS if name in facts}
+    disputed = [] if source.preprocessor else [n for n in find_disputed(chosen, facts) if n in PREPROCESSING_FIELDS]
+    from_family = {name: Fact(value, origin) for name, value in fields.items() if name not in disputed}
+    from_user = {name: Fact(value, "settings") for name, value in given.items() if name in PREPROCESSING_FIELDS}
+    seen = {**from_family, **told, **from_user}
+    if "resize" in seen and seen["resize"].value == "squash" and "shortest_edge" not in from_user:
+        seen.pop("shortest_edge", None)  # belongs to the other way of resizing
+    fields = {name: fact.value for name, fact in seen.items()}
+    facts = {name: fact for name, fact in facts.items() if name not in PREPROCESSING_FIELDS} | seen
+    missing = list_missing(facts, (*chosen.required, "mean", "std", *disputed), hints=chosen.hints)
 
     plan = ConversionPlan(
         source=source,

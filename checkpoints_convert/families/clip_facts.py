@@ -9,16 +9,9 @@ from typing import Any, Final
 from checkpoints_convert.families.family import VIDEO_FACTS
 from vidtldr_jax.models.clip_config import CLIPConfig
 
-# Towers of the published sizes have heads of 64 channels.
-PUBLISHED_CLIPS: Final[tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]] = tuple(
-    ({"dim": dim, "depth": depth, "mlp_dim": 4 * dim}, {"num_heads": dim // 64})
-    for dim, depth in ((768, 12), (1024, 24), (1280, 32), (1664, 48))
-)
 # An image model says neither how many frames there are nor how they meet.
 REQUIRED: Final = (*VIDEO_FACTS, "encoding")
 CONSTANTS: Final[dict[str, Any]] = {"tubelet_size": 1, "norm_eps": 1e-5, "num_extra_positions": 1}
-MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 
 def build_clip(facts: Mapping[str, Any]) -> CLIPConfig:

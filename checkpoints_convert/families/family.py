@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from checkpoints_convert.families.published import PUBLISHED_VIDEO_VITS, PublishedInput, PublishedModel
 from checkpoints_convert.rules import Rule
 from vidtldr_jax.models.config import VideoViTConfig
-from vidtldr_jax.models.presets import PRESETS
 
 # Settings and the checkpoint's preprocessor -> fields of a Preprocessing and where they come from.
 PreprocessingReader = Callable[[Mapping[str, Any], Mapping[str, Any] | None], tuple[dict[str, Any], str]]
@@ -27,7 +27,6 @@ VIDEO_FACTS: Final = (
     "gelu",
     "norm_eps",
 )
-_LAYER_SHAPE: Final = ("dim", "depth", "mlp_dim", "patch_size")
 
 
 def build_video_vit(facts: Mapping[str, Any]) -> VideoViTConfig:
@@ -55,14 +54,6 @@ def build_video_vit(facts: Mapping[str, Any]) -> VideoViTConfig:
     return dataclasses.replace(config, position_grid=config.grid)
 
 
-def name_published_heads() -> tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]:
-    """Lists the shapes of the presets, each with its number of heads."""
-    return tuple(
-        ({name: getattr(preset, name) for name in _LAYER_SHAPE}, {"num_heads": preset.num_heads})
-        for preset in PRESETS.values()
-    )
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
     """A kind of checkpoint.
@@ -84,10 +75,10 @@ class Family:
         first that is there counts.
       config_values: fact -> value in the checkpoint's own config -> ours; a value outside is a fault.
       constants: facts that are the same for the whole family.
-      known_inputs: (num_frames, image_size, tubelet_size) of published files, the usual one of a tubelet size first.
+      known_inputs: clips of published models, the usual ones of a tubelet size first.
       counts: fact -> key patterns with {i}; the highest layer's number plus 1.
       first_layers: fact -> key patterns with {i}; the lowest layer's number.
-      published: what is known of published models: facts that fit -> facts that follow.
+      published: published models, each with the file that says so.
       settable: facts that a caller may give beside those of every video encoder.
       hints: fact -> what a caller who must give it should know, where that is special to the family.
       required: facts without which there is no architecture.
@@ -116,10 +107,10 @@ class Family:
     config_names: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     config_values: Mapping[str, Mapping[Any, Any]] = dataclasses.field(default_factory=dict)
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    known_inputs: tuple[tuple[int, int, int], ...] = ()
+    known_inputs: tuple[PublishedInput, ...] = ()
     counts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     first_layers: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    published: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...] = name_published_heads()
+    published: tuple[PublishedModel, ...] = PUBLISHED_VIDEO_VITS
     settable: tuple[str, ...] = ()
     hints: Mapping[str, str] = dataclasses.field(default_factory=dict)
     required: tuple[str, ...] = VIDEO_FACTS

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from checkpoints_convert.families.clip_facts import CONSTANTS, PUBLISHED_CLIPS, REQUIRED, build_clip
+from checkpoints_convert.families.clip_facts import CONSTANTS, REQUIRED, build_clip
 from checkpoints_convert.families.family import Family, name_block_rules, name_norm_rules
 from checkpoints_convert.families.huggingface_processor import read_processor
+from checkpoints_convert.families.published_clips import PUBLISHED_CLIPS
 from checkpoints_convert.rules import Rule
 
 _LAYER = "encoder.layers.{i}"
@@ -85,7 +86,7 @@ HUGGINGFACE_CLIP = Family(
     required=REQUIRED,
     build_config=build_clip,
     signature=("embeddings.class_embedding", _PATCHES, "pre_layrnorm.weight"),
-    read_preprocessing=functools.partial(read_processor, sampling="middle", stride=1),
+    read_preprocessing=functools.partial(read_processor, sampling="middle", stride=1, kernel="bicubic_antialias"),
     hints={"gelu": "gelu=quick by default, or gelu=exact"},
     original_classes=("CLIPVisionModelWithProjection", "CLIPVisionModel"),
     export_prefix="vision_model.",

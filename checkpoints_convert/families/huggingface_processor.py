@@ -33,7 +33,12 @@ _CLASS_ENTRIES: Final = ("image_processor_type", "video_processor_type", "featur
 
 
 def read_processor(
-    facts: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, *, sampling: str = "dense", stride: int = 4
+    facts: Mapping[str, Any],
+    preprocessor: Mapping[str, Any] | None,
+    *,
+    sampling: str = "dense",
+    stride: int = 4,
+    kernel: str = "bilinear_antialias",
 ) -> tuple[dict[str, Any], str]:
     """Reads what an image or video processor does to a frame.
 
@@ -42,6 +47,7 @@ def read_processor(
       preprocessor: the file; None leaves mean and std open.
       sampling: how frames are picked, which is in no such file.
       stride: frames from one sampled frame to the next, which is in no such file.
+      kernel: of resizing where there is no file.
 
     Returns:
       Fields of a Preprocessing, and where they come from.
@@ -53,7 +59,7 @@ def read_processor(
     picked = {"sampling": sampling, "stride": stride}
     image_size = facts.get("image_size")
     if preprocessor is None:
-        fields = {"resize": "shortest_edge", "shortest_edge": image_size, "kernel": "bilinear_antialias"}
+        fields = {"resize": "shortest_edge", "shortest_edge": image_size, "kernel": kernel}
         return {**picked, **fields, "crop": "center"}, "the family's evaluation"
     asked = _fill_in(preprocessor, image_size)
     faults = _find_odd_values(asked)

@@ -6,7 +6,8 @@ import functools
 
 from checkpoints_convert.families.family import Family, name_block_rules, name_norm_rules
 from checkpoints_convert.families.huggingface_processor import read_processor
-from checkpoints_convert.families.vivit_facts import PUBLISHED_VIVITS, build_vivit
+from checkpoints_convert.families.published import PUBLISHED_VIVITS, VIVIT_INPUTS
+from checkpoints_convert.families.vivit_facts import build_vivit
 from checkpoints_convert.rules import Rule
 
 _TODAY = "layers.{i}"
@@ -107,7 +108,7 @@ HUGGINGFACE_VIVIT = Family(
         },
     },
     constants={"attention": "spacetime", "pooling": "cls", "num_extra_positions": 1},
-    known_inputs=((32, 224, 2),),
+    known_inputs=VIVIT_INPUTS,
     published=PUBLISHED_VIVITS,
     build_config=build_vivit,
     signature=("embeddings.cls_token", f"{_PATCHES}.weight"),

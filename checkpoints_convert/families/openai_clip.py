@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from checkpoints_convert.families.clip_facts import CONSTANTS, MEAN, PUBLISHED_CLIPS, REQUIRED, STD, build_clip
+from checkpoints_convert.families.clip_facts import CONSTANTS, REQUIRED, build_clip
 from checkpoints_convert.families.family import Family, name_block_rules, name_norm_rules
+from checkpoints_convert.families.published_clips import MEAN, PUBLISHED_CLIPS, STD
 from checkpoints_convert.rules import Rule
 
 _LAYER = "visual.transformer.resblocks.{i}"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from checkpoints_convert.families.family import VIDEO_FACTS, Family
-from checkpoints_convert.families.vivit_facts import PUBLISHED_VIVITS, build_vivit
+from checkpoints_convert.families.published import PUBLISHED_VIVITS, VIVIT_INPUTS
+from checkpoints_convert.families.vivit_facts import build_vivit
 from checkpoints_convert.rules import Rule
 
 _SPATIAL = ("Transformer", "SpatialTransformer")
@@ -119,7 +120,7 @@ SCENIC_VIVIT = Family(
         "pooling": (("cls", "cls"), ("cls_SpatialTransformer", "cls"), ("*", "mean")),
     },
     constants={"gelu": "tanh", "norm_eps": 1e-6, "qkv_bias": "all"},
-    known_inputs=((32, 224, 2), (32, 224, 4), (32, 224, 8), (32, 224, 16)),
+    known_inputs=VIVIT_INPUTS,
     published=PUBLISHED_VIVITS,
     settable=("attention", "attention_order", "pooling"),
     required=(*VIDEO_FACTS, "attention", "attention_order"),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from checkpoints_convert.families.family import Family, build_video_vit, name_block_rules, name_norm_rules
+from checkpoints_convert.families.published import VIDEO_VIT_INPUTS
 from checkpoints_convert.rules import Rule
 from vidtldr_jax.models.config import VideoViTConfig
 
@@ -105,6 +106,6 @@ SINGLE_MODALITY = Family(
     constants={"gelu": "exact", "norm_eps": 1e-6},
     build_config=_build,
     original_classes=("the classifier's own class", "the encoder's own class"),
-    known_inputs=((8, 224, 1), (16, 224, 1), (8, 384, 1), (16, 384, 1), (16, 224, 2)),
+    known_inputs=VIDEO_VIT_INPUTS,
     read_preprocessing=_read_preprocessing,
 )

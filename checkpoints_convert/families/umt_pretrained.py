@@ -6,6 +6,7 @@ import dataclasses
 from typing import Final
 
 from checkpoints_convert.families import umt_text
+from checkpoints_convert.families.published import UMT_PRETRAINED_INPUTS
 from checkpoints_convert.families.umt_retrieval import UMT_RETRIEVAL
 
 _TEXT: Final = "text_encoder.bert"
@@ -19,7 +20,7 @@ UMT_PRETRAINED = dataclasses.replace(
     lengths={**umt_text.VISION_LENGTHS, **umt_text.RETRIEVAL_LENGTHS, **umt_text.name_text_lengths(_TEXT)},
     counts={"depth": umt_text.DEPTH_KEYS, "text_depth": umt_text.name_layer_keys(_TEXT)},
     first_layers={"fusion_from_layer": umt_text.name_layer_keys(_TEXT, "crossattention")},
-    known_inputs=((4, 224, 1),),  # without fine-tuning the evaluation takes 4 frames
+    known_inputs=UMT_PRETRAINED_INPUTS,
     signature=("vision_encoder.*", f"{_TEXT}.encoder.layer.{{i}}.*"),
     why_no_way_back="the head that guesses words was left out and can't be given back; the rest goes to umt_retrieval",
     buffers={},

@@ -8,6 +8,7 @@ import numpy as np
 
 from checkpoints_convert.families import umt_text
 from checkpoints_convert.families.family import Family
+from checkpoints_convert.families.published import PUBLISHED_UMTS, UMT_INPUTS
 
 _TEXT: Final = "text_encoder"
 
@@ -25,8 +26,8 @@ UMT_RETRIEVAL = Family(
     config_names=umt_text.CONFIG_NAMES,
     config_values=umt_text.CONFIG_VALUES,
     constants=umt_text.CONSTANTS,
-    known_inputs=((12, 224, 1),),
-    published=umt_text.PUBLISHED_UMTS,
+    known_inputs=UMT_INPUTS,
+    published=PUBLISHED_UMTS,
     settable=("text_heads",),
     required=(*umt_text.REQUIRED, "embed_dim"),
     build_config=umt_text.build_umt,

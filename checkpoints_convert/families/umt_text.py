@@ -152,16 +152,6 @@ def name_layer_keys(source: str, kind: str = "attention") -> tuple[str, ...]:
     )
 
 
-_TEXT_SHAPE: Final = ("text_dim", "text_depth", "text_mlp_dim")
-_VISION_SHAPE: Final = ("dim", "depth", "mlp_dim", "patch_size")
-# B and L with 16-pixel patches and bert-base or bert-large; heads can't be read off the weights.
-PUBLISHED_UMTS: Final[tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]] = tuple(
-    (
-        {**dict(zip(_VISION_SHAPE, (*shape, 16))), **dict(zip(_TEXT_SHAPE, shape))},
-        {"num_heads": heads, "text_heads": heads},
-    )
-    for shape, heads in (((768, 12, 3072), 12), ((1024, 24, 4096), 16))
-)
 CONFIG_NAMES: Final[dict[str, str | tuple[str, ...]]] = {
     "num_heads": "model.vision_encoder.encoder_num_heads",
     "num_frames": ("model.vision_encoder.num_frames", "num_frames"),

@@ -1,18 +1,12 @@
-"""From facts to the description of a ViViT, and what is known of the published ones."""
+"""From facts to the description of a ViViT."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from vidtldr_jax.models.vivit_config import ViViTConfig
-
-# B and L with 16-pixel patches; heads as in ViT.
-PUBLISHED_VIVITS: Final[tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]] = (
-    ({"dim": 768, "depth": 12, "mlp_dim": 3072, "patch_size": 16}, {"num_heads": 12}),
-    ({"dim": 1024, "depth": 24, "mlp_dim": 4096, "patch_size": 16}, {"num_heads": 16}),
-)
 
 
 def build_vivit(facts: Mapping[str, Any]) -> ViViTConfig:

@@ -1,4 +1,4 @@
-"""Published names -> configs."""
+"""Published names -> configs, each with the publisher's file or paper that its numbers are from."""
 
 from __future__ import annotations
 
@@ -69,6 +69,20 @@ PRESETS: dict[str, VideoViTConfig | ViViTConfig] = {
     "vivit-l16x2-fe": _factorize_encoder(_VIVIT_L16X2),
     "vivit-h14x2": _VIVIT_H14X2,
     "vivit-h14x2-fe": _factorize_encoder(_VIVIT_H14X2),
+}
+
+_UMT: str = "arXiv 2303.16058; video and text projections: arXiv 2403.13347's checkpoints"
+_VIDEOMAE: str = "github.com/MCG-NJU/VideoMAE, modeling_finetune.py and run_class_finetuning.py"
+_VIVIT: str = "github.com/google-research/scenic, scenic/projects/vivit/configs"
+# Name -> where the numbers stand. Of ViViT-L joint and of both H there are no published weights.
+PRESET_SOURCES: dict[str, str] = {
+    **dict.fromkeys(("umt-b16", "umt-l16"), _UMT),
+    **dict.fromkeys(("videomae-s16", "videomae-b16", "videomae-l16", "videomae-h16"), _VIDEOMAE),
+    "vivit-b16x2": f"{_VIVIT}/kinetics400/vivit_base_k400.py",
+    "vivit-b16x2-fe": f"{_VIVIT}/kinetics400/vivit_base_factorised_encoder.py",
+    # Its Kinetics config has 24 blocks over frames, that for Epic Kitchens and the paper have 4.
+    "vivit-l16x2-fe": f"{_VIVIT}/epic_kitchens/vivit_large_factorised_encoder.py",
+    **dict.fromkeys(("vivit-l16x2", "vivit-h14x2", "vivit-h14x2-fe"), "arXiv 2103.15691, section 4.1 (ViT-L, ViT-H)"),
 }
 
 
