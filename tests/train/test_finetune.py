@@ -225,7 +225,7 @@ def test_a_restart_that_was_broken_off_leaves_no_run(place, tmp_path):
     finetune(setup, tmp_path / "run")
     described = (tmp_path / "run" / "run.json").read_text()
     (tmp_path / "run" / "run.json").write_text(json.dumps({"kind": json.loads(described)["kind"], "run": None}))
-    (tmp_path / "run" / "checkpoints" / "00000006" / "_METADATA").unlink()  # half removed
+    (tmp_path / "run" / "checkpoints" / "00000006" / "digests.json").unlink()  # half removed
     assert finetune(setup, tmp_path / "run")["resumed_from"] == 0
     assert (tmp_path / "run" / "run.json").read_text() == described
 

@@ -1,6 +1,9 @@
 """Records: what comes after the state that is gone on from is dropped, and a torn line."""
 
+import errno
+import hashlib
 import json
+import os
 import sys
 
 import pytest
@@ -9,12 +12,20 @@ from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.metrics import EVALUATION, STEP, MetricsLog
 
 
+def make_step(step):
+    return {"loss": 1 / step, "accuracy": 0.5, "gradient_norm": 1.0, "learning_rate": 1e-3, "seconds": 0.1}
+
+
+def make_evaluation(accuracy):
+    return {"loss": None, "accuracy": accuracy, "right": 1, "of": 2, "interval_95": [0.0, 1.0]}
+
+
 def write_run(path, *, steps, last_step=0, **options):
     with MetricsLog(path, last_step=last_step, **options) as log:
         for step in steps:
-            log.append(STEP, step, {"loss": 1 / step})
+            log.append(STEP, step, make_step(step))
             if step % 2 == 0:
-                log.append(EVALUATION, step, {"accuracy": min(step, 4) / 10, "loss": None, "interval_95": [0, 1]})
+                log.append(EVALUATION, step, make_evaluation(min(step, 4) / 10))
         return log.find_best()
 
 
@@ -34,7 +45,7 @@ def test_a_run_that_goes_on_drops_what_its_state_knows_nothing_of(tmp_path):
     with broken.open("ab") as file:
         file.write(b'{"kind": "step", "step": 6, "lo')
     with MetricsLog(broken, last_step=3) as log:
-        assert log.last == {"kind": "step", "step": 3, "loss": 1 / 3}
+        assert log.last == {"kind": "step", "step": 3, **make_step(3)}
         assert [record["step"] for record in log.evaluations] == [2]
     assert write_run(broken, steps=range(4, 7), last_step=3) == 4
     assert broken.read_bytes() == whole.read_bytes()
@@ -70,3 +81,45 @@ def test_without_tensorboardx_it_is_said_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(TrainError, match=r"pip install 'vidtldr-jax\[train\]'"):
         MetricsLog(tmp_path / "m", last_step=0, tensorboard=tmp_path / "board")
+
+
+@pytest.mark.parametrize(
+    "damage", [b'"step": 2,->"step": -2,', b'"accuracy"->"acurracy"', b"0.5->1.5", b'"of": 2->"of": "2"']
+)
+def test_a_record_of_another_type_and_what_follows_are_dropped(tmp_path, damage):
+    old, new = damage.split(b"->")
+    path = tmp_path / "metrics"
+    write_run(path, steps=[1, 2, 3])
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = next(n for n, line in enumerate(lines) if n and old in line)
+    lines[place] = lines[place].replace(old, new)
+    path.write_bytes(b"".join(lines))
+    with MetricsLog(path, last_step=3) as log:
+        assert log.last["step"] < 3
+    assert path.read_bytes() == b"".join(lines[:place])
+
+
+def test_the_mark_is_of_all_that_is_written(tmp_path):
+    path = tmp_path / "metrics"
+    for last in (0, 3):
+        with MetricsLog(path, last_step=last) as log:
+            log.append(STEP, last + 1, make_step(1))
+            log.append(STEP, last + 2, make_step(1))
+            log.append(STEP, last + 3, make_step(1))
+            assert log.mark() == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_no_link_is_followed_and_a_full_disk_is_named(tmp_path, monkeypatch):
+    (tmp_path / "thesis.tex").write_text("x")
+    (tmp_path / "metrics").symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(TrainError, match=r"metrics is a link; take it away"):
+        MetricsLog(tmp_path / "metrics", last_step=0)
+    assert (tmp_path / "thesis.tex").read_text() == "x"
+
+    def refuse(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with MetricsLog(tmp_path / "m", last_step=0) as log, pytest.raises(OSError) as caught:
+        log.mark()
+    assert caught.value.filename == str(tmp_path / "m")

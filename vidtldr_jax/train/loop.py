@@ -10,6 +10,7 @@ machine: clips, their order and what is random in them depend on the seed and th
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import time
@@ -25,11 +26,10 @@ from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.evaluation import Rows, classify_rows, encode_entries, make_model, score
 from vidtldr_jax.train.examples import Batch, stream_batches, stream_feature_batches
 from vidtldr_jax.train.metrics import EVALUATION, STEP, MetricsLog
-from vidtldr_jax.train.run_folder import RunFolder
+from vidtldr_jax.train.run_folder import METRICS_NAME, MODEL_NAME, RESULT_NAME, STATES_NAME, RunFolder
 from vidtldr_jax.train.setup import Setup
 from vidtldr_jax.train.steps import Metrics, TrainState, choose_params, init_state, split_params, train_step
 
-MODEL: Final = "model"
 _SECONDS_BETWEEN_SAVES: Final = 120.0
 
 
@@ -75,18 +75,28 @@ def finetune(
             tell(note)
         if setup.recipe.few is not None:
             folder.write_manifest("train.csv", setup.train, setup.classes.names)
-        checkpoints = stack.enter_context(Checkpoints(folder.path / "checkpoints"))
-        found = checkpoints.list_steps()
-        first = found[-1] if found else 0
+        checkpoints = stack.enter_context(Checkpoints(folder.path / STATES_NAME, run=folder.run))
+        is_best = setup.recipe.keep == "best"
+        first, notes = checkpoints.find_newest(folder.path / METRICS_NAME, needs_metrics=is_best)
+        for note in notes:
+            tell(note)
         board = folder.path / "tensorboard" if use_tensorboard else None
-        log = stack.enter_context(MetricsLog(folder.path / "metrics.jsonl", last_step=first, tensorboard=board))
+        log = stack.enter_context(MetricsLog(folder.path / METRICS_NAME, last_step=first, tensorboard=board))
         if first:
             tell(f"goes on from step {first} of {setup.num_steps}")
-        run = _Run(setup, checkpoints, log, save_every, num_workers, skips)
-        progress(first)
-        run.train(first, progress)
-        result = run.finish(folder.path / MODEL) | {"resumed_from": first}
-        folder.write_json("result.json", result)
+        if is_best and (best := log.find_best()) is not None:
+            checkpoints.require(best)
+        try:
+            run = _Run(setup, checkpoints, log, save_every, num_workers, skips)
+            progress(first)
+            run.train(first, progress)
+            result = run.finish(folder.path / MODEL_NAME) | {"resumed_from": first}
+            folder.write_json(RESULT_NAME, result)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            raise TrainError(f"{place}{error.strerror}; {checkpoints.describe_safe()}") from error
         return result
 
 
@@ -212,15 +222,15 @@ class _Run:
         values = {name: float(value) for name, value in metrics._asdict().items()}
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainError(
-                f"finetune: losses and gradients are finite; at step {step} the loss was {values['loss']} and the "
-                f"gradients' norm {values['gradient_norm']}; take a smaller learning_rate, a longer warmup, or float32."
+                f"losses and gradients are finite; at step {step} the loss was {values['loss']} and the "
+                f"gradients' norm {values['gradient_norm']}; take a smaller learning_rate, a longer warmup, or float32"
             )
         now = time.monotonic()
         self._log.append(STEP, step, {**values, "seconds": round(now - self._last_record, 4)})
         self._last_record = now
 
     def _save(self, step: int) -> None:
-        self._checkpoints.save(step, self._state)
+        self._checkpoints.save(step, self._state, self._log.mark())  # the records are on the disk before the state is
         best = self._log.find_best()
         self._checkpoints.prune({step} if best is None else {step, best})
         self._last_save = time.monotonic()

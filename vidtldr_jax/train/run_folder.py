@@ -17,7 +17,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal, NotRequired, TypedDict
 
 import jax
 
@@ -25,10 +25,43 @@ from vidtldr_jax.data.labels import Labels
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.inference.records import find_differences, lock_file
 from vidtldr_jax.train.errors import TrainError
+from vidtldr_jax.train.state_digests import Sha256
+from vidtldr_jax.trust.digests import hash_json
+from vidtldr_jax.trust.faults import join_faults
+from vidtldr_jax.trust.harmless import dump_json
+from vidtldr_jax.trust.json_files import JsonError, read_json
+from vidtldr_jax.trust.limits import LimitError
+from vidtldr_jax.trust.recovery import recover_and_tell
+from vidtldr_jax.trust.regular import NotRegularError, check_regular
+from vidtldr_jax.trust.whole_files import remove_leftovers, write_whole
 
+RUN_NAME: Final = "run.json"
+RESULT_NAME: Final = "result.json"
+METRICS_NAME: Final = "metrics.jsonl"
+STATES_NAME: Final = "checkpoints"
+MODEL_NAME: Final = "model"
+LOCK_NAME: Final = ".lock"
 _KIND: Final = "vidtldr-jax fine-tuning"
-_RUN: Final = "run.json"
-_LOCK: Final = ".lock"
+_CHOSEN: Final = "train.csv"
+_BOARD: Final = "tensorboard"
+
+
+class RunRecord(TypedDict):
+    """Content of run.json.
+
+    Attributes:
+      kind: what it is.
+      jax: version that the run was begun with.
+      platform: that it was begun on.
+      run: its description, or None while it is removed.
+      sha256: of the description; older versions wrote none.
+    """
+
+    kind: Literal["vidtldr-jax fine-tuning"]
+    jax: NotRequired[str]
+    platform: NotRequired[str]
+    run: dict[str, Any] | None
+    sha256: NotRequired[Sha256]
 
 
 class RunFolder:
@@ -36,6 +69,7 @@ class RunFolder:
 
     Attributes:
       path: of it.
+      run: SHA-256 of the run's description.
       notes: what a user should know, such as that it was begun elsewhere.
     """
 
@@ -58,40 +92,36 @@ class RunFolder:
         self.path = path
         self.notes: tuple[str, ...] = ()
         wanted = json.loads(json.dumps(dict(description)))  # as it will be read again
+        self.run = hash_json(wanted)
         here = {"jax": jax.__version__, "platform": jax.default_backend()}
         if path.exists() and not path.is_dir():
-            raise TrainError(f"finetune: a run is a folder; {path} is a file; give another place.")
-        names = {one.name for one in path.iterdir()} if path.is_dir() else set()
-        if must_exist and _RUN not in names:
-            raise TrainError(f"finetune: there must be a run to go on with; {path} has none; leave --resume out.")
-        if names - {_LOCK} and _RUN not in names:
+            raise TrainError(f"a run is a folder; {path} is a file; give another place")
+        names = {one.name for one in path.iterdir() if not _is_leftover(one.name)} if path.is_dir() else set()
+        if must_exist and RUN_NAME not in names:
+            raise TrainError(f"there must be a run to go on with; {path} has none; leave --resume out")
+        if names - {LOCK_NAME} and RUN_NAME not in names:
             raise TrainError(
-                f"finetune: a run has a folder of its own; {path} has other files and no {_RUN}; give another place."
+                f"a run has a folder of its own; {path} has other files and no {RUN_NAME}; give another place"
             )
         path.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[bytes] = (path / _LOCK).open("ab")
+        self._lock: IO[bytes] = open_lock(path / LOCK_NAME)
         try:
             lock_file(self._lock, path)
-            if _RUN in names:
-                found = _read_run(path / _RUN)
+            self._clean()
+            if RUN_NAME in names:
+                found = read_run(path / RUN_NAME)
                 if not restart and found["run"] is not None:
                     self._compare(found, wanted, here)
                     return
                 self._clear()
-            self.write_json(_RUN, {"kind": _KIND, **here, "run": wanted})
+            self.write_json(RUN_NAME, {"kind": _KIND, **here, "run": wanted, "sha256": self.run})
         except BaseException:
             self._lock.close()
             raise
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes a file beside its place first, so that no half of it is ever there."""
-        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def write_text(self, name: str, text: str) -> None:
-        """Writes a file beside its place first."""
-        aside = self.path / f".{name}.part"
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, self.path / name)
+        """Writes a file in one step, so that no half of it is ever there."""
+        write_whole(self.path / name, dump_json(value, indent=2) + "\n")
 
     def write_manifest(self, name: str, entries: list[ManifestEntry], class_names: tuple[str, ...] | None) -> None:
         """Writes a list of videos that `read_manifest` reads."""
@@ -101,7 +131,7 @@ class RunFolder:
         labels = Labels(class_names, None)
         for entry in entries:
             lines.writerow((os.path.abspath(entry.path), labels.write(entry.labels[0])))
-        self.write_text(name, text.getvalue())
+        write_whole(self.path / name, text.getvalue())
 
     def __enter__(self) -> RunFolder:
         return self
@@ -109,30 +139,82 @@ class RunFolder:
     def __exit__(self, *error: Any) -> None:
         self._lock.close()
 
+    def _clean(self) -> None:
+        """Removes what killed processes left, and puts back a model that one was about to replace."""
+        recover_and_tell(self.path / MODEL_NAME)
+        for name in (RUN_NAME, RESULT_NAME, _CHOSEN, MODEL_NAME):
+            remove_leftovers(self.path / name)
+            (self.path / f".{name}.part").unlink(missing_ok=True)  # of earlier versions
+
     def _clear(self) -> None:
         """Removes what a run writes, and nothing else. A process that ends in between leaves a run that is none."""
-        self.write_json(_RUN, {"kind": _KIND, "run": None})
-        for name in ("result.json", "metrics.jsonl", "train.csv"):
-            (self.path / name).unlink(missing_ok=True)
-        for name in ("checkpoints", "model", "tensorboard"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        self.write_json(RUN_NAME, {"kind": _KIND, "run": None})
+        for name in (RESULT_NAME, METRICS_NAME, _CHOSEN, STATES_NAME, MODEL_NAME, _BOARD):
+            place = self.path / name
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
 
-    def _compare(self, found: dict[str, Any], wanted: dict[str, Any], here: dict[str, str]) -> None:
+    def _compare(self, found: RunRecord, wanted: dict[str, Any], here: dict[str, str]) -> None:
         differing = find_differences(found["run"], wanted)
         if differing:
             raise TrainError(
-                f"finetune: {self.path} was begun by another run: {'; '.join(differing)}; give another place, or "
-                "--restart to begin anew."
+                f"{self.path} was begun by another run: {join_faults(differing)}; give another place, or --restart to "
+                "begin anew"
             )
         if elsewhere := find_differences({name: found.get(name) for name in here}, here):
             self.notes = (f"the run was begun elsewhere ({'; '.join(elsewhere)}): losses may differ in the last bits",)
 
 
-def _read_run(path: Path) -> dict[str, Any]:
+def read_run(path: Path) -> RunRecord:
+    """Reads the description of a run.
+
+    Args:
+      path: of run.json.
+
+    Returns:
+      Its content.
+
+    Raises:
+      TrainError: it describes no run, or another one than was written.
+      OSError: it can't be read.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or found.get("kind") != _KIND or not isinstance(found.get("run", ""), dict | None):
-        raise TrainError(f"finetune: {path} describes no run of this program; give another place.")
+        found: RunRecord = read_json(path, RunRecord)
+    except (JsonError, LimitError) as error:
+        raise TrainError(f"{path} describes no run of this program ({error}); give another place") from error
+    if "sha256" in found and found["sha256"] != hash_json(found["run"]):
+        raise TrainError(
+            f"{path} is damaged: its description is not the one that was written; give another place, or put the file "
+            "back"
+        )
     return found
+
+
+def open_lock(path: Path) -> IO[bytes]:
+    """Opens the file whose lock a run holds.
+
+    Args:
+      path: of the file; made if it is missing.
+
+    Returns:
+      The open file.
+
+    Raises:
+      TrainError: it is a link or no regular file.
+      OSError: it can't be opened.
+    """
+    try:
+        if path.is_symlink():
+            raise NotRegularError("it is a link")
+        if path.exists():
+            check_regular(path)
+    except NotRegularError as error:
+        raise TrainError(f"the lock of a run is a file; {path} is none ({error}); take it away") from error
+    return open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "ab")
+
+
+def _is_leftover(name: str) -> bool:
+    """Tells whether a name is of what a process left that was killed while it wrote run.json."""
+    return name == f".{RUN_NAME}.part" or (name.startswith(f".{RUN_NAME}-") and name.endswith(".partial"))
