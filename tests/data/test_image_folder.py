@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.data.making import draw_frame, read_number
+from vidtldr_jax.data import pictures
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.image_folder import ImageFolder
 
@@ -51,12 +52,37 @@ def test_white_shows_through_transparent_pixels(tmp_path):
     np.testing.assert_array_equal(frame[0], [[10, 20, 30], [255, 255, 255]])
 
 
-def test_a_photo_taken_sideways_comes_out_upright(tmp_path):
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_photo_taken_sideways_comes_out_upright(mode, orientation, tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    Image.fromarray(draw_frame(5)).save(tmp_path / "a.png", exif=exif)
+    exif[0x0112] = orientation  # 6: to be turned clockwise by a quarter
+    Image.fromarray(draw_frame(5)).convert(mode).save(tmp_path / "a.png", exif=exif)
     ((_, frame),) = ImageFolder(tmp_path).read([0])
-    np.testing.assert_array_equal(frame, np.rot90(draw_frame(5), -1))
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(frame, expected)
+    if mode == "RGB" and orientation == 6:
+        np.testing.assert_array_equal(frame, np.rot90(draw_frame(5), -1))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "1"])
+def test_a_picture_is_the_same_in_strips_as_whole(mode, tmp_path, monkeypatch):
+    pixels = draw_frame(5)
+    image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257 if mode == "I;16" else pixels)
+    if mode != "I;16":
+        image = image.convert(mode)
+    if "A" in mode:
+        image.putalpha(Image.fromarray(pixels[..., 1]))
+    image.save(tmp_path / "a.png")
+    ((_, whole),) = ImageFolder(tmp_path).read([0])
+    monkeypatch.setattr(pictures, "_STRIP_PIXELS", 64 * 5)
+    ((_, in_strips),) = ImageFolder(tmp_path).read([0])
+    np.testing.assert_array_equal(in_strips, whole)
+    if "A" in mode:
+        alpha = pixels[..., 1:2] / 255
+        colour = pixels if mode == "RGBA" else np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+        np.testing.assert_allclose(whole, np.broadcast_to(colour * alpha + 255 * (1 - alpha), (48, 64, 3)), atol=1.01)
 
 
 @pytest.mark.parametrize("content", [b"no image at all", b"", b"\x89PNG\r\n\x1a\n", None])

@@ -172,6 +172,7 @@ def _fill_clip(source: FrameSource, preprocessing: Preprocessing) -> Clip:
         clips, steps = np.nonzero(per_clip == index)
         frames[clips, :, steps] = transform_frame(frame, preprocessing)
         missing.remove(index)
+        del frame  # before the next one is decoded
     if missing:
         raise VideoReadError(
             f"read_frames: all frames that the model looks at must be there; of {source.num_frames} frames number "

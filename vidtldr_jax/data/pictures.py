@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # No EPS, for which Pillow starts Ghostscript, and nothing that few programs write and nobody tries.
 _FORMATS: Final = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _ENOUGH_TO_TELL: Final = 64
+_ORIENTATION: Final = 0x0112  # tag of EXIF
+_STRIP_PIXELS: Final = 2**20
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 
 
@@ -119,13 +121,29 @@ def decode_picture(image: Image) -> UInt8[np.ndarray, "Y X 3"]:
     Returns:
       The frame, RGB, turned as its EXIF data says; where it is transparent, white shows through.
     """
-    from PIL import Image, ImageOps
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    # In strips: whole copies in other colours would take several times the memory of the picture.
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        rgb[top:bottom] = _convert_strip(image.crop((0, top, image.width, bottom)))
+    return _turn_upright(rgb, image.getexif().get(_ORIENTATION, 1))
 
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-        upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
-    if upright.has_transparency_data:
-        if upright.mode != "RGBA":
-            upright = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-    return np.asarray(upright.convert("RGB"))
+
+def _convert_strip(strip: Image) -> np.ndarray:
+    from PIL import Image
+
+    if strip.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        strip = Image.fromarray((np.asarray(strip) // 257).clip(0, 255).astype(np.uint8))
+    if strip.has_transparency_data:
+        strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip.convert("RGBA"))
+    return np.asarray(strip.convert("RGB"))
+
+
+def _turn_upright(frame: np.ndarray, orientation: int) -> np.ndarray:
+    """Returns a view of a frame as EXIF's eight orientations say; others change nothing."""
+    if orientation in (5, 6, 7, 8):
+        frame = frame.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        frame = frame[:, ::-1]
+    return frame[::-1] if orientation in (3, 4, 7, 8) else frame

@@ -155,6 +155,7 @@ class VideoFile:
                     if not 0 <= at <= begin:
                         raise SeekError
                 while at < index:
+                    frame = None  # give its memory back first
                     frame = next(frames, None)
                     if _find(table, frame) != at + 1:
                         raise FrameCountError
@@ -209,9 +210,9 @@ def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[Vi
                     raise
                 _check_refused_size(stream, size, name)
                 continue
-            for frame in decoded:
-                check_limit("frame_pixels", frame.width * frame.height, f"a frame of {name}")
-                yield frame
+            while decoded:  # and keep none: each may take hundreds of megabytes
+                check_limit("frame_pixels", decoded[0].width * decoded[0].height, f"a frame of {name}")
+                yield decoded.pop(0)
 
 
 def _check_refused_size(stream: VideoStream, size_before: int, name: str) -> None:
