@@ -112,8 +112,10 @@ def _explain_unopenable(path: Path, error: Exception) -> str:
     if size == 0:
         return f"read_frames: a video is needed; {shown} is empty (0 bytes); make or copy it again."
     kind = find_kind_of_text(path)
-    if kind is not None:
+    if kind == "a playlist":
         return f"read_frames: a video is one file with its own content; {shown} is {kind}; give the video itself."
+    if kind is not None:
+        return f"read_frames: a video is needed; FFmpeg can't read {shown} (it is {kind}); give another file."
     with path.open("rb") as file:
         boxes = {box.kind for box in walk_boxes(file, size) if box.depth == 0}
     if b"ftyp" in boxes and b"moov" not in boxes:
