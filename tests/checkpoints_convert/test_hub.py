@@ -132,7 +132,7 @@ def test_a_file_is_named_behind_the_repository_and_a_repository_without_weights_
         ("hf://lab/whole@v9", "hf://lab/whole has no revision v9"),
         ("hf://lab/whole/no.pth", "hf://lab/whole/no.pth has no no.pth; it has config.json"),
         ("hf://lab/one-lost", "lists model-00002-of-00002.safetensors and has it not; tell its owner"),
-        ("hf://-lab/x", "is no repository's name"),
+        ("hf://-lab/x", "the owner '-lab' is not of 1 to 96 letters, digits and single - _ . between them"),
     ],
 )
 def test_what_can_not_be_had_is_one_line(hub: Hub, home: Path, tmp_path: Path, address: str, message: str):

@@ -10,11 +10,17 @@ from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.data.text import VOCABULARY_NAME, TextTokenizer, read_tokenizer
 from vidtldr_jax.inference.checkpoint import CONFIG_NAME, TOKENIZER_NAME, WEIGHTS_NAME, CheckpointError
+from vidtldr_jax.trust.faults import shorten
+from vidtldr_jax.trust.harmless import is_harmless, make_harmless
 
 SCHEME: Final = "hf://"
-_FORM: Final = re.compile(
-    r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@\s]+))?(/(?P<file>[^\s]*[^\s/]))?/?", re.ASCII
-)
+# Names as the hub gives them, in which no path can hide: - and . stand alone and inside, and none is a Git address.
+_NAME: Final = re.compile(r"(?!.*\.git\Z)[A-Za-z0-9_](?:[-.]?[A-Za-z0-9_])*")
+_REVISION: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_LONGEST: Final = 96
+_LONGEST_FILE: Final = 1000
+# What a path of a repository's file has not: escapes of addresses, queries, other schemes, Windows's separators, globs.
+_STRANGE: Final = re.compile(r"""[\\%?#:*"<>|\s]""")
 
 
 class HubError(CheckpointError):
@@ -47,13 +53,40 @@ def parse_place(text: str) -> HubPlace:
     Raises:
       HubError: it has another form.
     """
-    match = _FORM.fullmatch(text)
-    if match is None:
+    owner, name, revision, file = _split(text)
+    faults = [] if text.startswith(SCHEME) else [f"there is no {SCHEME}"]
+    faults += [
+        f"the {what} {show(value)} is not of 1 to {_LONGEST} letters, digits and single - _ . between them"
+        for what, value in (("owner", owner), ("name", name))
+        if len(value) > _LONGEST or not _NAME.fullmatch(value)
+    ]
+    if revision is not None and (len(revision) > _LONGEST or not _REVISION.fullmatch(revision)):
+        faults.append(f"the revision {show(revision)} is no branch, tag or commit")
+    if file is not None and not _is_file(file):
+        faults.append(f"the file {show(file)} is no path in a repository")
+    if faults:
         raise HubError(
-            f"parse_place: a place on a hub is hf://owner/name, with @revision or /file behind it; {text} came; write "
-            "it like that."
+            "a place on a hub is hf://owner/name, with @revision or /file behind it; in "
+            f"{show(text)} {'; '.join(faults)}; fix it."
         )
-    return HubPlace(match["repository"], match["revision"], match["file"])
+    return HubPlace(f"{owner}/{name}", revision, file)
+
+
+def show(text: str) -> str:
+    """Return a text as a message shows it: on one line, with quotes, without the middle of a long one."""
+    return repr(shorten(make_harmless(text), _LONGEST))
+
+
+def _split(text: str) -> tuple[str, str, str | None, str | None]:
+    owner, _, rest = text.removeprefix(SCHEME).partition("/")
+    name, slash, file = rest.partition("/")
+    name, at, revision = name.partition("@")
+    return owner, name, revision if at else None, (file.removesuffix("/") or None) if slash else None
+
+
+def _is_file(path: str) -> bool:
+    is_path = all(part not in ("", ".", "..") for part in path.split("/"))
+    return is_path and len(path) <= _LONGEST_FILE and is_harmless(path) and not _STRANGE.search(path)
 
 
 def download_file(place: HubPlace, name: str) -> Path | None:
@@ -67,8 +100,11 @@ def download_file(place: HubPlace, name: str) -> Path | None:
       Where the file lies, or None if the repository has no such file.
 
     Raises:
-      HubError: the repository is missing, private or out of reach and the file is not in the cache.
+      HubError: the name is no path in a repository, or the repository is missing, private or out of reach and the file
+        is not in the cache.
     """
+    if not _is_file(name):
+        raise HubError(f"the file {show(name)} is no path in a repository; fix it.")
     hub = _import_hub()
     with _explain(hub, place):
         try:
@@ -183,7 +219,7 @@ def _explain(hub: Any, place: HubPlace) -> Iterator[None]:
     except errors.RevisionNotFoundError as error:
         raise HubError(f"download_file: {where} has no revision {place.revision}; check the part after @.") from error
     except errors.HFValidationError as error:
-        raise HubError(f"download_file: {where} is no repository's name ({_first_line(error)}); mend it.") from error
+        raise HubError(f"download_file: {where} is no repository's name ({_first_line(error)}); fix it.") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise _out_of_reach(hub, where, error) from error
     except errors.HfHubHTTPError as error:
