@@ -174,6 +174,24 @@ def test_a_budget_of_milliseconds_is_met_by_prediction_and_then_run(model, call,
     assert asked == [True]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--latency-ms", 1e-6), "one run takes "),
+        (("--latency-ms", -1), "--latency-ms is a number above 0; got -1"),
+        (("--latency-ms", "nan"), "--latency-ms is a number above 0; got nan"),
+        (("--speedup", 1e6, "--measure"), "1e+06 x the plain model's speed came"),
+        (("--speedup", 0.5, "--measure"), "--speedup is a number from 1 on"),
+        (("--keep", 0.001, "--measure"), "keep is from "),
+        (("--max-gmacs", 1e-9, "--measure"), "max_gmacs is from "),
+    ],
+)
+def test_a_budget_out_of_reach_is_refused_before_pieces_are_timed(model, call, monkeypatch, tmp_path, words, message):
+    monkeypatch.setattr(latency, "_measure", lambda *rest: pytest.fail("timed"))
+    assert_one_error(call("plan", "--model", model, *words), message)
+    assert not list((tmp_path / "cache").rglob("*.json"))
+
+
 @pytest.mark.parametrize("frames", [4, 8], ids=["as-trained", "longer-clips"])
 def test_an_evaluation_takes_the_config_of_a_classifier(call, call_json, tmp_path, frames):
     checkpoint = save_model(tmp_path / "vivit", config=VIVIT, family="vivit", labels=["a", "b", "c"], **SCENIC_CLIPS)

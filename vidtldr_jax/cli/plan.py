@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,6 +33,7 @@ from vidtldr_jax.cli.video_list import take_videos
 from vidtldr_jax.data.video_paths import FoundVideos
 from vidtldr_jax.inference.calibration import Calibration, calibrate_schedules
 from vidtldr_jax.inference.latency import LatencyTable, measure_latency, plan_latency
+from vidtldr_jax.inference.latency_reach import check_reach
 from vidtldr_jax.inference.measure import Measurement, make_random_model, make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import Config
@@ -107,8 +110,9 @@ def plan(
     as large as the budget allows. With --calibrate VIDEO... (no labels needed) the one is chosen under which the
     embeddings, or pooled tokens, of these videos stay nearest to the plain model's.
 
-    --latency-ms and --measure time the pieces of the model on this machine, which takes up to a minute or two for a
-    large one, and keep the times in the user's cache folder. What was chosen by time is then run, unless --no-verify.
+    --latency-ms and --measure time the pieces of the model on this machine, which takes minutes for a large one, and
+    keep the times in the user's cache folder; a budget far out of reach is refused before that. What was chosen by time
+    is then run, unless --no-verify.
     """
     given = {"max_gmacs": max_gmacs, "keep": keep, "speedup": speedup, "latency_ms": latency_ms}
     budget = _choose_budget({name: number for name, number in given.items() if number is not None})
@@ -130,7 +134,10 @@ def plan(
     if write_config is not None:
         check_config_place(write_config)
     try:
-        table = _measure(loaded, batch_size, frames, renew=remeasure) if is_timed and loaded is not None else None
+        table = None
+        if is_timed and loaded is not None:
+            begin = _refuse_early(budget, loaded, method, frames, batch_size)
+            table = _measure(loaded, batch_size, frames, renew=remeasure, begin=begin)
         plans = [_plan(budget, config, table, method, frames, step / sweep) for step in range(sweep)]
         rows = _make_rows(plans, table)
         calibration = None
@@ -187,7 +194,26 @@ def _is_of_time(budget: _Budget, table: LatencyTable | None) -> bool:
     return budget.kind == "latency_ms" or (budget.kind == "speedup" and table is not None)
 
 
-def _measure(model: VideoModel, batch_size: int, frames: int | None, *, renew: bool) -> LatencyTable:
+def _refuse_early(
+    budget: _Budget, model: VideoModel, method: str, frames: int | None, batch_size: int
+) -> Callable[[], None]:
+    """Refuses a budget that can't be met; what takes seconds itself is returned, to be called before all timing."""
+    kind, number = budget
+    if kind == "latency_ms":
+        if not 0 < number < math.inf:
+            raise CommandError(f"--latency-ms is a number above 0; got {number:g}; give another.")
+        limit: dict[str, Any] = {"max_seconds": number / 1000}
+    elif kind == "speedup":
+        limit = {"speedup": _check_speedup(number)}
+    else:
+        plan_schedule(model.config, **{kind: number}, method=method, num_frames=frames)
+        return lambda: None
+    return functools.partial(check_reach, model, **limit, batch_size=batch_size, num_frames=frames)
+
+
+def _measure(
+    model: VideoModel, batch_size: int, frames: int | None, *, renew: bool, begin: Callable[[], None]
+) -> LatencyTable:
     with show_progress("compiling pieces of the model, then timing them", total=1) as progress:
 
         def show(done: int, total: int) -> None:
@@ -196,7 +222,7 @@ def _measure(model: VideoModel, batch_size: int, frames: int | None, *, renew: b
 
         folder = open_cache_folder("latency", "measured times")
         table = measure_latency(
-            model, batch_size=batch_size, num_frames=frames, cache=folder, renew=renew, progress=show
+            model, batch_size=batch_size, num_frames=frames, cache=folder, renew=renew, begin=begin, progress=show
         )
     if table.spread > _UNSTEADY:
         print_note(

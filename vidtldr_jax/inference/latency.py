@@ -168,6 +168,7 @@ def measure_latency(
     method: Method | None = None,
     cache: Path | None = None,
     renew: bool = False,
+    begin: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LatencyTable:
     """Times the pieces of a model on JAX's default device, or reads what was timed before.
@@ -180,6 +181,7 @@ def measure_latency(
       cache: folder in which tables are kept, each with everything that times depend on; None keeps none. A file there
         that is damaged or of something else is measured anew.
       renew: time anew what the folder has.
+      begin: called before anything is timed, and not where the folder has a table; what it raises is raised.
       progress: called with the number of pieces that are compiled and their total.
 
     Returns:
@@ -200,6 +202,7 @@ def measure_latency(
                 return LatencyTable.from_dict(stored)
             except ValueError:
                 pass
+    begin()
     table = _measure(model.with_schedule(None, method=method), batch_size, frames, progress)
     if cache is not None:
         write_table(cache, place, table.to_dict())
