@@ -69,7 +69,8 @@ def test_embeddings_and_tokens_are_the_model_s_of_each_clip(call_json, place, tm
     assert 0.001 < result.pop("gmacs_per_video") < 0.002
     weights = hash_bytes(place.model / "model.safetensors")
     assert result == {
-        "index": str(index), "videos": 12, "added": 12, "known": 0, "moved": 0, "same": {}, "errors": {},
+        "index": str(index), "videos": 12, "added": 12, "known": 0, "moved": 0, "same": {},
+        "pruned": [], "gone": [], "errors": {},
         "bytes": sum(path.stat().st_size for path in index.glob("part-*")), "tokens": True,
         "model": str(place.model), "checkpoint_sha256": weights, "dtype": "float32",
     }  # fmt: skip

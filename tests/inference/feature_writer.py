@@ -1,5 +1,6 @@
 """Adds features to a folder in processes that are killed: for every line "wait seconds" of the input one is forked, and
-killed that many seconds after its start or, where `wait` is 1, after it has added something. Prints its exit code."""
+killed that many seconds after its start or, where `wait` is 1, after it has added something. Prints its exit code.
+With a second argument it also removes: whatever has an even number and is not among the last."""
 
 import os
 import signal
@@ -17,6 +18,7 @@ from vidtldr_jax.inference.features import Feature, FeatureStore
 RUN = {"checkpoint": "abc", "preprocessing": {"num_frames": 4, "mean": [0.5, 0.5]}, "schedule": "100,40"}
 MOST_SMALL = 5  # so that parts are merged all the time
 ENOUGH = 10**6
+NUM_KEPT = 3  # of the last, among which even ones stay
 
 
 def make_feature(number, dtype=ml_dtypes.bfloat16, shape=(3, 4)):
@@ -34,13 +36,21 @@ def add_features(folder, end):
             store.append([make_feature(number)])
 
 
-def run_until_killed(folder, wait, seconds):
+def add_and_remove(folder, end):
+    """Goes on where an earlier call was stopped; few of the even ones stay for long."""
+    with FeatureStore(folder, RUN) as store:
+        for number in range(1 + max((int(key[:-4]) for key in store.keys), default=-1), end):
+            store.remove([key for key in store.keys if int(key[:-4]) % 2 == 0 and int(key[:-4]) < number - NUM_KEPT])
+            store.append([make_feature(number)])
+
+
+def run_until_killed(folder, wait, seconds, write=add_features):
     """Returns the exit code of a process that adds features until it is killed."""
     last = find_last(folder)
     child = os.fork()
     if not child:
         try:
-            add_features(folder, ENOUGH)
+            write(folder, ENOUGH)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -63,4 +73,5 @@ if __name__ == "__main__":
     features._MOST_SMALL = MOST_SMALL
     for line in sys.stdin:
         first, second = line.split()
-        print(run_until_killed(Path(sys.argv[1]), first == "1", float(second)), flush=True)
+        write = add_and_remove if len(sys.argv) > 2 else add_features
+        print(run_until_killed(Path(sys.argv[1]), first == "1", float(second), write), flush=True)

@@ -2,11 +2,14 @@
 
 import itertools
 import os
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.inference.feature_writer import RUN, make_feature
+from tests.inference.feature_writer import NUM_KEPT, RUN, add_and_remove, make_feature
 from tests.inference.test_features import Killed, check, list_parts, make_features, read_folder, write
 from tests.inference.test_features_refused import refuse
 from vidtldr_jax.inference.features import FeatureStore, read_features
@@ -104,3 +107,37 @@ def test_a_damaged_part_is_told_and_nothing_is_removed(tmp_path):
         before = read_folder(tmp_path)
         refuse("is damaged", store.remove, ["0.mp4"])
     assert read_folder(tmp_path) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is killed where there is fork")
+@pytest.mark.once
+def test_processes_that_add_merge_and_remove_are_killed_and_lose_nothing(tmp_path):
+    folder, rng, reached = tmp_path / "killed", random.Random(1), [-1]
+    folder.mkdir()
+    command = [sys.executable, "-W", "ignore", "-m", "tests.inference.feature_writer", str(folder), "remove"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[2]}
+    errors = tmp_path / "errors.txt"
+    with errors.open("w") as file, subprocess.Popen(command, stderr=file, **pipes) as process:
+        for round_ in range(20):
+            process.stdin.write(f"{round_ % 2} {rng.uniform(0, 0.04)}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "-9\n", errors.read_text()
+            if not (folder / "description.json").exists():
+                continue
+            store = read_features(folder)
+            found = sorted(int(key[:-4]) for key in store.keys)
+            for number in found:
+                feature = make_feature(number)
+                assert store.read_embeddings([feature.key])[0].tobytes() == feature.embedding.tobytes()
+                assert store.read_tokens(feature.key).tobytes() == feature.tokens.tobytes()
+            reached.append(max(found, default=-1))
+            assert [number for number in found if number % 2] == list(range(1, reached[-1] + 1, 2))
+            assert all(number >= reached[-1] - NUM_KEPT for number in found if number % 2 == 0)
+    assert (process.returncode, errors.read_text()) == (0, "")
+    assert reached == sorted(reached)
+    assert len(set(reached)) > 3
+    end = reached[-1] + 3
+    add_and_remove(folder, end)
+    rest = [number for number in range(end) if number % 2 or number >= end - 1 - NUM_KEPT]
+    check(read_features(folder), make_features(*rest))
+    assert {path.name for path in folder.iterdir() if not path.name.startswith("part-")} == {"description.json", "lock"}

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from vidtldr_jax.cli.comparison import describe_schedule
-from vidtldr_jax.cli.evaluation_files import report_errors
+from vidtldr_jax.cli.evaluation_files import report_errors, tell_what_is_safe
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     ModelType,
@@ -37,20 +37,23 @@ from vidtldr_jax.cli.video_list import take_videos
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore
 from vidtldr_jax.inference.index import add_videos, describe_index, list_videos
+from vidtldr_jax.inference.index_prune import Pruned, prune_index
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.trust.digests import hash_file
 
+_MOST_NAMED: Final = 10
 _EPILOG: Final = """\b
 Examples:
   vidtldr embed videos/ --model checkpoints/umt-b16-msrvtt --schedule 600,200,100 --tokens --out index
   vidtldr embed more/*.mp4 --model checkpoints/umt-b16-msrvtt --schedule 600,200,100 --tokens --out index
+  vidtldr embed --prune --model checkpoints/umt-b16-msrvtt --schedule 600,200,100 --tokens --out index
   vidtldr search index "a dog catches a frisbee"
 """
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("videos", nargs=-1, required=True, metavar="VIDEO|FOLDER...", type=click.Path())
+@click.argument("videos", nargs=-1, metavar="VIDEO|FOLDER...", type=click.Path())
 @click.option("--out", required=True, metavar="FOLDER", help="The index; videos are added to one that is there.")
 @click.option(
     "--model",
@@ -63,6 +66,12 @@ Examples:
 @method_option
 @click.option("--tokens", is_flag=True, help="Keep the surviving tokens too, to look again at the best of a search.")
 @click.option("--restart", is_flag=True, help="Forget what the index has.")
+@click.option("--prune", is_flag=True, help="Take videos out whose file is gone from a folder that has other files.")
+@click.option(
+    "--prune-folders",
+    is_flag=True,
+    help="Take videos out whose folder is gone or empty too, as that of a disk that is not mounted.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Videos per run.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
 @devices_option
@@ -78,6 +87,8 @@ def embed(
     method: str | None,
     tokens: bool,
     restart: bool,
+    prune: bool,
+    prune_folders: bool,
     batch_size: int,
     workers: int,
     devices: int,
@@ -88,8 +99,12 @@ def embed(
 
     A video is known by its content: one that is in the index is not encoded again, wherever it lies. An index is of one
     model, schedule and dtype; others are refused. A process may be killed at any moment, the same command goes on. A
-    video that can't be read is named and the others are done; the exit code is then 1.
+    video that can't be read is named and the others are done; the exit code is then 1. Videos that were deleted stay
+    in the index until --prune takes them out.
     """
+    is_pruning = prune or prune_folders
+    if not videos and not is_pruning:
+        raise click.MissingParameter(param_type="argument", param_hint="'VIDEO|FOLDER...'")
     loaded = open_model(model, schedule=schedule, method=method, dtype=dtype, devices=devices)
     if loaded.config.embed_dim is None:
         raise CommandError(f"an index needs a model that embeds videos; {model!r} does not; take a UMT for retrieval.")
@@ -99,7 +114,10 @@ def embed(
     description = describe_index(loaded, hash_file(folder / WEIGHTS_NAME), with_tokens=tokens)
     start = time.perf_counter()
     try:
-        with FeatureStore(out, description, about={"checkpoint": os.path.abspath(folder)}, restart=restart) as store:
+        with (
+            FeatureStore(out, description, about={"checkpoint": os.path.abspath(folder)}, restart=restart) as store,
+            tell_what_is_safe(out, lambda: f"{len(list_videos(store))} videos"),
+        ):
             with show_progress("hashing", total=len(found.videos)) as progress:
                 bar = progress.task_ids[0]
 
@@ -117,6 +135,7 @@ def embed(
                     hashing=lambda path: progress.advance(bar),
                     encoding=show,
                 )
+            pruned = prune_index(store, with_folders=prune_folders) if is_pruning else Pruned([], [])
             size, count = store.count_bytes(), len(list_videos(store))
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -128,7 +147,8 @@ def embed(
         print_json(
             {
                 "index": out, "videos": count, "added": report.added, "known": report.known, "moved": report.moved,
-                "same": report.same, "errors": errors, "bytes": size, "seconds": seconds, "tokens": tokens,
+                "same": report.same, "pruned": pruned.removed, "gone": pruned.kept, "errors": errors,
+                "bytes": size, "seconds": seconds, "tokens": tokens,
                 "model": model, "checkpoint_sha256": description["checkpoint_sha256"], "dtype": str(loaded.dtype),
                 "schedule": describe_schedule(loaded.schedule), "gmacs_per_video": gmacs,
             }
@@ -136,8 +156,20 @@ def embed(
         return 1 if errors else 0
     for name, other in report.same.items():
         print_note(f"{name} has the same content as {other}; it is in the index once.")
+    _tell_pruned(pruned)
     print_line(f"{out}: {count} videos, {format_bytes(size)}; {Path(out) / 'description.json'} says how they were made")
     moved = f", {report.moved} of them found at a new place" if report.moved else ""
     print_line(f"added {report.added} in {format_seconds(seconds)}; {report.known} were there already{moved}")
     print_line(f"({loaded.schedule.describe()}; {format_macs(gmacs * 1e9)} GMACs per video)")
     return 1 if errors else 0
+
+
+def _tell_pruned(pruned: Pruned) -> None:
+    for paths, what in (
+        (pruned.removed, "was taken out of the index: its file is gone"),
+        (pruned.kept, "is gone with all that was in its folder, and stays; --prune-folders takes it out"),
+    ):
+        for path in paths[:_MOST_NAMED]:
+            print_note(f"{path} {what}")
+        if len(paths) > _MOST_NAMED:
+            print_note(f"{len(paths) - _MOST_NAMED} more: each {what}")

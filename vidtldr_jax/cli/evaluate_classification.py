@@ -19,6 +19,7 @@ from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
     report_errors,
+    tell_what_is_safe,
     write_result,
 )
 from vidtldr_jax.cli.evaluation_report import build_result, describe_protocol, print_result
@@ -165,7 +166,8 @@ def classification(
             kind=VideoRecord,
             find_fault=lambda record: find_record_fault(record, ways, setup.heads),
         ) as records:
-            compile_seconds = _run(ways, entries, setup, averaged, records, batch_size, workers)
+            with tell_what_is_safe(records.path, lambda: f"{len(records.found)} videos"):
+                compile_seconds = _run(ways, entries, setup, averaged, records, batch_size, workers)
             result = build_result(
                 ways, entries, setup.heads, records, protocol=protocol, average=averaged,
                 compile_seconds=compile_seconds,

@@ -15,6 +15,7 @@ from vidtldr_jax.cli.evaluation_files import (
     find_skipped,
     hash_text,
     report_errors,
+    tell_what_is_safe,
     write_result,
 )
 from vidtldr_jax.cli.group import CommandError
@@ -162,7 +163,10 @@ def qa(
             if known:
                 print_note(f"{known} of {len(asked)} questions are answered in {records.path}.")
             start = time.perf_counter()
-            with watch_progress("answering", total=len(asked), known=known) as advance:
+            with (
+                tell_what_is_safe(records.path, lambda: f"{len(records.found)} answers"),
+                watch_progress("answering", total=len(asked), known=known) as advance,
+            ):
                 answer_into(
                     records, setup.model, asked, words, paths, encoded, k=k, batch_size=batch_size,
                     block_size=questions_per_run, num_workers=workers, progress=advance,

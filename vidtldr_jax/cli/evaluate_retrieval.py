@@ -20,6 +20,7 @@ from vidtldr_jax.cli.evaluation_files import (
     find_skipped,
     hash_text,
     report_errors,
+    tell_what_is_safe,
     write_result,
 )
 from vidtldr_jax.cli.group import CommandError
@@ -200,6 +201,7 @@ class _Room(NamedTuple):
 
     features: Path
     records: Path
+    is_kept: bool
 
 
 @contextlib.contextmanager
@@ -207,9 +209,9 @@ def _find_room(file: Path | None, keep_features: bool) -> Iterator[_Room]:
     """Gives a place beside the result, or a temporary one; features are taken away at the end, if all went well."""
     if file is None:
         with tempfile.TemporaryDirectory(prefix="vidtldr-") as folder:
-            yield _Room(Path(folder) / "features", Path(folder) / "records.jsonl")
+            yield _Room(Path(folder) / "features", Path(folder) / "records.jsonl", is_kept=False)
         return
-    room = _Room(file.with_suffix(".features"), file.with_suffix(".records.jsonl"))
+    room = _Room(file.with_suffix(".features"), file.with_suffix(".records.jsonl"), is_kept=True)
     yield room
     if not keep_features:
         for kind in ("videos", "texts"):
@@ -261,6 +263,8 @@ def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_par
     with contextlib.ExitStack() as stack:
         kept = {**of_videos, "tokens": job.k is not None}
         videos = stack.enter_context(FeatureStore(room.features / "videos", kept, restart=job.restart))
+        place = room.features / "videos" if room.is_kept else None
+        stack.enter_context(tell_what_is_safe(place, lambda: f"{len(videos)} videos"))
         of_texts = {**run, **read, "length": words.ids.shape[1]}
         texts = stack.enter_context(FeatureStore(room.features / "texts", of_texts, restart=job.restart))
         of_pairs = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vidtldr_jax.cli.group import CommandError, print_error
+from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error
 from vidtldr_jax.trust.digests import hash_bytes
 from vidtldr_jax.trust.harmless import dump_json
 from vidtldr_jax.trust.whole_files import write_whole
@@ -50,8 +51,36 @@ def check_result_place(path: Path) -> Path:
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Writes the result in one step."""
-    write_whole(path, dump_json(result, indent=2) + "\n")
+    """Writes the result in one step.
+
+    Raises:
+      CommandError: it can't be written; the message says what is safe.
+    """
+    with tell_what_is_safe(path.with_suffix(".records.jsonl"), lambda: "all records"):
+        write_whole(path, dump_json(result, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def tell_what_is_safe(place: object, count: Callable[[], str]) -> Iterator[None]:
+    """Lets a refusal of the system, such as a full disk, also say what is kept.
+
+    Args:
+      place: where it is; None where nothing is kept.
+      count: returns how many of what are there.
+
+    Raises:
+      CommandError: the system refused something.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if place is None:
+            raise
+        raise CommandError(
+            f"{describe_os_error(error)}; {count()} are safe in {place}, and the same command goes on from there"
+        ) from error
 
 
 def report_errors(errors: Mapping[str, str]) -> None:

@@ -15,7 +15,8 @@ from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_optio
 from vidtldr_jax.cli.words import note_unknown_words
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.features import FeatureStore, read_features
-from vidtldr_jax.inference.index import MOST_WORDS, list_videos, search_index
+from vidtldr_jax.inference.index import MOST_WORDS, list_videos, read_index_run, search_index
+from vidtldr_jax.inference.index_prune import is_gone
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.text_model import RetrievalModel
 from vidtldr_jax.trust.digests import hash_file
@@ -79,16 +80,19 @@ def search(
     if unknown:
         note_unknown_words(unknown)
     report_errors(errors)
-    found = [hit._asdict() | {"rank": rank, "exists": Path(hit.path).exists()} for rank, hit in enumerate(hits, 1)]
+    found = [hit._asdict() | {"rank": rank, "exists": not is_gone(hit.path)} for rank, hit in enumerate(hits, 1)]
     if as_json:
         print_json(
             {
                 "index": index, "text": text, "videos": count, "reranked": min(again, count),
-                "schedule": store.description["schedule"], "results": found,
+                "schedule": read_index_run(store)["schedule"], "results": found,
                 "errors": errors, "unknown_words": unknown,
             }
         )  # fmt: skip
         return 1 if errors else 0
+    num_gone = sum(not hit["exists"] for hit in found)
+    if num_gone:
+        print_note(f"{num_gone} of these are not there any more; vidtldr embed --prune takes them out of {index}")
     print_table(("video", "similarity", "match"), [_format(hit) for hit in found])
     return 1 if errors else 0
 
@@ -100,9 +104,7 @@ def _format(hit: dict[str, Any]) -> tuple[str, str, str]:
 
 def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) -> RetrievalModel:
     """Opens the model that an index was made with, or says that it is another one."""
-    run = store.description
-    if not run.get("is_index"):
-        raise CommandError(f"an index is made by vidtldr embed; {store.folder} is something else; give another folder.")
+    run = read_index_run(store)
     noted = store.about.get("checkpoint")
     place = name or str(noted)
     if name is None and not Path(place).is_dir():

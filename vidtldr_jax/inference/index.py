@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from vidtldr_jax.data.text import quote_words
 from vidtldr_jax.data.video_paths import hash_content
 from vidtldr_jax.inference.arrow_parts import Feature, FeaturesError
 from vidtldr_jax.inference.features import FeatureStore
+from vidtldr_jax.inference.features_description import NAME
 from vidtldr_jax.inference.finite import NotFiniteError, check_finite, find_not_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.ranking import choose_candidates, compute_similarity
@@ -28,10 +29,23 @@ from vidtldr_jax.inference.reranking import score_videos
 from vidtldr_jax.inference.retrieval import VideoItem, encode_videos_into
 from vidtldr_jax.inference.text_model import RetrievalModel
 from vidtldr_jax.models.architectures import describe_config
+from vidtldr_jax.trust.json_files import JsonError, check_type
 
 log = logging.getLogger("vidtldr_jax")
 
 MOST_WORDS: Final = 150  # tokens of a sentence to search by, the longest of the published protocols
+
+
+class IndexRun(TypedDict):
+    """What the videos of an index share."""
+
+    is_index: Literal[True]
+    checkpoint_sha256: str
+    architecture: dict[str, Any]
+    schedule: str
+    preprocessing: dict[str, Any]
+    dtype: str
+    tokens: bool
 
 
 class AddReport(NamedTuple):
@@ -86,6 +100,32 @@ def describe_index(model: VideoModel, checkpoint_sha256: str, *, with_tokens: bo
         "dtype": str(model.dtype),
         "tokens": with_tokens,
     }
+
+
+def read_index_run(store: FeatureStore) -> IndexRun:
+    """Returns what the videos of an index share.
+
+    Args:
+      store: the index.
+
+    Returns:
+      An `IndexRun`.
+
+    Raises:
+      FeaturesError: the features are of something else, or their description has a value of another type.
+    """
+    if not store.description.get("is_index"):
+        raise FeaturesError(
+            f"an index is made by vidtldr embed; {store.folder} is something else; give another folder."
+        )
+    try:
+        run: IndexRun = check_type(store.description, IndexRun)
+        check_type(store.about.get("checkpoint", ""), str)
+    except JsonError as error:
+        raise FeaturesError(
+            f"{store.folder / NAME} does not describe an index ({error}); embed the videos again"
+        ) from error
+    return run
 
 
 def add_videos(
