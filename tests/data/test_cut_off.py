@@ -14,6 +14,8 @@ FILES = {
     "a.avi": MPEG4,
     "a.mp4": {},
     "a.mov": {},
+    "front.mp4": {"container_options": {"movflags": "faststart"}},
+    "pieces.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}, "options": {"g": "8"}},
     "a.flv": {},
     "a.ts": {},
 }
@@ -60,7 +62,7 @@ def test_frames_that_an_avi_dropped_are_no_cut(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "vp8.webm", "a.avi"])
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "vp8.webm", "a.avi", "front.mp4", "pieces.mp4"])
 def test_a_file_that_was_cut_off_is_noticed(name, share, tmp_path):
     path = write_video(tmp_path / name, num_frames=80, **FILES[name])
     data = path.read_bytes()
@@ -83,3 +85,13 @@ def test_a_live_recording_that_says_no_length_has_no_notice(tmp_path):
     assert VideoFile(path).notices == ()
     path.write_bytes(path.read_bytes()[:-3000])
     assert VideoFile(path).num_frames > 5
+
+
+@pytest.mark.parametrize("rest", [b"appended text, not a box", bytes(100), b"\xff" * 40])
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv"])
+def test_what_follows_the_end_of_a_file_is_no_cut(name, rest, tmp_path):
+    path = write_video(tmp_path / name, **FILES[name])
+    path.write_bytes(path.read_bytes() + rest)
+    file = VideoFile(path)
+    assert file.num_frames == 40
+    assert file.notices == ()

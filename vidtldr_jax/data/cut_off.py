@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from vidtldr_jax.data.mp4_boxes import find_mp4_end
+
 _TOLERATED: Final = 8  # bytes: some programs leave padding out
 _SEGMENT: Final = 0x18538067
 _MOST_PARTS: Final = 100_000
@@ -19,8 +21,8 @@ def describe_cut(path: Path, format_name: str) -> str | None:
 
     Args:
       path: of the file.
-      format_name: FFmpeg's name of its format. Matroska and AVI are looked at; others don't say how long they are, or
-        are told by their index.
+      format_name: FFmpeg's name of its format. Matroska, AVI, MP4 and QuickTime are looked at; most others don't say
+        how long they are.
 
     Returns:
       The notice; None where the file is whole or nothing tells.
@@ -28,7 +30,7 @@ def describe_cut(path: Path, format_name: str) -> str | None:
     Raises:
       OSError: the file can't be read.
     """
-    find_end = {"matroska,webm": _find_matroska_end, "avi": _find_riff_end}.get(format_name)
+    find_end = _FINDERS.get(format_name.split(",")[0])
     if find_end is None:
         return None
     size = path.stat().st_size
@@ -84,3 +86,6 @@ def _find_riff_end(file: BinaryIO, size: int) -> int:
         end = offset + 8 + length
         offset = end + length % 2
     return end
+
+
+_FINDERS: Final = {"matroska": _find_matroska_end, "avi": _find_riff_end, "mov": find_mp4_end}

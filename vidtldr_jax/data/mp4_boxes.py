@@ -6,6 +6,7 @@ and an index may point at another file. Both are found here, at the cost of read
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -15,6 +16,7 @@ from vidtldr_jax.trust.limits import check_limit
 
 _PARENTS: Final = frozenset({b"moov", b"trak", b"mdia", b"minf", b"dinf", b"stbl", b"edts", b"moof", b"traf"})
 _FIRST: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof", b"sidx"})
+_TOP: Final = _FIRST | {b"uuid", b"mfra", b"meta", b"pdin", b"emsg", b"ssix", b"prft"}
 _MOST_BOXES: Final = 1_000_000
 _DEEPEST: Final = 12
 
@@ -27,12 +29,14 @@ class Box(NamedTuple):
       depth: 0 at the top.
       begin: where its content begins.
       size: bytes of its content, as far as the file reaches.
+      end: where it says that it ends.
     """
 
     kind: bytes
     depth: int
     begin: int
     size: int
+    end: int
 
 
 def check_mp4_index(path: Path) -> None:
@@ -97,12 +101,18 @@ def walk_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
             continue
         end = min(offset + length, ends[-1])
         num_boxes += 1
-        yield Box(kind, len(ends) - 1, offset + num_header, max(end - offset - num_header, 0))
+        yield Box(kind, len(ends) - 1, offset + num_header, max(end - offset - num_header, 0), offset + length)
         if kind in _PARENTS and len(ends) < _DEEPEST:
             ends.append(end)
             offset += num_header
         else:
             offset = end
+
+
+def find_mp4_end(file: BinaryIO, size: int) -> int:
+    """Return where the last box at the top says that it ends; what follows the last known one is not looked at."""
+    tops = (box for box in walk_boxes(file, size) if box.depth == 0)
+    return max((box.end for box in itertools.takewhile(lambda box: box.kind in _TOP, tops)), default=0)
 
 
 def _read(file: BinaryIO, box: Box, count: int) -> bytes:
