@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.hostile import LABEL, NAME, find_unsafe
 from tests.visualize.histories import draw_by_hand, record
+from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.visualize import make_page, write_page
 from vidtldr_jax.visualize.colours import colour_layers
 
@@ -65,6 +67,16 @@ def test_titles_and_labels_are_text_whatever_they_say(evil):
     assert page.count("<") - usual.count("<") == 0
     assert page.count("{{") == usual.count("{{") + 2 * evil.count("{{") + evil.count("{{")
     assert read_data(page)["merged"]["predictions"][0]["label"] == evil
+
+
+@pytest.mark.parametrize("evil", [LABEL, NAME], ids=["label", "name"])
+def test_what_is_shown_of_a_hostile_text_are_characters(tmp_path, evil):
+    """A file's name need not even be Unicode, which no page can hold; bidirectional marks would turn it round."""
+    history = draw_by_hand(title=evil)
+    merged = dataclasses.replace(history.merged, predictions=({"index": 0, "label": evil, "probability": 1.0},))
+    page = write_page(tmp_path / "a.html", dataclasses.replace(history, merged=merged)).read_text(encoding="utf-8")
+    assert find_unsafe(page) == []
+    assert read_data(page)["merged"]["predictions"][0]["label"] == make_harmless(evil)
 
 
 def test_it_names_no_other_place():

@@ -7,19 +7,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.hostile import LABEL, NAME
 from tests.visualize.histories import draw_by_hand
+from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.visualize import (
     Answer,
     draw_merge_map,
     draw_overlay_frames,
     draw_saliency,
     draw_strip,
+    labels,
     reconstruct_frames,
     write_gif,
     write_image,
     write_video,
 )
 from vidtldr_jax.visualize.colours import GROUP_COLOURS, colour_groups, map_heat
+from vidtldr_jax.visualize.labels import draw_text, fit_text, measure_text
 from vidtldr_jax.visualize.summary import describe_answer, draw_summary
 
 
@@ -173,3 +177,20 @@ def test_pictures_that_make_no_video_are_refused_and_leave_no_file(tmp_path, fra
     with pytest.raises(ValueError, match=message):
         write_video(tmp_path / "a.mp4", frames, fps=fps)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("evil", [LABEL, NAME], ids=["label", "name"])
+def test_a_hostile_text_is_drawn_as_characters_on_one_line(evil):
+    pictures = [Image.new("RGB", (900, 40)) for _ in range(2)]
+    for picture, text in zip(pictures, (evil, make_harmless(evil)), strict=True):
+        draw_text(picture, (2, 20), text, size=12)
+    assert np.array_equal(*map(np.asarray, pictures))
+    assert measure_text(evil, 12) == measure_text(make_harmless(evil), 12)
+    assert fit_text(evil, 12, 10_000) == make_harmless(evil)
+
+
+def test_a_very_long_text_is_cut_without_measuring_all_of_it(monkeypatch):
+    measured = []
+    monkeypatch.setattr(labels, "measure_text", lambda text, size: measured.append(len(text)) or 7 * len(text))
+    assert fit_text("x" * 1_000_000, 12, 70) == "xxxxxxx..."
+    assert sum(measured) < 10_000

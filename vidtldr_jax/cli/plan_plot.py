@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.plan_report import Outcome
+from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.trust.whole_files import write_aside
 
 _INSTALL: Final = "pip install 'vidtldr-jax[plot]'"
@@ -60,7 +61,8 @@ def draw_front(path: Path, outcome: Outcome) -> None:
     axes.plot(*points[0], marker="o", markersize=14, fillstyle="none", color="black", linestyle="", label="chosen")
     axes.set_xlabel(unit)
     axes.set_ylabel(f"mean cosine of {'embeddings' if _has_embeddings(outcome) else 'pooled tokens'} with plain")
-    axes.set_title(f"{outcome.name}, {outcome.method}: {outcome.budget}")
+    title = make_harmless(f"{outcome.name}, {outcome.method}: {outcome.budget}")
+    axes.set_title(title, parse_math=False)  # else "$" begins a formula
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     with write_aside(path) as aside:

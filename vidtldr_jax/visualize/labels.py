@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.visualize.colours import GROUP_COLOURS, map_heat
 
 INK: Final = (235, 235, 235)
@@ -23,14 +24,16 @@ def make_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def measure_text(text: str, size: int) -> int:
     """Returns the width of a text, pixels."""
-    left, _, right, _ = make_font(size).getbbox(text)
+    left, _, right, _ = make_font(size).getbbox(make_harmless(text))
     return int(np.ceil(right - left))
 
 
 def fit_text(text: str, size: int, width: int) -> str:
     """Shortens a text at its end so that it fits into a width."""
-    if measure_text(text, size) <= width:
+    text = make_harmless(text)
+    if len(text) <= width and measure_text(text, size) <= width:
         return text
+    text = text[: max(width, 0)]  # a letter is a pixel wide at least; measuring very long texts takes long
     while text and measure_text(f"{text}...", size) > width:
         text = text[:-1]
     return f"{text.rstrip()}..."
@@ -38,7 +41,7 @@ def fit_text(text: str, size: int, width: int) -> str:
 
 def draw_text(image: Image.Image, place: tuple[float, float], text: str, *, size: int, anchor: str = "lm") -> None:
     """Writes a text into an image at a place; the anchor is Pillow's (two letters, across and down)."""
-    ImageDraw.Draw(image).text(place, text, fill=INK, font=make_font(size), anchor=anchor)
+    ImageDraw.Draw(image).text(place, make_harmless(text), fill=INK, font=make_font(size), anchor=anchor)
 
 
 def draw_legend(width: int, *, size: int, has_saliency: bool) -> UInt8[np.ndarray, "Y X 3"]:

@@ -134,8 +134,10 @@ def _describe_layer(layer: LayerMap, colour: np.ndarray, tokens: tuple[int, ...]
 
 
 def _describe_answer(answer: Answer) -> dict[str, Any]:
-    predictions = None if answer.predictions is None else list(answer.predictions)
-    return {"gmacs": float(f"{answer.gmacs:.4g}"), "predictions": predictions}
+    shown = None
+    if answer.predictions is not None:
+        shown = [one | {"label": make_harmless(str(one["label"]))} for one in answer.predictions]
+    return {"gmacs": float(f"{answer.gmacs:.4g}"), "predictions": shown}
 
 
 def _encode(values: np.ndarray, dtype: str) -> str:
