@@ -79,7 +79,7 @@ def write_line(name, at, out):
         "export": (["--model", at.model, "--batch-size", 1, "--out", new], [new]),
         "finetune": (
             ["--data", at.manifest, "--model", at.model, "--out", run, "--steps", 1, "--batch-size", 2,
-             "--skip-unreadable"],
+             "--few", 1, "--skip-unreadable"],
             [run / "model", at.model],
         ),
         "info": ([at.model], [*LABELS, at.model]),

@@ -10,10 +10,11 @@ import click
 import pytest
 
 from tests.cli.hostile import LABEL, NAME, call_hostile, find_unsafe, list_texts
-from tests.cli.hostile_place import make_hostile_place, write_line
+from tests.cli.hostile_place import LABELS, make_hostile_place, write_line
 from tests.cli.test_colour import run_on_terminal
 from tests.cli.test_main import COMMANDS, ROOT
 from vidtldr_jax.cli.config_file import run_config
+from vidtldr_jax.data.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +121,21 @@ def test_a_plot_takes_no_name_for_a_formula(place, tmp_path):
     words = ("plan", "--model", model, "--keep", 0.5, "--calibrate", place.video, "--plot", tmp_path / "a.png")
     code, _, err = call_hostile(*words, "--no-cache")
     assert code == 0, err
+
+
+def test_the_videos_that_were_chosen_are_listed_under_their_names(place, tmp_path):
+    words = ("finetune", "--data", place.manifest, "--model", place.model, "--steps", 1, "--batch-size", 2, "--few", 1)
+    code, _, err = call_hostile(*words, "--skip-unreadable", "--out", tmp_path / "run", "--no-cache")
+    assert code == 1, err  # one of them can't be read
+    found = read_manifest(tmp_path / "run" / "train.csv", class_names=[LABELS])
+    videos = (place.video, place.home / "plain.mp4", place.broken)
+    assert {(entry.path, entry.labels[0]) for entry in found} == {(video, n) for n, video in enumerate(videos)}
+
+
+def test_a_run_in_a_folder_that_its_library_cannot_name_is_refused_in_one_line(place, tmp_path):
+    words = ("finetune", "--data", place.manifest, "--model", place.model, "--steps", 1, "--out", tmp_path / NAME)
+    code, _, err = call_hostile(*words, "--no-cache")
+    assert code == 1
+    assert b"a run lies in a folder whose path is UTF-8" in err
+    assert err.count(b"\n") == 1
+    assert not (tmp_path / NAME).exists()

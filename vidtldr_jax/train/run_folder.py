@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,6 +97,10 @@ class RunFolder:
         here = {"jax": jax.__version__, "platform": jax.default_backend()}
         if path.exists() and not path.is_dir():
             raise TrainError(f"a run is a folder; {path} is a file; give another place")
+        if re.search("[\ud800-\udfff]", os.path.abspath(path)):
+            raise TrainError(
+                f"a run lies in a folder whose path is UTF-8, which Orbax needs; got {str(path)!r}; give another place"
+            )
         names = {one.name for one in path.iterdir() if not _is_leftover(one.name)} if path.is_dir() else set()
         if must_exist and RUN_NAME not in names:
             raise TrainError(f"there must be a run to go on with; {path} has none; leave --resume out")
@@ -124,14 +129,16 @@ class RunFolder:
         write_whole(self.path / name, dump_json(value, indent=2) + "\n")
 
     def write_manifest(self, name: str, entries: list[ManifestEntry], class_names: tuple[str, ...] | None) -> None:
-        """Writes a list of videos that `read_manifest` reads."""
-        text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(("path", "label"))
+        """Writes a list of videos that `read_manifest` reads: CSV, or JSON Lines where CSV can't hold a name."""
         labels = Labels(class_names, None)
-        for entry in entries:
-            lines.writerow((os.path.abspath(entry.path), labels.write(entry.labels[0])))
-        write_whole(self.path / name, text.getvalue())
+        rows = [(os.path.abspath(entry.path), labels.write(entry.labels[0])) for entry in entries]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("path", "label"), *rows])
+        content = text.getvalue()
+        # Python before 3.13 quotes no carriage return; a byte that is not UTF-8 (half of a surrogate pair) has no code.
+        if re.search("[\r\ud800-\udfff]", content):
+            content = "".join(f"{dump_json({'path': path, 'label': label})}\n" for path, label in rows)
+        write_whole(self.path / name, content)
 
     def __enter__(self) -> RunFolder:
         return self
