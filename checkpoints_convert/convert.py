@@ -52,6 +52,7 @@ class ConversionReport:
       entry: the part of the file that the weights are, "" for all of it.
       other_entries: further parts of the file that hold weights.
       stripped: what wrappers had put before or into the names and was taken off, "" for nothing.
+      notes: what a user should know of fields that nothing here follows.
     """
 
     destination: Path
@@ -71,6 +72,7 @@ class ConversionReport:
     entry: str = ""
     other_entries: tuple[str, ...] = ()
     stripped: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def convert_checkpoint(
@@ -146,6 +148,7 @@ def convert_checkpoint(
         "missing": list(plan.fresh),
         "settings": dict(plan.settings),
         "preprocessing_from": plan.preprocessing_from,
+        "notes": list(plan.notes),
     }
     written = save_checkpoint(
         destination,
@@ -176,6 +179,7 @@ def convert_checkpoint(
         entry=opened.entry,
         other_entries=opened.other_entries,
         stripped=opened.stripped,
+        notes=plan.notes,
     )
 
 

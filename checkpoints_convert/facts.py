@@ -31,6 +31,10 @@ _HOW_TO_GIVE: Final = {
     "encoding": "encoding=per_frame or encoding=joint",
     "mean": "mean=0.485,0.456,0.406",
     "std": "std=0.229,0.224,0.225",
+    "sampling": (
+        "sampling=starts, middle, uniform, dense or windows; the processor's file takes as many frames as a video has "
+        "at its fps"
+    ),
     "resize": "resize=shortest_edge or resize=squash",
 }
 _LARGEST_COUNT: Final = 2**24

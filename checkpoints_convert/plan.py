@@ -6,7 +6,7 @@ Everything that is wrong is collected, so that `info` can show it and `convert_c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from checkpoints_convert.check import find_faults, name_sources, plan_assignment
 from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.facts import Fact, find_disputed, find_facts, list_missing, name_settings
 from checkpoints_convert.families import Family
+from checkpoints_convert.families.huggingface_processor import PROCESSOR_ORIGIN, list_notes
 from checkpoints_convert.family_choice import choose_family, rate_keys
 from checkpoints_convert.rules import Assignment, is_left_out, matches
 from checkpoints_convert.settings import PREPROCESSING_FIELDS, read_texts
@@ -46,6 +47,7 @@ class ConversionPlan:
       fresh: parameters that no key fills and that the caller's patterns let through; they get initial values.
       missing: facts that nobody tells, each with a way to give it.
       faults: everything else that is wrong, one line each.
+      notes: what a user should know of fields that nothing here follows, one line each.
     """
 
     source: Source
@@ -62,6 +64,7 @@ class ConversionPlan:
     fresh: tuple[str, ...]
     missing: tuple[str, ...]
     faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def plan_conversion(
@@ -114,7 +117,7 @@ def plan_conversion(
         seen.pop("shortest_edge", None)  # belongs to the other way of resizing
     fields = {name: fact.value for name, fact in seen.items()}
     facts = {name: fact for name, fact in facts.items() if name not in PREPROCESSING_FIELDS} | seen
-    missing = list_missing(facts, (*chosen.required, "mean", "std", *disputed), hints=chosen.hints)
+    missing = list_missing(facts, (*chosen.required, "mean", "std", "sampling", *disputed), hints=chosen.hints)
 
     plan = ConversionPlan(
         source=source,
@@ -131,6 +134,7 @@ def plan_conversion(
         fresh=(),
         missing=tuple(missing),
         faults=tuple(f"unknown key {key}" for key in unknown),
+        notes=tuple(_list_notes(source, origin, set(from_user))),
     )
     if missing:
         return plan
@@ -159,6 +163,21 @@ def plan_conversion(
         fresh=tuple(fresh),
         faults=tuple(faults),
     )
+
+
+def _list_notes(source: Source, origin: str, given: Collection[str]) -> list[str]:
+    """Lists what nothing here follows of a processor's file."""
+    if source.preprocessor is None:
+        return []
+    if origin != PROCESSOR_ORIGIN:
+        return [f"{source.processor_file} is not used: frames are made as in {origin}"]
+    notes = list_notes(source.preprocessor)
+    if "sampling" in given:
+        notes = [note for note in notes if "do_sample_frames" not in note]
+    if source.other_processor_files:
+        others = ", ".join(source.other_processor_files)
+        notes.append(f"frames are made as {source.processor_file} says; {others} says otherwise and is not used")
+    return notes
 
 
 def _check_colours(facts: Mapping[str, Fact]) -> None:

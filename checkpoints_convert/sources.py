@@ -29,8 +29,9 @@ _FOLDER_WEIGHTS: Final = (
     "pytorch_model.bin.index.json",
 )
 _CONFIG_FILE: Final = "config.json"
-# Where transformers keeps what happens to pixels; from version 5 on it may lie inside a file for a whole processor.
-_PROCESSOR_FILES: Final = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+# Where transformers keeps what happens to pixels, in the order in which version 5 looks for it: inside a file for a
+# whole processor, in one for videos, in one for images.
+_PROCESSOR_FILES: Final = ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json")
 _PROCESSOR_ENTRIES: Final = ("video_processor", "image_processor")
 _STEP: Final = re.compile(r"checkpoint_\d+")
 _ORBAX_FILES: Final = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "_sharding")
@@ -47,6 +48,8 @@ class Source:
       tensors: key -> tensor, in the file's order, read on demand.
       config: the checkpoint's own config as plain data, or None.
       preprocessor: what Hugging Face's file says of pixels, or None.
+      processor_file: its name, "" where there is none.
+      other_processor_files: names of further such files that say something else.
       entry: the part of the file that the weights are, such as "model"; "" for all of it.
       other_entries: further parts of the file that hold weights.
       stripped: what wrappers had put before or into the names and was taken off, "" for nothing.
@@ -60,6 +63,8 @@ class Source:
     tensors: Mapping[str, LazyTensor]
     config: Mapping[str, Any] | None = None
     preprocessor: Mapping[str, Any] | None = None
+    processor_file: str = ""
+    other_processor_files: tuple[str, ...] = ()
     entry: str = ""
     other_entries: tuple[str, ...] = ()
     stripped: str = ""
@@ -164,13 +169,18 @@ def _open_folder(folder: Path, weights: str | None) -> Source:
     is_sharded = found[0].suffix == ".json"
     states = {"": _join_shards(found[0], files)} if is_sharded else _read_states(found[0])[0]
     chosen = choose_state(states, weights, str(folder))
+    processors = _read_processors(folder)
+    processor_file = next(iter(processors), "")
+    preprocessor = processors.get(processor_file)
     return Source(
         name=folder.resolve().name,
         place=folder,
         digests={file.name: hash_file(file) for file in files},
         tensors=chosen.tensors,
         config=config,
-        preprocessor=_read_processor(folder),
+        preprocessor=preprocessor,
+        processor_file=processor_file,
+        other_processor_files=tuple(name for name, fields in processors.items() if fields != preprocessor),
         entry=chosen.entry,
         other_entries=chosen.others,
     )
@@ -182,14 +192,12 @@ def _join_shards(index: Path, files: Sequence[Path]) -> State:
     return {key: tensor for part in parts.values() for key, tensor in part.items()}
 
 
-def _read_processor(folder: Path) -> dict[str, Any] | None:
-    for name in _PROCESSOR_FILES:
-        fields = read_json(folder / name)
-        if fields is not None and name == _PROCESSOR_FILES[-1]:
-            fields = next((fields[entry] for entry in _PROCESSOR_ENTRIES if isinstance(fields.get(entry), dict)), None)
-        if fields is not None:
-            return fields
-    return None
+def _read_processors(folder: Path) -> dict[str, dict[str, Any]]:
+    """Reads what files for processors say of pixels: name -> fields, the one that counts first."""
+    found = {name: fields for name in _PROCESSOR_FILES if (fields := read_json(folder / name)) is not None}
+    whole = found.pop(_PROCESSOR_FILES[0], {})
+    inner = next((whole[entry] for entry in _PROCESSOR_ENTRIES if isinstance(whole.get(entry), dict)), None)
+    return found if inner is None else {_PROCESSOR_FILES[0]: inner, **found}
 
 
 def _find_flax_file(folder: Path) -> Path:

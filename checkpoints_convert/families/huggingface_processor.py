@@ -1,23 +1,28 @@
-"""Hugging Face's file for a processor of images or videos -> fields of a Preprocessing."""
+"""Hugging Face's file for a processor of images or videos -> fields of a Preprocessing.
+
+Every field of such a file is used, refused, or named in a note (`list_notes`), as transformers 5 understands it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_value
 
 _KERNELS: Final = {2: "bilinear_antialias", 3: "bicubic_antialias"}  # Pillow's numbers
-_FLAGS: Final = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "offset")
+_FLAGS: Final = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "offset", "do_sample_frames", "do_pad")
 _ANY: Final[dict[str, Any]] = {
-    **dict.fromkeys(_FLAGS[:-1], True),
-    "offset": False,
+    **dict.fromkeys(_FLAGS[:4], True),
+    **dict.fromkeys(_FLAGS[4:], False),
     "rescale_factor": 1 / 255,
-    "resample": 2,
+    "default_to_square": False,
 }
+PROCESSOR_ORIGIN: Final = "the processor's file"
 _LARGEST: Final = 1e30
-_HALF: Final = {"image_mean": 0.5, "image_std": 0.5}
-# What transformers' classes do where their file says nothing, by a part of the class's name.
+_HALF: Final = {"image_mean": 0.5, "image_std": 0.5, "resample": 2}
+# What transformers' classes do where their file says nothing.
 _BY_CLASS: Final[dict[str, dict[str, Any]]] = {
     "Vivit": {**_HALF, "size": {"shortest_edge": 256}, "crop_size": 224, "rescale_factor": 1 / 127.5, "offset": True},
     "VideoMAE": {**_HALF, "size": {"shortest_edge": 224}, "crop_size": 224},
@@ -29,7 +34,20 @@ _BY_CLASS: Final[dict[str, dict[str, Any]]] = {
         "resample": 3,
     },
 }
-_CLASS_ENTRIES: Final = ("image_processor_type", "video_processor_type", "feature_extractor_type")
+_CLASS: Final = re.compile(r"(Vivit|VideoMAE|CLIP)(ImageProcessor|FeatureExtractor|VideoProcessor)(Fast|Pil)?")
+_CLASS_ENTRIES: Final = ("video_processor_type", "image_processor_type", "feature_extractor_type")
+# Without these a class that is not known here would be guessed at.
+_NEEDED: Final = ("size", "resample", "image_mean", "image_std", "rescale_factor")
+_USED: Final = frozenset((*_ANY, *_NEEDED, "crop_size", "num_frames", "fps", "pad_size"))
+# What transformers does with these is about arrays and devices, not about the pixels of a video in colour.
+_WITHOUT_EFFECT: Final = frozenset(
+    (
+        *("do_convert_rgb", "data_format", "input_data_format", "device", "return_tensors", "return_metadata"),
+        *("video_metadata", "disable_grouping", "image_seq_length", "model_input_names", "transformers_version"),
+        *("processor_class", "auto_map", "_processor_class", "_valid_processor_keys", *_CLASS_ENTRIES),
+    )
+)
+_SIZES: Final = ({"shortest_edge"}, {"shortest_edge", "longest_edge"}, {"height", "width"})
 
 
 def read_processor(
@@ -40,55 +58,117 @@ def read_processor(
     stride: int = 4,
     kernel: str = "bilinear_antialias",
 ) -> tuple[dict[str, Any], str]:
-    """Reads what an image or video processor does to a frame.
+    """Reads what an image or video processor does to a video.
 
     Args:
-      facts: of the model; image_size, where it is known, is what the frames must end as.
+      facts: of the model; image_size and num_frames, where they are known, are what clips must end as.
       preprocessor: the file; None leaves mean and std open.
-      sampling: how frames are picked, which is in no such file.
-      stride: frames from one sampled frame to the next, which is in no such file.
-      kernel: of resizing where there is no file.
+      sampling: how frames are picked where the file leaves that to the caller.
+      stride: frames from one sampled frame to the next, likewise.
+      kernel: of resizing where the file names none, and no class.
 
     Returns:
-      Fields of a Preprocessing, and where they come from.
+      Fields of a Preprocessing, and where they come from. Without `sampling` where the file takes as many frames as a
+      video has.
 
     Raises:
       ConversionError: the file asks for something that is not built, has values of a wrong kind, or ends at another
-        size than the model's.
+        size or number of frames than the model's.
     """
     picked = {"sampling": sampling, "stride": stride}
     image_size = facts.get("image_size")
     if preprocessor is None:
         fields = {"resize": "shortest_edge", "shortest_edge": image_size, "kernel": kernel}
         return {**picked, **fields, "crop": "center"}, "the family's evaluation"
-    asked = _fill_in(preprocessor, image_size)
-    faults = _find_odd_values(asked)
-    fields = {} if faults else {**_read_colours(asked), **_read_sizes(asked, image_size, faults)}
+    asked = _fill_in(preprocessor, image_size, kernel)
+    faults = [*_find_unknown(preprocessor, asked), *_find_odd_values(asked)]
+    fields = {} if faults else {**_read_colours(asked, faults), **_read_sizes(asked, image_size, faults)}
+    fields |= {} if faults else _read_sampling(asked, facts.get("num_frames"), picked, faults)
     if faults:
         raise ConversionError.collect(
             "read_processor: frames are resized and cropped to the model's square",
             faults,
             "mend the processor's file",
         )
-    return {**picked, **fields, "kernel": _KERNELS[asked["resample"]]}, "the processor's file"
+    return {**fields, "kernel": _KERNELS[asked["resample"]]}, PROCESSOR_ORIGIN
 
 
-def _fill_in(preprocessor: Mapping[str, Any], image_size: Any) -> dict[str, Any]:
-    """Adds what the class does where the file says nothing; null says nothing."""
-    names = " ".join(str(preprocessor[entry]) for entry in _CLASS_ENTRIES if isinstance(preprocessor.get(entry), str))
-    by_class = next((defaults for part, defaults in _BY_CLASS.items() if part in names), {})
+def list_notes(preprocessor: Mapping[str, Any]) -> list[str]:
+    """Names the fields of a processor's file that nothing here follows, for users to know.
+
+    Args:
+      preprocessor: the file.
+
+    Returns:
+      One line for each; none for fields that have no effect on the pixels of a video.
+    """
     said = {name: value for name, value in preprocessor.items() if value is not None}
-    asked = {**_ANY, "size": image_size, "crop_size": image_size, **by_class, **said}
-    for name, first in (("size", ("shortest_edge",)), ("crop_size", ("height", "width"))):
-        if _is_count(asked[name]):
-            asked[name] = dict.fromkeys(first, asked[name])
-        elif isinstance(asked[name], Mapping):
-            asked[name] = {key: length for key, length in asked[name].items() if length is not None}
+    who = _name_class(said) or "transformers"
+    notes = [
+        f"{show_value(name)[1:-1]} = {show_value(value)} in the processor's file is not used, as {who} does not use it"
+        for name, value in said.items()
+        if name not in _USED and name not in _WITHOUT_EFFECT and value is not False
+    ]
+    if not said.get("do_sample_frames"):
+        notes += [
+            f"{name} = {show_value(said[name])} in the processor's file is not used: do_sample_frames is off, so that "
+            "frames are picked as the family's evaluation does"
+            for name in ("num_frames", "fps")
+            if name in said
+        ]
+    size = said.get("size")
+    if who == "VivitImageProcessor" and isinstance(size, Mapping) and size.get("longest_edge") is not None:
+        notes.append(f"longest_edge = {show_value(size['longest_edge'])} is not used, as {who} does not use it")
+    if who == "VivitVideoProcessor" and said.get("offset") is False:
+        notes.append(f"offset = False is not used: {who} always takes 1 off")
+    if said.get("do_pad"):
+        notes.append("do_pad = True changes nothing: frames end as squares of one size")
+    return notes
+
+
+def _name_class(said: Mapping[str, Any]) -> str:
+    return next((said[entry] for entry in _CLASS_ENTRIES if isinstance(said.get(entry), str)), "")
+
+
+def _fill_in(preprocessor: Mapping[str, Any], image_size: Any, kernel: str) -> dict[str, Any]:
+    """Adds what the class does where the file says nothing; null says nothing."""
+    said = {name: value for name, value in preprocessor.items() if value is not None}
+    name = _name_class(said)
+    known = _CLASS.fullmatch(name)
+    by_class = _BY_CLASS[known[1]] if known else {}
+    resample = next(number for number, own in _KERNELS.items() if own == kernel)
+    asked = {**_ANY, "size": image_size, "crop_size": image_size, "resample": resample, **by_class, **said}
+    if name == "VivitVideoProcessor":
+        asked["offset"] = True  # it always takes 1 off
+    square = ("height", "width")
+    for entry, first in (("size", square if asked["default_to_square"] is True else square[:0]), ("crop_size", square)):
+        if _is_count(asked[entry]):
+            asked[entry] = dict.fromkeys(first or ("shortest_edge",), asked[entry])
+        elif isinstance(asked[entry], Mapping):
+            asked[entry] = {key: length for key, length in asked[entry].items() if length is not None}
+    if name.startswith("VivitImage") and isinstance(asked["size"], dict) and "shortest_edge" in asked["size"]:
+        asked["size"].pop("longest_edge", None)  # this class does not use it
     return asked
 
 
+def _find_unknown(preprocessor: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Lists what a class that is not known here leaves open, or says in fields that are not known."""
+    name = _name_class(preprocessor)
+    if not name or _CLASS.fullmatch(name):
+        return []
+    off = {"image_mean": not asked["do_normalize"], "image_std": not asked["do_normalize"]}
+    off |= {"rescale_factor": not asked["do_rescale"]}
+    said = {field for field, value in preprocessor.items() if value is not None and value is not False}
+    faults = [f"{show_value(name)[1:-1]} is not known, and its file says no {n}" for n in _NEEDED if n not in said | {
+        n for n, is_off in off.items() if is_off
+    }]  # fmt: skip
+    others = said - _USED - _WITHOUT_EFFECT
+    return faults + [f"{show_value(n)[1:-1]} of {show_value(name)[1:-1]} is not built" for n in sorted(others, key=str)]
+
+
 def _find_odd_values(asked: Mapping[str, Any]) -> list[str]:
-    faults = [f"{name} is neither true nor false" for name in _FLAGS if not isinstance(asked[name], bool)]
+    flags = (*_FLAGS, "default_to_square")
+    faults = [f"{name} is neither true nor false" for name in flags if not isinstance(asked[name], bool)]
     if not _is_number(asked["rescale_factor"]) or asked["rescale_factor"] <= 0:
         faults.append("rescale_factor is no number above 0")
     for name in ("image_mean", "image_std"):
@@ -103,11 +183,17 @@ def _find_odd_values(asked: Mapping[str, Any]) -> list[str]:
         lengths = asked[name]
         if lengths is not None and not (isinstance(lengths, Mapping) and all(map(_is_count, lengths.values()))):
             faults.append(f"{name} is neither a number of pixels nor such numbers by name")
+    if asked.get("num_frames") is not None and not _is_count(asked["num_frames"]):
+        faults.append(f"num_frames = {show_value(asked['num_frames'])} is no number of frames")
+    if asked.get("fps") is not None and not (_is_number(asked["fps"]) and asked["fps"] > 0):
+        faults.append(f"fps = {show_value(asked['fps'])} is no number above 0")
     return faults
 
 
-def _read_colours(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _read_colours(asked: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
     """Folds rescaling, the offset and normalising into one mean and one standard deviation of values in [0, 1]."""
+    if asked["offset"] and not asked["do_rescale"]:
+        faults.append("offset needs do_rescale")
     scale = 255 * asked["rescale_factor"] if asked["do_rescale"] else 255
     shift = float(asked["do_rescale"] and asked["offset"])
     if not asked["do_normalize"]:
@@ -130,14 +216,40 @@ def _read_sizes(asked: Mapping[str, Any], image_size: Any, faults: list[str]) ->
         faults.append("do_resize or size leaves frames as they come")
         return {}
     if crop is not None and dict(crop) != square:
-        faults.append(f"crop_size = {dict(crop)} is not the model's {image_size}")
-    if "shortest_edge" in size:
+        faults.append(f"crop_size = {_show_sizes(crop)} is not the model's {image_size}")
+    padded = asked.get("pad_size") if asked["do_pad"] else None
+    if padded is not None and padded not in (image_size, square):
+        faults.append("do_pad and pad_size end at another size than the model's")
+    if set(size) not in _SIZES:
+        faults.append(f"size = {_show_sizes(size)} is not built, only a square, shortest_edge and longest_edge")
+    elif "shortest_edge" in size:
         if crop is None:
             faults.append("do_center_crop is off, so frames would not be square")
-        return {"resize": "shortest_edge", "shortest_edge": size["shortest_edge"], "crop": "center"}
-    if dict(size) != square:
-        faults.append(f"size = {dict(size)} is not the model's {image_size}")
+        longest = {"longest_edge": size["longest_edge"]} if "longest_edge" in size else {}
+        return {"resize": "shortest_edge", "shortest_edge": size["shortest_edge"], **longest, "crop": "center"}
+    elif dict(size) != square:
+        faults.append(f"size = {_show_sizes(size)} is not the model's {image_size}")
     return {"resize": "squash", "crop": "center"}
+
+
+def _read_sampling(
+    asked: Mapping[str, Any], num_frames: Any, picked: Mapping[str, Any], faults: list[str]
+) -> dict[str, Any]:
+    """Reads which frames are taken: by transformers, if the file says so, else as the caller does."""
+    if not asked["do_sample_frames"]:
+        return dict(picked)
+    wanted, fps = asked.get("num_frames"), asked.get("fps")
+    if wanted is not None and fps is not None:
+        faults.append("num_frames and fps exclude each other")
+    if wanted is None:
+        return {"stride": 1}
+    if num_frames is not None and wanted != num_frames:
+        faults.append(f"num_frames = {wanted} is not the model's {num_frames}")
+    return {"sampling": "starts", "stride": 1}
+
+
+def _show_sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{show_value(name)[1:-1]} {length}" for name, length in list(sizes.items())[:4])
 
 
 def _is_number(value: Any) -> bool:

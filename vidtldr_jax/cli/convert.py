@@ -229,6 +229,7 @@ def _describe(report: ConversionReport) -> dict[str, Any]:
         "left_out": list(report.left_out),
         "ignored": list(report.ignored),
         "missing": list(report.fresh),
+        "notes": list(report.notes),
         "origins": dict(report.origins),
     }
 
@@ -262,6 +263,8 @@ def _print_report(report: ConversionReport) -> None:
         by_origin.setdefault(origin, []).append(name)
     for origin, names in by_origin.items():
         print_line(f"from {origin}: {', '.join(names)}")
+    for note in report.notes:
+        print_note(note)
     if report.ignored:
         print_note(f"--ignore left out {len(report.ignored)} keys: {', '.join(report.ignored[:5])}")
     if report.fresh:

@@ -94,6 +94,7 @@ def _describe_plan(source: Source, plan: ConversionPlan) -> dict[str, Any]:
         "labels": plan.labels,
         "missing": list(plan.missing),
         "faults": list(plan.faults),
+        "notes": list(plan.notes),
         "keys": {
             key: {"shape": list(tensor.shape), "dtype": str(tensor.dtype), "targets": targets.get(key, [])}
             for key, tensor in source.tensors.items()
@@ -132,6 +133,7 @@ def _print_plan(plan: ConversionPlan) -> None:
     for title, names in (("left out by name", plan.left_out), ("ignored", plan.ignored), ("initialised", plan.fresh)):
         if names:
             rows.append((title, _shorten(names)))
+    rows += [("note", note) for note in plan.notes]
     rows += [("missing", fault) for fault in plan.missing]
     most = get_limit("faults")
     rows += [("fault", shorten(fault)) for fault in plan.faults[:most]]

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 from vidtldr_jax.trust.faults import find_nearest, join_faults
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "sampling": ("middle", "uniform", "dense", "windows"),
+    "sampling": ("middle", "uniform", "dense", "windows", "starts"),
     "resize": ("squash", "shortest_edge"),
     "kernel": ("bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"),
     "crop": ("center", "three", "three_up"),
@@ -26,12 +26,14 @@ class Preprocessing:
     Attributes:
       num_frames: frames of a clip.
       image_size: rows and columns of a frame in the end, pixels.
-      sampling: "middle" of equal segments (UMT), "uniform" from first to last, "dense": a window of frames `stride`
-        apart (VideoMAE, Kinetics), or "windows": the same as Scenic places it.
+      sampling: "middle" of equal segments (UMT), "starts" of them (transformers), "uniform" from first to last,
+        "dense": a window of frames `stride` apart (VideoMAE, Kinetics), or "windows": the same as Scenic places it.
       stride: distance of a clip's frames; only "dense" and "windows" use it.
       num_clips: clips taken from a video.
       resize: "squash" to the square whatever the aspect ratio, or "shortest_edge": the aspect ratio stays, then a crop.
       shortest_edge: what the shorter side becomes, pixels; None for image_size. Only for resize "shortest_edge".
+      longest_edge: what the longer side becomes at most, pixels, where the shorter one gets shorter than shortest_edge
+        for it; what is missing of a square is black. None for no such limit. Only for resize "shortest_edge".
       kernel: how pixels are interpolated, see `vidtldr_jax.data.resize`.
       crop: "center", or "three" crops along the longer side; "three_up" rounds the place of the middle one up (Scenic,
         SlowFast). Three only for resize "shortest_edge".
@@ -42,11 +44,12 @@ class Preprocessing:
 
     num_frames: int
     image_size: int
-    sampling: Literal["middle", "uniform", "dense", "windows"] = "middle"
+    sampling: Literal["middle", "starts", "uniform", "dense", "windows"] = "middle"
     stride: int = 1
     num_clips: int = 1
     resize: Literal["squash", "shortest_edge"] = "squash"
     shortest_edge: int | None = None
+    longest_edge: int | None = None
     kernel: Literal["bicubic", "bicubic_antialias", "bilinear", "bilinear_antialias"] = "bicubic"
     crop: Literal["center", "three", "three_up"] = "center"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -80,11 +83,14 @@ class Preprocessing:
 
     def _find_misfits(self) -> list[str]:
         if self.resize == "squash":
-            faults = [] if self.shortest_edge is None else [f"shortest_edge = {self.shortest_edge!r}"]
+            edges = ("shortest_edge", "longest_edge")
+            faults = [f"{name} = {getattr(self, name)!r}" for name in edges if getattr(self, name) is not None]
             faults += [f'crop = "{self.crop}"'] if self.num_crops > 1 else []
             return [f'{fault} needs resize = "shortest_edge"' for fault in faults]
         if self.shortest_edge is not None and not _is_count(self.shortest_edge):
             return [f"shortest_edge = {self.shortest_edge!r} is not a positive int"]
+        if self.longest_edge is not None and not _is_count(self.longest_edge):
+            return [f"longest_edge = {self.longest_edge!r} is not a positive int"]
         if self.shortest_edge is not None and self.shortest_edge < self.image_size:
             return [f"shortest_edge = {self.shortest_edge} is below image_size = {self.image_size}"]
         return []

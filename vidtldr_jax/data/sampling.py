@@ -12,8 +12,8 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Int64
 
-Sampling = Literal["middle", "uniform", "dense", "windows"]
-SAMPLINGS: Final = ("middle", "uniform", "dense", "windows")
+Sampling = Literal["middle", "starts", "uniform", "dense", "windows"]
+SAMPLINGS: Final = ("middle", "uniform", "dense", "windows", "starts")
 
 
 def sample_frames(
@@ -24,7 +24,7 @@ def sample_frames(
     Args:
       num_available: frames of the video, at least 1.
       num_frames: T, frames of a clip.
-      sampling: "middle", "uniform", "dense" or "windows"; see the functions of these names.
+      sampling: "middle", "starts", "uniform", "dense" or "windows"; see the functions of these names.
       stride: distance of a clip's frames; "dense" and "windows" only.
       num_clips: V.
 
@@ -45,6 +45,8 @@ def sample_frames(
         )
     if sampling == "middle":
         return sample_middle(num_available, num_frames=num_frames, num_clips=num_clips)
+    if sampling == "starts":
+        return sample_starts(num_available, num_frames=num_frames, num_clips=num_clips)
     if sampling == "uniform":
         return sample_uniform(num_available, num_frames=num_frames, num_clips=num_clips)
     if sampling == "dense":
@@ -70,6 +72,25 @@ def sample_middle(num_available: int, *, num_frames: int, num_clips: int = 1) ->
     begin, last = edges[:-1], edges[1:] - 1
     clip = np.arange(1, num_clips + 1)[:, None]
     return _pad(begin + (last - begin) * clip // (num_clips + 1), num_frames)
+
+
+def sample_starts(num_available: int, *, num_frames: int, num_clips: int = 1) -> Int64[np.ndarray, "V T"]:
+    """Cuts the video into equal segments and takes the first frame of each.
+
+    Args:
+      num_available: frames of the video.
+      num_frames: segments.
+      num_clips: with V clips, clip v takes the frame at v / V of each segment.
+
+    Returns:
+      Frame indices.
+
+    Reference:
+      transformers' `default_sample_indices_fn`: arange(k) * n // k; it refuses videos of fewer than k frames.
+    """
+    segments = min(num_frames, num_available)
+    step = np.arange(segments) * num_clips + np.arange(num_clips)[:, None]  # [V, T]
+    return _pad(step * num_available // (segments * num_clips), num_frames)
 
 
 def sample_uniform(num_available: int, *, num_frames: int, num_clips: int = 1) -> Int64[np.ndarray, "V T"]:

@@ -38,12 +38,39 @@ def fit_frame(frame: UInt8[np.ndarray, "Y X 3"], preprocessing: Preprocessing) -
     """
     height = width = preprocessing.image_size
     if preprocessing.resize == "shortest_edge":
-        height, width = fit_shortest_edge(*frame.shape[:2], edge=preprocessing.shortest_edge or height)
-    return resize_frame(frame, height=height, width=width, kernel=preprocessing.kernel)
+        edge = preprocessing.shortest_edge or height
+        height, width = fit_shortest_edge(*frame.shape[:2], edge=edge, longest=preprocessing.longest_edge)
+    fitted = resize_frame(frame, height=height, width=width, kernel=preprocessing.kernel)
+    return fitted if preprocessing.longest_edge is None else _pad_to_square(fitted, preprocessing.image_size)
 
 
-def fit_shortest_edge(height: int, width: int, *, edge: int) -> tuple[int, int]:
-    """Returns the height and width at which the shorter side is `edge`; the longer one is cut to whole pixels."""
+def _pad_to_square(frame: UInt8[np.ndarray, "Y X 3"], size: int) -> UInt8[np.ndarray, "y x 3"]:
+    """Adds black on both sides where a frame is smaller than a square, more of it at the top and the left."""
+    missing = [max(size - side, 0) for side in frame.shape[:2]]
+    return np.pad(frame, [*((-(-spare // 2), spare // 2) for spare in missing), (0, 0)])
+
+
+def fit_shortest_edge(height: int, width: int, *, edge: int, longest: int | None = None) -> tuple[int, int]:
+    """Returns a frame's size in pixels with the same aspect ratio.
+
+    Args:
+      height: rows of the frame.
+      width: columns of the frame.
+      edge: what the shorter side becomes; the longer one is cut to whole pixels.
+      longest: what the longer side may become at most; the shorter one is rounded then.
+
+    Returns:
+      Height and width.
+
+    Reference:
+      `longest`: transformers' `get_size_with_aspect_ratio`.
+    """
+    shorter, longer = sorted((height, width))
+    if longest is not None and longer / shorter * edge > longest:
+        raw = longest * float(shorter) / longer
+        edge = max(round(raw), 1)
+        other = longer if edge == shorter else int(raw * longer / shorter)
+        return (edge, other) if height <= width else (other, edge)
     if height <= width:
         return edge, edge * width // height
     return edge * height // width, edge

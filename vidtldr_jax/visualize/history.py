@@ -214,11 +214,12 @@ def read_pictures(
       VideoReadError: the video can't be read.
     """
     factor = -(-size // preprocessing.image_size)
-    edge = preprocessing.shortest_edge
+    edge, longest = preprocessing.shortest_edge, preprocessing.longest_edge
     large = dataclasses.replace(
         preprocessing,
         image_size=preprocessing.image_size * factor,
         shortest_edge=None if edge is None else edge * factor,
+        longest_edge=None if longest is None else longest * factor,
     )
     return read_frames(path, large).frames[0]
 
