@@ -21,6 +21,7 @@ from scripts.tables.fidelity import make_fidelity_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.latency import make_latency_table
+from scripts.tables.load import make_load_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
@@ -45,6 +46,7 @@ TABLES = {
     ("docs/parity.md", "parity"): (("parity.json",), make_parity_table),
     ("docs/finetune.md", "few_labels"): (("few_labels.json",), make_few_labels_table),
     ("docs/convert.md", "memory"): (("convert_memory.json",), make_conversion_memory_table),
+    ("docs/convert.md", "load"): (("load.json",), make_load_table),
     ("docs/performance.md", "rivals"): (
         ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),
         make_rivals_table,

@@ -27,6 +27,7 @@ TABLES = {
     "compile": make_compile_table,
     "floor": make_floor_table,
     "latency": make_latency_table,
+    "load": None,
     "memory": make_memory_table,
     "merging": make_merging_table,
     "rerank": make_rerank_table,
