@@ -259,6 +259,12 @@ def test_a_config_in_scenic_s_format_says_it_all(call_json, vivit, videos, tmp_p
         ("config.model.hidden_size = 16", "the checkpoint has dim = 8, not 16"),
         ("config.model.num_layers = 3; config.model.mlp_dim = 8", "mlp_dim = 16, not 8"),
         ("config.model.token_merging.schedul = '1'", "there is no field 'schedul' (did you mean 'schedule'?)"),
+        (
+            "config.model.token_mergin = config.model.token_merging; del config.model['token_merging']",
+            "(did you mean 'token_merging'?)",
+        ),
+        ("config.model_name = 'vivit_multihead_classification'", "which merges nothing, and model.token_merging.sched"),
+        ("config.model_name = 'vivit_multihead'", "model_name = 'vivit_multihead' is none of vivit_classification, "),
         ("config.model_name = 'vivit_multilabel_classification'", "one right class per head"),
         ("config.dataset_configs.split_names = ('noun',)", "class_splits and split_names go together"),
         ("config.model.temporal_encoding_config.method = 'temporal_sampling'", "has temporal_sampling"),

@@ -111,6 +111,21 @@ def test_training_through_the_classification_trainer_learns_writes_and_counts(tr
     assert {path.name for path in workdir.glob("checkpoint_*")} >= {"checkpoint_4"}
 
 
+def test_training_starts_from_a_file_of_the_zoo_as_the_log_says(videos, tmp_path):
+    golden = find_golden("scenic/checkpoint_2023_layout")
+    changes = [f"init_from={{'checkpoint_path': {str(golden)!r}}}", "num_training_steps=1"]
+    log, _ = train("manifests", videos, tmp_path, *changes, "lr_configs.base_learning_rate=0.0")
+    state = flax.serialization.msgpack_restore(golden.read_bytes())
+    read = flax.traverse_util.flatten_dict(state["optimizer"]["target"], sep="/")
+    found, _ = read_params(tmp_path / "checkpoint_1")
+    head = {path for path in read if path.startswith("output_projection")}
+    for path in read:
+        expected = np.zeros_like(read[path]) if path in head else read[path]
+        np.testing.assert_allclose(found[path], expected, atol=1e-7, err_msg=path)
+    assert f"init_from: {len(read) - len(head)} of {len(found)} parameter arrays come from {golden}" in log
+    assert f"first values remain in {', '.join(sorted(head))}" in log
+
+
 def test_fewer_gflops_are_logged_than_without_merging(trained, videos, tmp_path):
     _, values = train("manifests", videos, tmp_path, "model.token_merging=None", "num_training_steps=1")
     assert trained[2]["gflops"] < 0.85 * values["gflops"]
@@ -168,8 +183,16 @@ def test_a_checkpoint_of_another_model_is_explained(videos, tmp_path):
     assert "Traceback" not in str(error.value)
 
 
+needs_plots = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("sklearn", "seaborn", "matplotlib")),
+    reason="vivit_trainer is not run: scikit-learn, seaborn or matplotlib is not installed",
+)
+
+
 # Their metrics' names have a slash or not.
-@pytest.mark.parametrize(("trainer", "between"), [("vivit_trainer", "/"), ("objectvivit_trainer", "_")])
+@pytest.mark.parametrize(
+    ("trainer", "between"), [pytest.param("vivit_trainer", "/", marks=needs_plots), ("objectvivit_trainer", "_")]
+)
 def test_scenic_s_other_trainers_learn_the_same_and_test_in_several_views(trained, videos, tmp_path, trainer, between):
     path = [write_stand_ins(tmp_path / "modules", "big_vision/utils")]
     changes = [
@@ -186,6 +209,7 @@ def test_scenic_s_other_trainers_learn_the_same_and_test_in_several_views(traine
     assert result["ways"]["merged"]["metrics"]["top_1"] == pytest.approx(values[f"test{between}accuracy"], abs=1e-6)
 
 
+@needs_plots
 def test_vivit_s_own_trainer_goes_on_where_it_stopped_and_starts_from_a_file_of_the_zoo(trained, videos, tmp_path):
     trainer = "trainer_name='vivit_trainer'"
     train("manifests", videos, tmp_path, trainer, "num_training_steps=2")

@@ -1,5 +1,6 @@
 """What a Scenic config says, read without Scenic, and what is said of a `scenic` that is another project."""
 
+import importlib
 import sys
 
 import ml_collections
@@ -143,6 +144,46 @@ def test_another_project_called_scenic_is_named(only_modules):
         require_scenic(exits=True)
 
 
+def make_clone(root):
+    (root / "scenic" / "model_lib" / "base_models").mkdir(parents=True)
+    (root / "scenic" / "__init__.py").touch()
+    return root
+
+
+@pytest.mark.parametrize("place", ["scenic", "../scenic", "..", "."])
+def test_a_clone_beside_the_user_is_recognised(tmp_path, monkeypatch, place):
+    here = tmp_path / "outer" / "project"
+    here.mkdir(parents=True)
+    clone = make_clone(here / place)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert find_scenic_fault() == (
+        f"scenic_adapter: google-research/scenic is needed; a clone lies in {clone.resolve()} and is not on the path; "
+        f"run with PYTHONPATH={clone.resolve()}."
+    )
+
+
+def test_a_clone_whose_root_is_found_in_the_place_of_its_package_is_recognised(only_modules, monkeypatch):
+    # A clone called scenic in the working folder, which is on the path: Python takes the root for the package.
+    clone = make_clone(only_modules / "scenic")
+    importlib.invalidate_caches()
+    assert find_scenic_fault() == (
+        f"scenic_adapter: google-research/scenic is needed; a clone lies in {clone} and is not on the path; "
+        f"run with PYTHONPATH={clone}."
+    )
+
+
+def test_a_clone_is_named_where_another_project_is_installed(only_modules, tmp_path_factory, monkeypatch):
+    (only_modules / "scenic").mkdir()
+    (only_modules / "scenic" / "__init__.py").touch()
+    here = tmp_path_factory.mktemp("a place")
+    make_clone(here / "scenic")
+    monkeypatch.chdir(here)
+    fault = find_scenic_fault()
+    assert "another project" in fault
+    assert fault.endswith(f"pip uninstall scenic, then run with PYTHONPATH='{here / 'scenic'}'.")
+
+
 def test_what_the_right_scenic_needs_is_named(only_modules, monkeypatch):
     (only_modules / "scenic" / "model_lib" / "base_models").mkdir(parents=True)
     (only_modules / "scenic" / "__init__.py").touch()
@@ -150,7 +191,8 @@ def test_what_the_right_scenic_needs_is_named(only_modules, monkeypatch):
     assert "no_such_module can't be found" in find_scenic_fault()
 
 
-def test_no_scenic_at_all(monkeypatch):
+def test_no_scenic_at_all(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ScenicMissingError, match="there is no module scenic; clone https"):
         require_scenic()

@@ -20,6 +20,7 @@ from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, get_method
 from vidtldr_jax.reduction.schedule import ScheduleEntry, parse_schedule
+from vidtldr_jax.scenic_adapter.config_check import check_config
 from vidtldr_jax.scenic_adapter.settings import read_architecture, read_preprocessing, read_token_merging
 
 # What does not change a trained model's answer.
@@ -89,6 +90,7 @@ def load_experiment(place: str) -> Experiment:
             "through Scenic."
         )
     try:
+        check_config(config, is_training=False, is_whole=False)
         architecture = read_architecture(config)
         merging = read_token_merging(config["model"])
         data = config["dataset_configs"]

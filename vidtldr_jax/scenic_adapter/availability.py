@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,9 +49,22 @@ def find_scenic_fault() -> str | None:
     """Says what is wrong with the installed `scenic`; None where nothing is. Imports nothing."""
     spec = importlib.util.find_spec("scenic")
     if spec is None:
+        clone = _find_clone(())
+        if clone is not None:
+            return f"scenic_adapter: google-research/scenic is needed; {_name_clone(clone)}."
         return f"scenic_adapter: google-research/scenic is needed; there is no module scenic; {_HOW}."
     places = [Path(place) for place in spec.submodule_search_locations or ()]
-    if not any((place / "model_lib" / "base_models").is_dir() for place in places):
+    if not any(_is_scenic(place) for place in places):
+        clone = _find_clone(places)
+        # A folder without __init__.py is no project: a clone that lies in the working folder is found so.
+        if clone is not None and spec.origin is None:
+            return f"scenic_adapter: google-research/scenic is needed; {_name_clone(clone)}."
+        if clone is not None:
+            return (
+                "scenic_adapter: google-research/scenic is needed; the scenic that is installed is another project of "
+                f"that name ({', '.join(map(str, places)) or spec.origin}); pip uninstall scenic, then run with "
+                f"PYTHONPATH={shlex.quote(str(clone))}."
+            )
         found = ", ".join(map(str, places)) or str(spec.origin)
         return (
             "scenic_adapter: google-research/scenic is needed; the scenic that is installed is another project of that "
@@ -62,3 +77,18 @@ def find_scenic_fault() -> str | None:
             "pip install 'vidtldr-jax[scenic]'."
         )
     return None
+
+
+def _is_scenic(package: Path) -> bool:
+    return (package / "model_lib" / "base_models").is_dir()
+
+
+def _find_clone(places: Sequence[Path]) -> Path | None:
+    """Returns the root of a clone of Scenic that lies near, though its package is not on the path."""
+    here = Path.cwd()
+    near = [*places, here, here / "scenic", here.parent, here.parent / "scenic"]
+    return next((root.resolve() for root in near if _is_scenic(root / "scenic")), None)
+
+
+def _name_clone(clone: Path) -> str:
+    return f"a clone lies in {clone} and is not on the path; run with PYTHONPATH={shlex.quote(str(clone))}"

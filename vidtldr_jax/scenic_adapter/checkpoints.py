@@ -77,7 +77,7 @@ def check_params(params: Mapping[str, Any], expected: Mapping[str, Any]) -> None
     Raises:
       ValueError: parameters are missing, unexpected or of another shape; all are named.
     """
-    read, wanted = _flatten(params), _flatten(expected)
+    read, wanted = flatten_params(params), flatten_params(expected)
     faults = []
     for path, leaf in wanted.items():
         if path not in read:
@@ -115,7 +115,8 @@ def _find_file(place: Path) -> Path:
     )
 
 
-def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_params(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns parameters by their path, such as "Transformer/encoder_norm/scale"; frozen trees too."""
     flat: dict[str, Any] = traverse_util.flatten_dict(_nest(tree), sep="/")
     return flat
 

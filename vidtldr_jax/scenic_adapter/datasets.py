@@ -14,6 +14,7 @@ Fields of `dataset_configs`: `manifests`, `root`, `num_classes` or `class_splits
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -31,6 +32,7 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.random_clip import read_random_clip
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.scenic_adapter.availability import require_scenic
+from vidtldr_jax.scenic_adapter.config_check import check_manifest_fields
 from vidtldr_jax.scenic_adapter.settings import read_preprocessing
 from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.trust.lines import read_exact, split_lines
@@ -38,6 +40,7 @@ from vidtldr_jax.trust.lines import read_exact, split_lines
 require_scenic()
 
 from scenic.dataset_lib import dataset_utils, datasets  # noqa: E402  # after the check, which explains what is missing
+from scenic.train_lib import train_utils  # noqa: E402
 
 NAME: Final = "video_manifest_dataset"
 _READ_AHEAD: Final = 4  # videos
@@ -72,13 +75,14 @@ def get_dataset(
       A Scenic data set. Its iterators have no end, and a split without a manifest has none.
 
     Raises:
-      ValueError: fields are missing, or a manifest is faulty.
+      ValueError: fields are missing or would have no effect, or a manifest is faulty.
     """
     del rng
     if dataset_service_address:
         raise ValueError(
             f"get_dataset: {NAME} reads on every host; an address of tf.data's service came; leave it out."
         )
+    check_manifest_fields(dataset_configs)
     splits = tuple(dataset_configs.get("class_splits") or ())
     counts = splits or (dataset_configs.get("num_classes"),)
     manifests = dataset_configs.get("manifests")
@@ -123,6 +127,40 @@ def get_dataset(
     } | ({"class_splits": splits} if splits else {})
     logging.info("data set of manifests: %s", make_harmless(str(meta_data)))
     return dataset_utils.Dataset(train_iter, valid_iter, test_iter, meta_data)
+
+
+def build_dataset(config: Any, rng: Any, *, address: str | None = None) -> dataset_utils.Dataset:
+    """Builds the data set of a config, Scenic's or ours.
+
+    Args:
+      config: the experiment's ConfigDict.
+      rng: of the data set.
+      address: of tf.data's service.
+
+    Returns:
+      A Scenic data set.
+
+    Raises:
+      ValueError: Scenic has no such data set, can't import what it needs, or refuses its fields.
+    """
+    name = config.dataset_name
+    try:
+        return train_utils.get_dataset(config, rng, dataset_service_address=address)
+    except ImportError as error:
+        raise ValueError(
+            f"dataset_name = {name!r} needs what Scenic imports for it; got {error}; install it (docs/scenic.md says "
+            f"where it comes from), or take {NAME!r}."
+        ) from error
+    except KeyError as error:
+        if name == NAME:
+            raise
+        near = difflib.get_close_matches(str(name), (NAME, "video_tfrecord_dataset"), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"take {NAME!r} or 'video_tfrecord_dataset'."
+        what = " ".join(str(error.args[0] if error.args else error).split())
+        raise ValueError(f"dataset_name names a data set of Scenic; got {name!r} ({what}); {hint}") from error
+    except (AssertionError, AttributeError, TypeError) as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"dataset_configs describe {name!r} in full; got {what}; fix its fields.") from error
 
 
 def _read_entries(manifest: str, configs: Any, counts: Sequence[int]) -> list[ManifestEntry]:

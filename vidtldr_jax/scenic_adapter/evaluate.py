@@ -28,7 +28,6 @@ import numpy as np  # noqa: E402
 from absl import flags, logging  # noqa: E402
 from flax import jax_utils  # noqa: E402
 from scenic import app  # noqa: E402
-from scenic.train_lib import train_utils  # noqa: E402
 
 from vidtldr_jax.inference.scoring import (  # noqa: E402
     Head,
@@ -39,9 +38,11 @@ from vidtldr_jax.inference.scoring import (  # noqa: E402
 from vidtldr_jax.models.architectures import resolve_for  # noqa: E402
 from vidtldr_jax.reduction import ResolvedSchedule, count_macs, count_xla_gmacs  # noqa: E402
 from vidtldr_jax.reduction.schedule import ScheduleEntry  # noqa: E402
-from vidtldr_jax.scenic_adapter import datasets as _registered  # noqa: E402, F401
 from vidtldr_jax.scenic_adapter.checkpoints import check_params, find_shapes, read_checkpoint  # noqa: E402
-from vidtldr_jax.scenic_adapter.models import SUFFIX, build_merging_module, get_model_cls  # noqa: E402
+from vidtldr_jax.scenic_adapter.config_check import check_config, check_sharing  # noqa: E402
+from vidtldr_jax.scenic_adapter.config_fields import SUFFIX  # noqa: E402
+from vidtldr_jax.scenic_adapter.datasets import build_dataset  # noqa: E402
+from vidtldr_jax.scenic_adapter.models import build_merging_module, get_model_cls  # noqa: E402
 from vidtldr_jax.scenic_adapter.settings import (  # noqa: E402
     TokenMerging,
     read_architecture,
@@ -49,6 +50,7 @@ from vidtldr_jax.scenic_adapter.settings import (  # noqa: E402
     read_token_merging,
 )
 from vidtldr_jax.trust.harmless import make_harmless, make_lines_harmless  # noqa: E402
+from vidtldr_jax.trust.whole_files import write_whole  # noqa: E402
 
 flags.DEFINE_string("checkpoint", None, "File of Scenic's model zoo or of a run, or a folder with them.")
 flags.DEFINE_bool("scenic_module", False, "Also run Scenic's own module, unchanged, as a third way.")
@@ -73,7 +75,7 @@ def main(rng: jax.Array, config: Any, workdir: str, writer: Any) -> dict[str, An
         sys.exit(make_harmless(f"error: {' '.join(str(error).split())}"))
     folder = Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_whole(folder / "evaluation.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     for name, way in result["ways"].items():
         writer.write_scalars(result["step"] or 0, {f"{name}/{key}": value for key, value in way["metrics"].items()})
     print(make_lines_harmless(describe(result)))
@@ -93,7 +95,8 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
       Plain data: protocol, counts, and of every way metrics, GMACs and seconds.
 
     Raises:
-      ValueError: there is no checkpoint or test split, they don't fit each other, or there are several hosts.
+      ValueError: there is no checkpoint or test split, they don't fit each other, the config asks for what nobody would
+        do, the devices can't share the views evenly, or there are several hosts.
     """
     if checkpoint is None:
         raise ValueError(
@@ -101,13 +104,18 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
         )
     if jax.process_count() > 1:
         raise ValueError(f"evaluate: one host is needed; {jax.process_count()} came; start it on one.")
+    check_config(config, is_training=False)
+    devices = {"num_devices": jax.device_count(), "num_local_devices": jax.local_device_count()}
+    check_sharing(config, **devices, is_training=False)
+    if config.get("init_from"):
+        logging.info("init_from is not read: all parameters come from --checkpoint")
     read = read_checkpoint(checkpoint)
     merging = read_token_merging(config.model)
     dataset_config = copy.deepcopy(config)
     # Scenic's batches are for training too; here one says how many videos the devices share.
     dataset_config.batch_size = config.get("batch_size", jax.device_count())
     dataset_config.data_dtype_str = config.get("data_dtype_str", "float32")
-    dataset = train_utils.get_dataset(dataset_config, rng)
+    dataset = build_dataset(dataset_config, rng)
     meta = dataset.meta_data
     if dataset.test_iter is None or not meta.get("num_test_examples"):
         raise ValueError("evaluate: the data set must have a test split; it has none; name one in dataset_configs.")
@@ -210,9 +218,30 @@ def _run(
         labels.append(batch["label"].reshape(-1, views, batch["label"].shape[-1])[mask, 0])
         for name, runner in runners.items():
             every = runner.score(batch["inputs"])
-            scores[name].append(every.reshape(-1, views, every.shape[-1]).mean(1)[mask])
+            averaged = every.reshape(-1, views, every.shape[-1]).mean(1)[mask]
+            check_finite(averaged, way=name, first=seen - len(averaged))
+            scores[name].append(averaged)
         logging.log_every_n_seconds(logging.INFO, "%d of %d videos", 30, seen, num_videos)
     return np.concatenate(labels), {name: np.concatenate(parts) for name, parts in scores.items()}
+
+
+def check_finite(scores: np.ndarray, *, way: str, first: int) -> None:
+    """Refuses scores that are no numbers: an accuracy made of them would mean nothing.
+
+    Args:
+      scores: `[videos, classes]`.
+      way: that made them.
+      first: place of the first of these videos in the test split.
+
+    Raises:
+      ValueError: a score is infinite or NaN.
+    """
+    is_broken = ~np.isfinite(scores).all(-1)
+    if is_broken.any():
+        raise ValueError(
+            f"scores are finite numbers; got others for video {first + int(is_broken.argmax()) + 1} of the test split "
+            f"({way}); check the checkpoint, and that video."
+        )
 
 
 class _Way(NamedTuple):

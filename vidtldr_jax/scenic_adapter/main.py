@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,20 +20,19 @@ from vidtldr_jax.scenic_adapter.availability import require_scenic
 require_scenic(exits=__name__ == "__main__")
 
 import jax  # noqa: E402  # Scenic's flags are defined by the imports below, after the check that explains what is missing
-from absl import flags  # noqa: E402
+from absl import flags, logging  # noqa: E402
 from scenic import app  # noqa: E402
-from scenic.train_lib import train_utils  # noqa: E402
 
-from vidtldr_jax.scenic_adapter import datasets as _registered  # noqa: E402, F401
+from vidtldr_jax.scenic_adapter.config_check import check_config, check_sharing  # noqa: E402
+from vidtldr_jax.scenic_adapter.config_fields import DEFAULT_TRAINER, SUFFIX, TRAINERS  # noqa: E402
+from vidtldr_jax.scenic_adapter.datasets import build_dataset  # noqa: E402
 from vidtldr_jax.scenic_adapter.deprecated import install_stand_in  # noqa: E402
-from vidtldr_jax.scenic_adapter.models import SUFFIX, get_model_cls  # noqa: E402
+from vidtldr_jax.scenic_adapter.initial import start_from  # noqa: E402
+from vidtldr_jax.scenic_adapter.models import get_model_cls  # noqa: E402
+from vidtldr_jax.trust.harmless import make_harmless  # noqa: E402
 
-DEFAULT_TRAINER: Final = "classification_trainer"
-_TRAINERS: Final = {
-    DEFAULT_TRAINER: "scenic.train_lib.classification_trainer",
-    "objectvivit_trainer": "scenic.projects.objectvivit.trainer",
-    "vivit_trainer": "scenic.projects.vivit.trainer",
-}
+# What a module is called in the package index, where that is another name.
+_PACKAGES: Final = {"sklearn": "scikit-learn"}
 
 
 def get_trainer(trainer_name: str) -> Callable[..., Any]:
@@ -47,18 +47,26 @@ def get_trainer(trainer_name: str) -> Callable[..., Any]:
     Raises:
       ValueError: there is no such trainer, or the installed Scenic can't import it.
     """
-    if trainer_name not in _TRAINERS:
+    if trainer_name not in TRAINERS:
         raise ValueError(
-            f"get_trainer: trainers are {', '.join(_TRAINERS)}; {trainer_name!r} came; set config.trainer_name."
+            f"get_trainer: trainers are {', '.join(TRAINERS)}; {trainer_name!r} came; set config.trainer_name."
         )
     if trainer_name == "vivit_trainer":
         install_stand_in()
     try:
-        train: Callable[..., Any] = importlib.import_module(_TRAINERS[trainer_name]).train
+        train: Callable[..., Any] = importlib.import_module(TRAINERS[trainer_name]).train
     except ImportError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing == "big_vision":
+            advice = "put a clone of https://github.com/google-research/big_vision on PYTHONPATH"
+        elif isinstance(error, ModuleNotFoundError) and missing not in ("", "scenic"):
+            advice = f"pip install {_PACKAGES.get(missing, missing)}"
+        else:
+            advice = "update the clone of Scenic"
         raise ValueError(
-            f"get_trainer: {trainer_name} must import; this Scenic's fails with {error}; set config.trainer_name = "
-            f"{DEFAULT_TRAINER!r}, and test in several views with vidtldr_jax.scenic_adapter.evaluate."
+            f"{trainer_name} needs what Scenic imports for it; got {error}; {advice}, or set config.trainer_name = "
+            f"{DEFAULT_TRAINER!r}, which reads init_from too, and test in several views with "
+            "vidtldr_jax.scenic_adapter.evaluate."
         ) from error
     return train
 
@@ -75,15 +83,54 @@ def main(rng: jax.Array, config: Any, workdir: str, writer: Any) -> Any:
     Returns:
       What the trainer returns: its state and the summaries of training and evaluation.
     """
+    try:
+        return train(rng, config, workdir, writer)
+    except (ValueError, OSError) as error:
+        logging.debug("where it failed", exc_info=True)
+        sys.exit(make_harmless(f"error: {' '.join(str(error).split())}"))
+
+
+def train(rng: jax.Array, config: Any, workdir: str, writer: Any) -> Any:
+    """Trains as `main` does, and raises what it refuses.
+
+    Args:
+      rng: of first values, data and dropout.
+      config: the experiment's ConfigDict.
+      workdir: folder of checkpoints and logs.
+      writer: of metrics.
+
+    Returns:
+      What the trainer returns.
+
+    Raises:
+      ValueError: the config asks for what nobody would do, lacks fields, or does not fit the devices or files.
+    """
+    check_config(config, is_training=True)
+    devices = {"num_devices": jax.device_count(), "num_local_devices": jax.local_device_count()}
+    check_sharing(config, **devices, is_training=True)
     model_cls = get_model_cls(config.model_name)
-    trainer = get_trainer(config.get("trainer_name", DEFAULT_TRAINER))
+    trainer_name = config.get("trainer_name") or DEFAULT_TRAINER
+    trainer = get_trainer(trainer_name)
     data_rng, rng = jax.random.split(rng)
     address = flags.FLAGS.dataset_service_address
-    dataset = train_utils.get_dataset(config, data_rng, dataset_service_address=address)
+    dataset = build_dataset(config, data_rng, address=address)
     scenic_config = copy.deepcopy(config)
     # The trainers compare names to know what to compute, and know Scenic's only.
     scenic_config.model_name = config.model_name.removesuffix(SUFFIX)
-    return trainer(rng=rng, config=scenic_config, model_cls=model_cls, dataset=dataset, workdir=workdir, writer=writer)
+    _check_builds(model_cls, scenic_config, dataset.meta_data)
+    options = {"rng": rng, "model_cls": model_cls, "dataset": dataset, "workdir": workdir, "writer": writer}
+    # The other trainers read init_from themselves.
+    with start_from(scenic_config, model_cls, dataset.meta_data, workdir, is_read=trainer_name == DEFAULT_TRAINER):
+        return trainer(config=scenic_config, **options)
+
+
+def _check_builds(model_cls: Any, config: Any, meta_data: Any) -> None:
+    """Builds the model once, so that what Scenic finds missing is said before anything is trained."""
+    try:
+        model_cls(config, meta_data)
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"Scenic builds the model of a complete config; got {what}; fix config.model.") from error
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ from absl import logging
 from vidtldr_jax.models.architectures import resolve_for
 from vidtldr_jax.reduction.methods import get_method
 from vidtldr_jax.scenic_adapter.availability import require_scenic
+from vidtldr_jax.scenic_adapter.config_fields import MODEL_NAMES, SUFFIX
 from vidtldr_jax.scenic_adapter.modules import MergingViViT
 from vidtldr_jax.scenic_adapter.settings import TokenMerging, read_architecture, read_token_merging
 
 require_scenic()
 
 from scenic.projects.vivit import model as vivit_model  # noqa: E402  # after the check, which explains what is missing
-
-SUFFIX: Final = "_token_merging"
 
 
 def build_merging_module(config: Any, *, num_classes: int, merging: TokenMerging) -> MergingViViT:
@@ -112,7 +111,6 @@ def get_model_cls(model_name: str) -> Any:
     try:
         return vivit_model.get_model_cls(model_name)
     except ValueError as error:
-        names = [name for ours in _CLASSES for name in (ours.removesuffix(SUFFIX), ours)]
         raise ValueError(
-            f"get_model_cls: models are {', '.join(names)}; {model_name!r} came; choose one of these."
+            f"get_model_cls: models are {', '.join(MODEL_NAMES)}; {model_name!r} came; choose one of these."
         ) from error
