@@ -8,6 +8,7 @@ import sys
 import warnings
 import zlib
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -192,6 +193,28 @@ def test_an_mp4_that_announces_billions_of_frames_takes_no_memory(is_fragmented,
     run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, preexec_fn=limit)
     assert run.stdout.startswith(f"VideoReadError the video '{path}' may have at most 4,000,000 ")
     assert "got 400,000,000; set VIDTLDR_MAX_FRAMES to allow more" in run.stdout
+
+
+def test_edits_that_show_everything_again_and_again_are_refused(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", num_frames=40)  # its index is at the end
+    data = path.read_bytes()
+    place = data.index(b"elst") - 4
+    size = int.from_bytes(data[place : place + 4], "big")
+    entries = data[place + 16 : place + size] * 50
+    changed = bytearray(data[: place + 12] + (50).to_bytes(4, "big") + entries + data[place + size :])
+    for name in (b"moov", b"trak", b"edts", b"elst"):
+        at = changed.index(name, changed.index(b"moov")) - 4
+        grown = int.from_bytes(changed[at : at + 4], "big") + len(entries) - (size - 16)
+        changed[at : at + 4] = grown.to_bytes(4, "big")
+    path.write_bytes(changed)
+    with av.open(str(path)) as container:
+        assert len(container.streams.video[0].index_entries) > 1000  # FFmpeg lists them all
+    assert read_frames(path, RECIPE).indices.max() > 0
+    monkeypatch.setenv("VIDTLDR_MAX_FRAMES", "400")
+    with pytest.raises(
+        VideoReadError, match=r"the edits of the video '.*a\.mp4' may have at most 400 .*; got 500; set"
+    ):
+        read_frames(path, RECIPE)
 
 
 def test_boxes_are_walked_whatever_they_say(tmp_path):

@@ -19,6 +19,7 @@ _FIRST: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip",
 _TOP: Final = _FIRST | {b"uuid", b"mfra", b"meta", b"pdin", b"emsg", b"ssix", b"prft"}
 _MOST_BOXES: Final = 1_000_000
 _DEEPEST: Final = 12
+_USUAL_REPEATS: Final = 4  # times that edits may list every frame, up to which the limit is not touched
 
 
 class Box(NamedTuple):
@@ -51,12 +52,12 @@ def check_mp4_index(path: Path) -> None:
       OSError: the file can't be read.
     """
     video = f"the video {str(path)!r}"
-    num_in_fragments = 0
+    num_frames = num_edits = num_in_fragments = 0
     is_picture = False
     with path.open("rb") as file:
         for box in walk_boxes(file, path.stat().st_size):
             if box.kind == b"trak":
-                is_picture = False
+                num_frames, num_edits, is_picture = 0, 0, False
             elif box.kind == b"vmhd":
                 is_picture = True
             elif box.kind == b"dref" and is_picture and _points_elsewhere(_read(file, box, box.size)):
@@ -65,10 +66,14 @@ def check_mp4_index(path: Path) -> None:
                     "the whole video."
                 )
             elif box.kind in (b"stsz", b"stz2"):
-                check_limit("frames", int.from_bytes(_read(file, box, 12)[8:12], "big"), video)
+                num_frames = int.from_bytes(_read(file, box, 12)[8:12], "big")
+            elif box.kind == b"elst":
+                num_edits = (box.size - 8) // (20 if _read(file, box, 1) == b"\1" else 12)
             elif box.kind == b"trun":
                 num_in_fragments += int.from_bytes(_read(file, box, 8)[4:8], "big")
-                check_limit("frames", num_in_fragments, video)
+            check_limit("frames", max(num_frames, num_in_fragments), video)
+            # FFmpeg lists the frames of each edit: usual edits show other parts each, those of an attack all of it.
+            check_limit("frames", num_frames * num_edits // _USUAL_REPEATS, f"the edits of {video}")
 
 
 def walk_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
