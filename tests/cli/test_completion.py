@@ -11,6 +11,7 @@ import click
 import pytest
 from click.shell_completion import get_completion_class
 
+from tests.cli.hostile import LABEL
 from tests.cli.test_main import COMMANDS, ROOT, assert_one_error, run_python
 from vidtldr_jax.cli.choices import NameType
 from vidtldr_jax.cli.config_file import run_config
@@ -221,3 +222,15 @@ def test_a_config_is_read_and_not_run_and_one_that_says_nothing_is_no_error(tmp_
     for text in ("", "WORDS = (", "WORDS = open('x')", "WORDS = 3", "WORDS = {1: 2}", "\0"):
         path.write_text(text)
         assert list_arguments(path, "") == list_arguments(tmp_path / "nowhere.py", "") == []
+
+
+def test_words_of_a_config_that_would_drive_a_terminal_are_left_out(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(f"WORDS = {{'A': {['a', LABEL, chr(0x202E), 'b' + chr(10)]!r}, 'OPTION': ['x']}}\n")
+    assert list_arguments(path, "") == ["a"]
+
+
+def test_a_config_with_endless_ways_to_put_its_words_together_is_answered(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(f"WORDS = { ({str(number): [*'abcdefghij'] for number in range(30)})!r}\n")
+    assert 0 < len(list_arguments(path, "")) <= 10_000

@@ -11,8 +11,9 @@ from vidtldr_jax.trust.harmless import dump_json, is_harmless, make_harmless
 
 UNSAFE = [*map(chr, (*range(0x20), *range(0x7F, 0xA0)))]
 UNSAFE += [*"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u2060\u2069\ufeff\udc80\udfff\U000e0001\U000e007f"]
+UNSAFE += [*"\u034f\u115f\u1160\u17b4\u180b\u3164\uffa0\ufff0\U0001bca0\U000e0100"]  # seen as nothing at all
 UNSAFE += [chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))]
-HARMLESS = "plain", "Füße", "日本語", "कि\u200cत", "👨\u200d👩", "[bold]x[/]", "a\\x1b", "", " "
+HARMLESS = "plain", "Füße", "日本語", "कि\u200cत", "👨\u200d👩", "☀\ufe0f", "[bold]x[/]", "a\\x1b", "", " "
 ANY_TEXT = st.text(st.characters())
 PLAIN_DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | ANY_TEXT,

@@ -11,7 +11,10 @@ import itertools
 from pathlib import Path
 from typing import Final
 
+from vidtldr_jax.trust.harmless import is_harmless
+
 _OPTIONAL: Final = "OPTION"
+_MOST_TRIED: Final = 10_000  # of all ways to put words together
 
 
 def list_arguments(path: Path, begun: str) -> list[str]:
@@ -28,8 +31,9 @@ def list_arguments(path: Path, begun: str) -> list[str]:
     needed = [list(found) for kind, found in words.items() if kind != _OPTIONAL]
     *before, _ = begun.split(",")
     after = needed[len(before) :] or [[word for word in words.get(_OPTIONAL, ()) if word not in before]]
-    found = (",".join((*before, *rest)) for rest in itertools.product(*after))
-    return [argument for argument in found if argument.startswith(begun)]
+    made = itertools.islice(itertools.product(*after), _MOST_TRIED)
+    found = (",".join((*before, *rest)) for rest in made)
+    return [argument for argument in found if argument.startswith(begun) and is_harmless(argument)]
 
 
 def _read_words(path: Path) -> dict[str, tuple[str, ...]]:

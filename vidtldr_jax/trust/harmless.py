@@ -13,8 +13,9 @@ from typing import Any, Final
 # Control characters; invisible and bidirectional format characters; line and paragraph separators; halves of surrogate
 # pairs, which stand for bytes of file names that are not UTF-8; tags. The two joiners that scripts and emoji need stay.
 _RANGES: Final = (
-    "\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ud800-\\udfff\\ufeff"
-    "\\ufff9-\\ufffb\\U0001d173-\\U0001d17a\\U000e0000-\\U000e007f"
+    "\\x00-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u200e\\u200f"
+    "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ud800-\\udfff\\ufeff\\uffa0\\ufff0-\\ufffb"
+    "\\U0001bca0-\\U0001bca3\\U0001d173-\\U0001d17a\\U000e0000-\\U000e0fff"
 )
 _UNSAFE: Final = re.compile(f"[{_RANGES}]")
 _UNSAFE_IN_JSON: Final = re.compile(f"(?!\\n)[{_RANGES}]")  # json.dumps escapes those in strings; others indent
