@@ -1,13 +1,14 @@
 """Which videos are meant by paths, and what tells one video's content from another's."""
 
 import hashlib
+import logging
 import os
 import shutil
 
 import pytest
 
 from vidtldr_jax.data.errors import VideoReadError
-from vidtldr_jax.data.video_paths import find_videos, hash_content
+from vidtldr_jax.data.video_paths import find_videos, hash_content, look_for_videos
 
 
 def fill(folder, *names):
@@ -116,3 +117,27 @@ def test_names_that_are_no_utf_8_are_hashed_too(tmp_path):
     first = hash_content(tmp_path)
     (tmp_path / os.fsdecode(b"\xff.png")).rename(tmp_path / os.fsdecode(b"\xfe.png"))
     assert hash_content(tmp_path) != first
+
+
+def test_a_path_that_cannot_be_looked_at_is_no_missing_one_and_stops_no_other(tmp_path, monkeypatch):
+    fill(tmp_path, "a.mp4", "locked/b.mp4")
+    look = os.stat
+
+    def refuse(path, *arguments, **options):
+        if "locked" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path, *arguments, **options)
+
+    long = tmp_path / ("n" * 300 + ".mp4")
+    monkeypatch.setattr(os, "stat", refuse)
+    found = look_for_videos([tmp_path / "locked" / "b.mp4", long, tmp_path / "a.mp4", tmp_path / "x\0.mp4"])
+    assert [path.name for path in found.videos] == ["b.mp4", long.name, "a.mp4"]
+    assert [os.path.basename(path) for path in found.errors] == ["x\0.mp4"]
+
+
+def test_what_functions_write_to_the_log_is_harmless(tmp_path, caplog):
+    fill(tmp_path, "esc\x1b[2J/a.mp4", "esc\x1b[2J/b.json")
+    with caplog.at_level(logging.WARNING, "vidtldr_jax"):
+        find_videos([tmp_path / "esc\x1b[2J"])
+    assert "1 file left out" in caplog.text
+    assert "\x1b[2J" not in caplog.text

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error
+from vidtldr_jax.data.video_paths import is_missing
 from vidtldr_jax.trust.digests import hash_bytes
 from vidtldr_jax.trust.harmless import dump_json
 from vidtldr_jax.trust.whole_files import write_whole
@@ -29,7 +30,7 @@ def find_skipped(paths: Mapping[str, Path], *, skip_missing: bool, option: str =
     Raises:
       CommandError: there are some and they may not be left out, or there is no other video.
     """
-    missing = [name for name, path in paths.items() if not path.exists()]
+    missing = [name for name, path in paths.items() if is_missing(path)]
     if missing and (not skip_missing or len(missing) == len(paths)):
         named = ", ".join(str(paths[name]) for name in missing[:_MOST_NAMED])
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -11,6 +12,7 @@ from typing import Final, NamedTuple
 
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.folder_contents import list_pictures, look_into
+from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.trust.regular import check_regular
 
 log = logging.getLogger("vidtldr_jax")
@@ -46,10 +48,10 @@ def look_for_videos(paths: Sequence[str | os.PathLike[str]]) -> FoundVideos:
     notes: dict[str, None] = {}
     for path in map(Path, paths):
         below = [path]
-        if not path.exists():
+        if is_missing(path):
             below = []
             errors[str(path)] = f"a video must exist; there is no {str(path)!r}; check the path."
-        elif path.is_dir():
+        elif os.path.isdir(path):
             contents = look_into(path)
             below = contents.videos
             errors |= contents.errors
@@ -79,8 +81,19 @@ def find_videos(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     for place, reason in found.errors.items():
         raise VideoReadError(reason if repr(place) in reason else f"{place}: {reason}")
     for note in found.notes:
-        log.warning("%s", note)
+        log.warning("%s", make_harmless(note))
     return found.videos
+
+
+def is_missing(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is nothing at a path; what can't be looked at counts as there, for reading says why."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name may have a null byte
+        return True
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _explain_empty(folder: Path) -> str:

@@ -278,7 +278,7 @@ def search_index(
 
 
 def _log_unknown(words: tuple[str, ...]) -> None:
-    log.warning("the model's tokenizer does not know %s", quote_words(words))
+    log.warning("the model's tokenizer does not know %s", quote_words(words))  # quoted, so that they only show
 
 
 def _find_moved(store: FeatureStore, known: Sequence[VideoItem], here: Mapping[str, str]) -> list[VideoItem]:
