@@ -11,6 +11,7 @@ from vidtldr_jax.data.containers import SAFE_OPTIONS, find_kind_of_text
 from vidtldr_jax.data.decoder_faults import describe_reason, name_file
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.mp4_boxes import check_mp4_index, walk_boxes
+from vidtldr_jax.data.riff_tags import check_riff_tags
 from vidtldr_jax.data.video_streams import choose_stream
 from vidtldr_jax.trust.limits import check_limit, get_limit
 from vidtldr_jax.trust.regular import check_regular
@@ -55,6 +56,7 @@ def open_video(path: Path) -> Iterator[OpenedVideo]:
     with name_file(path):
         check_regular(path)
         check_mp4_index(path)
+        check_riff_tags(path)
         with _open_container(path) as container:
             stream, notice = choose_stream(container, path)
             size = stream.codec_context.width * stream.codec_context.height or _find_announced_size(path, stream.index)
