@@ -15,13 +15,14 @@ from typing import Any, Final
 import jax.numpy as jnp
 import numpy as np
 
-from checkpoints_convert.errors import ConversionError
+from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.plan import ConversionPlan, plan_conversion
 from checkpoints_convert.rules import Assignment, apply_transform
 from checkpoints_convert.sources import Source, open_source
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.text import TextTokenizer
 from vidtldr_jax.inference.checkpoint import LazyArray, make_initial_params, save_checkpoint
+from vidtldr_jax.inference.finite_weights import is_finite
 from vidtldr_jax.inference.hub import load_tokenizer
 from vidtldr_jax.models.umt_config import UMTConfig
 
@@ -271,13 +272,17 @@ def _read_param(read: _LastRead, assignment: Assignment, target: str, dtype: np.
 
 
 def _cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    if not is_finite(values):
+        raise ConversionError(
+            f"weights are finite numbers; {show_value(name)} of the source has infinite ones or NaN; it is damaged, or "
+            "its training diverged; get the original file; nothing was written."
+        )
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(values, dtype=dtype)
     if values.dtype != dtype and np.isinf(cast).any():
-        largest = float(np.abs(values[np.isfinite(values)].astype(np.float64)).max(initial=0.0))
-        if largest > float(jnp.finfo(dtype).max):
-            raise ConversionError(
-                f"convert_checkpoint: {dtype.name} holds numbers up to {float(jnp.finfo(dtype).max):.6g}; {name} has "
-                f"{largest:.6g}; store it in another dtype; nothing was written."
-            )
+        largest = float(np.abs(values.astype(np.float64)).max())
+        raise ConversionError(
+            f"convert_checkpoint: {dtype.name} holds numbers up to {float(jnp.finfo(dtype).max):.6g}; {name} has "
+            f"{largest:.6g}; store it in another dtype; nothing was written."
+        )
     return cast.reshape(values.shape)

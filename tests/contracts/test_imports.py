@@ -35,6 +35,7 @@ ALLOWED = {
         "vidtldr_jax.models.umt_config",
         "vidtldr_jax.models.vivit_config", "vidtldr_jax.models.presets", "vidtldr_jax.models.VideoViTConfig",
         "vidtldr_jax.models.PRESETS", "vidtldr_jax.models.get_preset", "vidtldr_jax.inference.checkpoint",
+        "vidtldr_jax.inference.finite_weights",
         "vidtldr_jax.inference.hub", "vidtldr_jax.inference.outputs", "vidtldr_jax.inference.weights",
         "vidtldr_jax.reduction.schedule",
         "vidtldr_jax.data.preprocessing", "vidtldr_jax.data.text", "vidtldr_jax.__version__",
