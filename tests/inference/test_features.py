@@ -211,6 +211,14 @@ def test_the_next_writer_takes_half_written_files_away(tmp_path):
     assert read_folder(tmp_path) == before
 
 
+def test_many_large_features_become_several_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_LARGE_BYTES", 1000)
+    expected = make_features(*range(7), shape=(20, 10))  # 400 bytes and their embeddings
+    write(tmp_path, expected)
+    assert list_parts(tmp_path) == [0, 1, 2, 3]
+    check(read_features(tmp_path), expected)
+
+
 class Killed(BaseException):
     """Ends a writer where it stands."""
 

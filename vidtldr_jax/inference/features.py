@@ -42,6 +42,7 @@ from vidtldr_jax.trust.notes import tell_note
 # Many small parts in a row become one: a part per batch of embeddings would be thousands of files.
 _MOST_SMALL: Final = 64
 _SMALL_BYTES: Final = 4 * 2**20
+_LARGE_BYTES: Final = 2**28  # a part is read in full when it is opened
 
 
 class _Row(NamedTuple):
@@ -142,7 +143,7 @@ class FeatureStore:
         return num_bytes
 
     def append(self, features: Sequence[Feature]) -> None:
-        """Adds features in one step; then they are out of this process's hands.
+        """Adds features, large ones in several steps; then they are out of this process's hands.
 
         Args:
           features: at least one, all of one shape and dtype.
@@ -165,7 +166,9 @@ class FeatureStore:
                 f"append: all features of {self.folder} have one shape and kind; {describe_kind(table.schema)} came, "
                 f"there are {describe_kind(first.contents.schema)}; give another folder."
             )
-        self._write(self._next, table)
+        most = max(1, _LARGE_BYTES * len(features) // max(table.nbytes, 1))
+        for start in range(0, len(features), most):
+            self._write(self._next, table.take(list(range(start, min(start + most, len(features))))))
         self._merge_small_parts()
 
     def read_embeddings(self, keys: Sequence[str] | None = None) -> Float32[np.ndarray, "V E"]:
