@@ -1,9 +1,11 @@
 """evaluate classification: the oracle's numbers, processes that are killed, configs, zero-shot and every wrong use."""
 
+import errno
 import json
 import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -16,9 +18,11 @@ from tests.cli.test_main import ROOT, assert_one_error
 from tests.data.making import write_video
 from vidtldr_jax.data import Preprocessing, read_clips
 from vidtldr_jax.inference import load_model
+from vidtldr_jax.inference import records as records_module
 from vidtldr_jax.inference.load import find_asset
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.trust import whole_files
 
 # What differs from start to start.
 TIMES = ("seconds", "device")
@@ -182,6 +186,46 @@ def test_a_process_killed_at_random_moments_loses_nothing(call_json, tmp_path):
     assert json.loads((tmp_path / "r.json").read_text()) == resumed
     assert without_times(resumed) | {"records": None} == without_times(whole) | {"records": None}
     assert count_lines(records) == len(rows)
+
+
+class FullFile(records_module.FileIO):
+    """A file on a disk that is full when the third video is written down."""
+
+    def write(self, data):
+        if b"2.mp4" in bytes(data):
+            super().write(data[:20])
+            refuse_room()
+        return super().write(data)
+
+
+def refuse_room(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def sync_folders_only(opened):
+    if not stat.S_ISDIR(os.fstat(opened).st_mode):
+        refuse_room()
+
+
+FULL = {  # what is full when, what then can't be written, what is safe
+    "a record": (records_module, "FileIO", FullFile, "r.records.jsonl", "2 videos"),
+    "the end": (os, "fsync", sync_folders_only, "r.records.jsonl", "4 videos"),
+    "the result": (whole_files, "_make_folder", refuse_room, "r.json", "all records"),
+}
+
+
+@pytest.mark.parametrize("moment", FULL)
+def test_a_full_disk_names_the_file_and_says_what_is_safe(call, model, videos, tmp_path, monkeypatch, moment):
+    owner, name, change, place, kept = FULL[moment]
+    words = ("evaluate", "classification", "--manifest", videos / "val.csv", "--model", model, "--batch-size", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, change)
+        result = call(*words, "--out", tmp_path / "r.json")
+    assert_one_error(result, f"error: '{tmp_path / place}': No space left on device; check the path, its permissions")
+    assert f"; {kept} are safe in {tmp_path / 'r.records.jsonl'}, and the same command goes on" in result.stderr
+    assert not (tmp_path / "r.json").exists()
+    again = call(*words, "--out", tmp_path / "r.json")
+    assert f"{2 if moment == 'a record' else 4} of 4 videos are known" in again.stderr
 
 
 def test_another_run_is_refused_and_restart_begins_anew(call, call_json, model, videos, tmp_path):

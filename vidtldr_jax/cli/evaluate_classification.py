@@ -159,15 +159,15 @@ def classification(
     }
     file = None if out is None else check_result_place(Path(out))
     try:
-        with Records(
+        records = Records(
             file and file.with_suffix(".records.jsonl"),
             description,
             restart=restart,
             kind=VideoRecord,
             find_fault=lambda record: find_record_fault(record, ways, setup.heads),
-        ) as records:
-            with tell_what_is_safe(records.path, lambda: f"{len(records.found)} videos"):
-                compile_seconds = _run(ways, entries, setup, averaged, records, batch_size, workers)
+        )
+        with tell_what_is_safe(records.path, lambda: f"{len(records.found)} videos"), records:
+            compile_seconds = _run(ways, entries, setup, averaged, records, batch_size, workers)
             result = build_result(
                 ways, entries, setup.heads, records, protocol=protocol, average=averaged,
                 compile_seconds=compile_seconds,

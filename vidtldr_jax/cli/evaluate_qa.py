@@ -152,21 +152,19 @@ def qa(
     }
     file = None if out is None else check_result_place(Path(out))
     try:
-        with Records(
+        records = Records(
             file and file.with_suffix(".records.jsonl"),
             description,
             restart=restart,
             kind=QuestionRecord,
             find_fault=lambda record: find_record_fault(record, len(choices)),
-        ) as records:
+        )
+        with tell_what_is_safe(records.path, lambda: f"{len(records.found)} answers"), records:
             known = sum("top" in records.found.get(question.key, {}) for question in asked)
             if known:
                 print_note(f"{known} of {len(asked)} questions are answered in {records.path}.")
             start = time.perf_counter()
-            with (
-                tell_what_is_safe(records.path, lambda: f"{len(records.found)} answers"),
-                watch_progress("answering", total=len(asked), known=known) as advance,
-            ):
+            with watch_progress("answering", total=len(asked), known=known) as advance:
                 answer_into(
                     records, setup.model, asked, words, paths, encoded, k=k, batch_size=batch_size,
                     block_size=questions_per_run, num_workers=workers, progress=advance,
