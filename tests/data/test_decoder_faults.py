@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import av
@@ -147,3 +149,23 @@ def test_motion_jpeg_with_exif_data_gives_every_frame_in_order(tmp_path):
     path = write_packets(tmp_path / "a.avi", [write_jpeg(number, exif) for number in range(9)])
     assert [read_number(frame) for _, frame in VideoFile(path).read(range(9))] == list(range(9))
     assert VideoFile(path).notices == ()
+
+
+def test_pillow_warns_of_nothing_beside_the_error(tmp_path):
+    Image.fromarray(draw_frame(3)).save(tmp_path / "a.tif")
+    data = (tmp_path / "a.tif").read_bytes()
+    code = (
+        "import sys; from vidtldr_jax.data import Preprocessing, read_frames\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: read_frames(path, Preprocessing(num_frames=4, image_size=32))\n"
+        "    except Exception as error: print(type(error).__name__)"
+    )
+    paths = []
+    for number in range(8, len(data) - 48 * 64 * 3, 8) or [8]:
+        paths.append(tmp_path / f"{number}.tif")
+        paths[-1].write_bytes(data[:number] + b"\xff\xff" + data[number + 2 :])
+    run = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    assert set(run.stdout.split()) == {"VideoReadError"}
+    assert "UserWarning" not in run.stderr

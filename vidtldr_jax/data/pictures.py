@@ -84,10 +84,11 @@ def open_picture(file: Path) -> Iterator[Image]:
         # Pillow's own limit knows no other for this user; it would stop what they allow.
         if Image.MAX_IMAGE_PIXELS is not None:
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, get_limit("frame_pixels"))
+        # What Pillow warns of is either checked here or an error later. Filters are of the whole process: taking them
+        # back again, as `catch_warnings` does, would take back what another thread has changed meanwhile.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is checked below
-                image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
+            image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
         except Image.DecompressionBombError as error:  # Pillow's own limit, above ours
             raise LimitError(
                 f"a frame of {str(file)!r} may have at most {get_limit('frame_pixels'):,} pixels; got a larger one; "
