@@ -9,7 +9,7 @@ import sys
 from vidtldr_jax.cli.main import cli
 from vidtldr_jax.cli.runtime import set_verbosity
 
-LABEL = "la\x1b[31mbel\x9b2J\n\u202eerror: forged\u2028\r[red]:warning:\x07"
+LABEL = "la\x1b[2Jbel\x9b2J\n\u202eerror: forged\u2028\r[red]:warning:\x07"
 # As a file's name: a byte that is not UTF-8, and no slash.
 NAME = os.fsdecode(b"na\x1b]0;owned\x07me\xff \xc2\x9b1m\n\xe2\x80\xaeerror: no\xe2\x80\xa8\r[red]")
 # The same for libraries that take paths as Unicode.
@@ -32,7 +32,7 @@ def find_unsafe(written, *, is_terminal=False):
     return found + forged
 
 
-class _Terminal(io.TextIOWrapper):
+class Terminal(io.TextIOWrapper):
     """A stream that says that it is a terminal."""
 
     def isatty(self):
@@ -41,7 +41,7 @@ class _Terminal(io.TextIOWrapper):
 
 def call_hostile(*words, is_terminal=False):
     """Runs a command line in this process as `main` sets it up; returns exit code, and bytes of both streams."""
-    kind = _Terminal if is_terminal else io.TextIOWrapper
+    kind = Terminal if is_terminal else io.TextIOWrapper
     out, err = (kind(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     kept = sys.stdout, sys.stderr, logging.root.handlers
     sys.stdout, sys.stderr, logging.root.handlers = out, err, []

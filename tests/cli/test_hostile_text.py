@@ -31,7 +31,8 @@ def complete(name, words):
 # A command that has no line in hostile_place.py fails here.
 @pytest.mark.parametrize("is_terminal", [False, True], ids=["pipe", "terminal"])
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_what_a_command_prints_only_shows_characters(place, tmp_path, name, is_terminal):
+def test_what_a_command_prints_only_shows_characters(place, tmp_path, monkeypatch, name, is_terminal):
+    monkeypatch.setenv("TERM", "xterm-256color")
     words, _ = write_line(name, place, tmp_path)
     code, out, err = call_hostile(*complete(name, words), "-v", is_terminal=is_terminal)
     assert code in (0, 1), err

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.cli.hostile import LABEL, NAME, find_unsafe
+from tests.cli.hostile import LABEL, NAME, Terminal, find_unsafe
 from vidtldr_jax.cli import output
 from vidtldr_jax.cli.group import print_error
 from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, print_traceback
@@ -110,3 +110,25 @@ def test_log_lines_and_tracebacks_are_harmless(capsys):
     assert find_unsafe(capsys.readouterr().err) == []
     foreign = HarmlessRecord("transformers", logging.WARNING, "here", 1, "keys: %s", (LABEL,), None)
     assert find_unsafe(logging.Formatter().format(foreign)) == []
+
+
+def test_a_bar_shows_its_description_as_characters(monkeypatch):
+    """rich takes "[red]" in a description for its own markup, and lets escape sequences through."""
+    stream = Terminal(io.BytesIO(), encoding="utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with output.show_progress(f"reading {LABEL}", total=2) as progress:
+        progress.update(progress.task_ids[0], description=f"writing {NAME}", completed=1)
+    written = stream.buffer.getvalue()
+    assert find_unsafe(written, is_terminal=True) == []
+    assert b"writing na\\x1b" in written
+
+
+def test_a_table_on_a_terminal_shows_markup_and_codes_of_emoji_as_they_are(monkeypatch):
+    stream = Terminal(io.BytesIO(), encoding="utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("COLUMNS", "200")
+    output.print_table(("[red]a[/]", "b"), [("[red]x[/]", ":warning:")], title="[bold]t:warning:")
+    written = stream.buffer.getvalue().decode()
+    for text in ("[red]a[/]", "[red]x[/]", ":warning:", "[bold]t:warning:"):
+        assert text in written
