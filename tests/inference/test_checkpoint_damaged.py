@@ -1,5 +1,6 @@
 """A checkpoint folder with a flipped bit or hostile content: refused in one line, or the very same values."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.inference.test_checkpoint import CONFIG, edit_config, make_params, save
+from tests.models.test_umt import RETRIEVAL
 from vidtldr_jax.inference import CheckpointError, load_model, read_checkpoint
 from vidtldr_jax.inference.checkpoint import check_params, find_param_shapes
 from vidtldr_jax.inference.finite_weights import is_finite
@@ -197,6 +199,8 @@ def test_an_architecture_beyond_all_models_is_refused_before_memory_or_time_is_s
     ("changes", "message"),
     [
         ({"architecture": CONFIG.to_dict() | {"depth": 50}}, "50 blocks have more than 36"),
+        ({"architecture": CONFIG.to_dict() | {"num_classes": 0}, "labels": None}, "num_classes = 0 is not a positive"),
+        ({"architecture": CONFIG.to_dict() | {"embed_dim": -1}}, "embed_dim = -1 is not a positive int"),
         ({"architecture": CONFIG.to_dict() | {"depth": "2"}}, "architecture.depth: Expected `int`, got `str`"),
         ({"architecture": CONFIG.to_dict() | {"depth": True}}, "architecture.depth: Expected `int`, got `bool`"),
         ({"architecture": CONFIG.to_dict() | {"depth": 2.5}}, "architecture.depth: Expected `int`, got `float`"),
@@ -296,3 +300,53 @@ def test_an_architecture_that_fits_no_limit_is_refused_wherever_its_parameters_a
     config = VideoViTConfig(**CONFIG.to_dict() | {"depth": 10**9})
     with pytest.raises(CheckpointError, match=r"architecture.depth may have at most 64 .*; set VIDTLDR_MAX_DEPTH to"):
         find_param_shapes(config)
+
+
+def test_a_text_encoder_of_one_position_is_refused():
+    config = dataclasses.replace(RETRIEVAL, text=dataclasses.replace(RETRIEVAL.text, max_positions=1))
+    with pytest.raises(CheckpointError, match=r"architecture\.text\.max_positions is at least 2; got 1; fix it"):
+        find_param_shapes(config)
+
+
+def test_an_architecture_of_which_no_module_can_be_made_is_one_line(monkeypatch):
+    def fail(*_):
+        raise TypeError("Only non-negative\n  indices are allowed")
+
+    monkeypatch.setattr("vidtldr_jax.inference.params._trace_param_shapes", fail)
+    with pytest.raises(CheckpointError, match=r"no module can be made of the architecture \(Only non-negative indices"):
+        find_param_shapes(CONFIG)
+
+
+def list_places(value, place=()):
+    """The place of every value in nested data."""
+    yield place
+    if isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from list_places(inner, (*place, name))
+
+
+HOSTILE = [None, True, 0, -1, 2**63, 10**40, 0.5, 1e308, "", "\ud800\x1b[2J", "x" * 10**5, [], [[]] * 3, [-1, 2, 2], {}]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_value_anywhere_in_a_config_is_refused_in_one_line_or_read(folder, seed):
+    text = (folder / "config.json").read_text()
+    places = [place for place in list_places(json.loads(text)) if place]
+    rng = random.Random(seed)
+    for _ in range(100):
+        fields = json.loads(text)
+        fields["digests"]["config.json"] = None
+        *above, last = rng.choice(places)
+        inner = fields
+        for name in above:
+            inner = inner[name]
+        inner[last] = rng.choice(HOSTILE)
+        (folder / "config.json").write_text(json.dumps(fields))
+        try:
+            read_checkpoint(folder)
+        except CheckpointError as error:
+            message = str(error)
+        else:
+            continue
+        assert "\n" not in message
+        assert len(message) < 2500

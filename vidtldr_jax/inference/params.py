@@ -14,7 +14,7 @@ from flax import traverse_util
 from vidtldr_jax.inference.errors import CheckpointError
 from vidtldr_jax.inference.plausible import check_architecture
 from vidtldr_jax.models.architectures import Config, init_variables
-from vidtldr_jax.trust.faults import find_nearest, join_faults
+from vidtldr_jax.trust.faults import find_nearest, join_faults, shorten
 
 
 class LazyArray(NamedTuple):
@@ -55,13 +55,17 @@ def find_param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
       Parameter path -> shape.
 
     Raises:
-      CheckpointError: the architecture is larger than the limits allow.
+      CheckpointError: the architecture is larger than the limits allow, or no module can be made of it.
     """
     try:
         check_architecture(config)
     except ValueError as error:
         raise CheckpointError(f"{error}.") from error
-    return dict(_trace_param_shapes(config))
+    try:
+        return dict(_trace_param_shapes(config))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        reason = shorten(" ".join(str(error).split()))
+        raise CheckpointError(f"no module can be made of the architecture ({reason}); fix the architecture.") from error
 
 
 @functools.lru_cache(maxsize=64)

@@ -31,6 +31,7 @@ _LIMITS: Final = {
     "stride": "frames",
     "num_frames": "frames",
 }
+_SMALLEST: Final = {"max_positions": 2}  # a text has a first and a last word
 _EPSILONS: Final = ("norm_eps", "pool_norm_eps")
 _LARGEST_COLOUR: Final = 1e6
 _SMALLEST_STD: Final = 1e-6
@@ -104,6 +105,8 @@ def _check_fields(config: Any, place: str) -> None:
             check_architecture(value, where)
         elif field.name in _LIMITS and value is not None:
             check_limit(_LIMITS[field.name], value, where)
+            if value < _SMALLEST.get(field.name, 0):
+                raise ValueError(f"{where} is at least {_SMALLEST[field.name]}; got {value}; fix it")
         elif field.name == "num_channels" and value != NUM_COLOURS:
             raise ValueError(
                 f"{where} is {NUM_COLOURS}, for red, green and blue, as videos are read; got {value!r}; use a model of "

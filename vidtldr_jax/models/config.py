@@ -125,6 +125,11 @@ class VideoViTConfig:
             if getattr(self, n) not in allowed
         ]
         faults += [
+            f"{n} = {getattr(self, n)!r} is not a positive int"
+            for n in ("num_classes", "embed_dim")
+            if getattr(self, n) is not None and not _is_count(self, n)
+        ]
+        faults += [
             f"{n} = {getattr(self, n)!r} is not a positive number"
             for n in ("norm_eps", "pool_norm_eps")
             if getattr(self, n) is not None and not getattr(self, n) > 0
