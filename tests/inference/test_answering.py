@@ -119,7 +119,7 @@ def test_every_question_has_a_record_whatever_happens_to_its_video(
     asked, done = [], []
 
     def encode(model, paths, **options):
-        asked.append((paths, options["output"], options["is_shrinking"]))
+        asked.append((paths, options["output"], options["num_videos"]))
         for path in paths:
             yield EncodedVideo(path, outputs.get(path), (), None if path in outputs else error)
 
@@ -138,7 +138,7 @@ def test_every_question_has_a_record_whatever_happens_to_its_video(
     # What has an answer is not asked again, what has none is.
     del records.found["2"]
     answer_into(records, model, listed, questions, paths, encoded, **settings)
-    assert asked == [(["a", "b", "gone"], "tokens", False), (["b", "a", "gone"], "tokens", False)]
+    assert asked == [(["a", "b", "gone"], "tokens", 3), (["b", "a", "gone"], "tokens", 3)]
     assert done[3:] == [1, 1, 1]
     np.testing.assert_allclose(records.found["2"]["probabilities"], alone[1].probabilities[:5], rtol=1e-4)
 

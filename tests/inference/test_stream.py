@@ -192,10 +192,10 @@ def test_a_failure_of_the_model_ends_the_reader(good, monkeypatch):
 
 def test_several_outputs_come_together_and_a_batch_need_not_shrink(good, monkeypatch):
     model = make_model()
-    both = list(encode_videos(model, good, output=("pooled", "tokens"), batch_size=7, is_shrinking=False))
+    both = list(encode_videos(model, good, output=("pooled", "tokens"), batch_size=7, num_videos=9))
     sizes, encode = [], model.encode_video
     monkeypatch.setattr(model, "encode_video", lambda batch: sizes.append(len(batch)) or encode(batch))
-    wanted = list(encode_videos(model, good, output="tokens", batch_size=7, is_shrinking=False))
+    wanted = list(encode_videos(model, good, output="tokens", batch_size=7, num_videos=9))
     for video, alone in zip(both, wanted, strict=True):
         pooled, tokens = video.outputs
         np.testing.assert_array_equal(tokens, alone.outputs)

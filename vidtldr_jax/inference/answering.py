@@ -10,6 +10,7 @@ A record is of one question.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -143,7 +144,7 @@ def answer_into(
       answers: to choose from.
       k: how many answers to rate in full.
       batch_size: videos per run.
-      block_size: questions per run.
+      block_size: questions per run; fewer where no video has so many.
       num_workers: processes that read.
       progress: called with the number of questions after each video.
     """
@@ -157,8 +158,9 @@ def answer_into(
         output="tokens",
         batch_size=batch_size,
         num_workers=num_workers,
-        is_shrinking=False,
+        num_videos=len({question.video for question in questions}),
     )
+    most = max(collections.Counter(question.video for question in questions).values(), default=1)
     with contextlib.closing(videos):
         for numbers, video in zip(rest.values(), videos, strict=True):
             if video.outputs is None:
@@ -167,7 +169,7 @@ def answer_into(
                     records.append(questions[number].key, {"error": error})
             else:
                 asked = EncodedTexts(encoded.ids[numbers], encoded.mask[numbers], 0)
-                ranked = answer_block(model, video.outputs[0], asked, answers, k=k, block_size=block_size)
+                ranked = answer_block(model, video.outputs[0], asked, answers, k=k, block_size=min(block_size, most))
                 for number, found in zip(numbers, ranked, strict=True):
                     records.append(questions[number].key, _describe(found))
             progress(len(numbers))

@@ -32,8 +32,7 @@ from vidtldr_jax.inference.scoring import (
     compare_with_classes,
     count_accuracies,
 )
-from vidtldr_jax.inference.sharding import round_up_batch
-from vidtldr_jax.inference.stream import Output, encode_videos
+from vidtldr_jax.inference.stream import Output, choose_batch_size, encode_videos
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.video_vit import VideoOutput
 
@@ -148,10 +147,11 @@ def evaluate_videos(
     output: Output = "logits" if classes is None else "embedding"
     together = _Together(models, output)
     videos = encode_videos(
-        together, [entry.path for entry in rest], output=output, batch_size=batch_size, num_workers=num_workers
-    )
+        together, [entry.path for entry in rest], output=output, batch_size=batch_size, num_workers=num_workers,
+        num_videos=len(entries),
+    )  # fmt: skip
     with contextlib.closing(videos):
-        size = round_up_batch(min(batch_size, len(rest) * first.preprocessing.num_views), first.mesh)
+        size = choose_batch_size(first, len(entries), batch_size)
         compile_seconds = together.warm_up(size)
         before = time.perf_counter()
         for entry, video in zip(rest, videos, strict=True):

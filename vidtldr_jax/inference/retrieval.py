@@ -30,7 +30,7 @@ from vidtldr_jax.inference.ranking import choose_candidates, rank_right, rank_ri
 from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.reranking import BLOCK_SIZE, TextFeatures, score_pairs
 from vidtldr_jax.inference.sharding import round_up_batch
-from vidtldr_jax.inference.stream import encode_videos
+from vidtldr_jax.inference.stream import choose_batch_size, encode_videos
 from vidtldr_jax.inference.text_model import RetrievalModel
 
 _MOST_DEVICE_BYTES: Final = 2**30  # of text tokens; more stay in their files and are gathered block by block
@@ -73,6 +73,7 @@ def encode_videos_into(
     *,
     batch_size: int,
     num_workers: int = 0,
+    num_videos: int | None = None,
     with_tokens: bool = True,
     progress: Callable[[VideoItem], None] = lambda item: None,
 ) -> dict[str, str]:
@@ -84,6 +85,7 @@ def encode_videos_into(
       items: the videos; each is looked at once, in one view.
       batch_size: videos per run.
       num_workers: processes that read.
+      num_videos: videos of the whole run where `items` are a part of it, see `encode_videos`.
       with_tokens: also keep the surviving tokens.
       progress: called after each video.
 
@@ -99,16 +101,17 @@ def encode_videos_into(
             "set num_clips and crop."
         )
     rest = [item for item in items if item.key not in store]
-    size = round_up_batch(batch_size, model.mesh)
+    total = len(items) if num_videos is None else num_videos
+    size = choose_batch_size(model, total, batch_size)
     errors: dict[str, str] = {}
     waiting: list[Feature] = []
     videos = encode_videos(
         model,
         [item.path for item in rest],
         output=("embedding", "tokens") if with_tokens else ("embedding",),
-        batch_size=size,
+        batch_size=batch_size,
         num_workers=num_workers,
-        is_shrinking=False,
+        num_videos=total,
     )
     with contextlib.closing(videos):
         for item, video in zip(rest, videos, strict=True):
@@ -141,13 +144,14 @@ def encode_texts_into(
       model: for retrieval.
       encoded: the texts' tokens.
       keys: what their features are found by.
-      batch_size: texts per run; the last one is filled up.
+      batch_size: texts per run, fewer where there are fewer; the last one is filled up.
       progress: called with the number of texts after each batch.
 
     Raises:
       NotFiniteError: what the model makes of a text is not finite; nothing of its batch is kept.
     """
     rest = np.array([number for number, key in enumerate(keys) if key not in store], np.int64)
+    batch_size = round_up_batch(max(1, min(batch_size, len(keys))), model.mesh)
     for start in range(0, len(rest), batch_size):
         block = rest[start : start + batch_size]
         filled = np.concatenate([block, np.repeat(block[-1:], batch_size - len(block))])
@@ -245,7 +249,7 @@ def match_pairs_into(
       plan: which pairs.
       read_tokens: from the number of a video to its surviving tokens.
       texts: the unique texts.
-      block_size: texts in a run.
+      block_size: texts in a run; fewer where no video has so many.
       progress: called with the number of pairs after each video.
 
     Returns:
@@ -253,7 +257,8 @@ def match_pairs_into(
     """
     rest = {video: texts_ for video, texts_ in plan.pairs.items() if not _is_known(records, names[video], texts_)}
     errors: dict[str, str] = {}
-    for video, scores in score_pairs(model, read_tokens, texts, rest, block_size=block_size):
+    most = max((len(wanted) for wanted in plan.pairs.values()), default=1)
+    for video, scores in score_pairs(model, read_tokens, texts, rest, block_size=max(1, min(block_size, most))):
         if error := find_not_finite(scores, "match scores"):
             errors[names[video]] = str(error)
         else:

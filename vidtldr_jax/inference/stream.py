@@ -56,7 +56,7 @@ def encode_videos(
     output: Output | tuple[Output, ...],
     batch_size: int,
     num_workers: int = 0,
-    is_shrinking: bool = True,
+    num_videos: int | None = None,
 ) -> Generator[EncodedVideo, None, None]:
     """Encodes videos in order; one that can't be read, or whose outputs are not finite, stops no other.
 
@@ -68,11 +68,11 @@ def encode_videos(
       model: what to run.
       paths: of videos, GIFs, images or folders of images.
       output: the field of `VideoOutput` that is wanted, "logits", "embedding", "pooled" or "tokens", or several.
-      batch_size: views per run; fewer where all videos together have fewer, unless is_shrinking is off. A model over
-        several devices rounds it up to a multiple of those that clips are split over.
+      batch_size: views per run; fewer where all videos together have fewer. A model over several devices rounds it up
+        to a multiple of those that clips are split over.
       num_workers: processes that read, see `read_videos`.
-      is_shrinking: take a smaller batch where all videos fit in it. Off, a run that was broken off goes on with the
-        same program as before, and so with the same numbers to the bit.
+      num_videos: videos of the whole run where `paths` are those that are left of it: a run that was broken off goes on
+        with batches of the same size, and so with the same program and the same numbers to the bit.
 
     Returns:
       A generator of every video in the order of `paths`. Closing it ends the readers.
@@ -84,10 +84,14 @@ def encode_videos(
     outputs = (output,) if isinstance(output, str) else output
     _check(model, outputs, batch_size)
     videos = read_videos(paths, model.preprocessing, num_workers=num_workers)
-    num_views = max(1, len(paths) * model.preprocessing.num_views)
-    size = round_up_batch(min(batch_size, num_views) if is_shrinking else batch_size, model.mesh)
+    size = choose_batch_size(model, len(paths) if num_videos is None else num_videos, batch_size)
     found = _encode(model, videos, outputs, size)
     return _take_first(found) if isinstance(output, str) else found
+
+
+def choose_batch_size(model: VideoModel, num_videos: int, batch_size: int) -> int:
+    """Returns how many views a run has: no more than there are, or than are wanted, rounded up to a model's devices."""
+    return round_up_batch(min(batch_size, max(1, num_videos * model.preprocessing.num_views)), model.mesh)
 
 
 def _take_first(videos: Generator[EncodedVideo, None, None]) -> Generator[EncodedVideo, None, None]:

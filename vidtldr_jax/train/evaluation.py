@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +17,8 @@ from vidtldr_jax.inference.stream import Output, encode_videos
 from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.optimizer import HEAD
 from vidtldr_jax.train.setup import Setup
+
+MOST_CLIPS: Final = 8  # in a run without gradients
 
 
 class Rows(NamedTuple):
@@ -60,7 +62,7 @@ def encode_entries(
       model: for one view.
       entries: the videos.
       output: "logits" or "pooled".
-      batch_size: clips per run.
+      batch_size: clips per run, at most `MOST_CLIPS`, so that features for a probe's batches of 32 take no more memory.
       num_workers: processes that read; 0 is a thread.
       skips: whether videos may be unreadable.
       unreadable: gets name and reason of each that is.
@@ -73,8 +75,8 @@ def encode_entries(
     """
     values: list[np.ndarray | None] = []
     stream = encode_videos(
-        model, [entry.path for entry in entries], output=output, batch_size=batch_size, num_workers=num_workers,
-        is_shrinking=False,
+        model, [entry.path for entry in entries], output=output,
+        batch_size=min(batch_size, MOST_CLIPS), num_workers=num_workers,
     )  # fmt: skip
     with contextlib.closing(stream):
         for entry, video in zip(entries, stream, strict=True):
