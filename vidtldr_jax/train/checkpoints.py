@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,15 +118,16 @@ class Checkpoints:
         place = self.find_place(step)
         if place.exists() and self._is_sound(step):
             return
+        values = jax.tree.map(np.asarray, state._asdict())
         try:
-            with replace_folder(place) as aside:
-                self._writer.save(aside / STATE_NAME, jax.tree.map(np.asarray, state._asdict()))
+            _check_space(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves(values)))
+            with replace_folder(place) as aside, _quiet():
+                self._writer.save(aside / STATE_NAME, values)
                 self._writer.wait_until_finished()
                 write_digests(aside, step=step, run=self.run, mark=mark)
         except Exception as error:  # whatever Orbax and its storage may raise of a full disk
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise TrainError(
-                f"{place}: the state of step {step} can't be written ({_shorten(reason)}); {self.describe_safe()}"
+                f"{place}: the state of step {step} can't be written ({_describe(error)}); {self.describe_safe()}"
             ) from error
 
     def restore(self, step: int, like: TrainState) -> TrainState:
@@ -144,7 +149,8 @@ class Checkpoints:
             if step not in self._sound:
                 self._check(step, None)
             self._sound.discard(step)
-            found = self._writer.restore(place / STATE_NAME if has_digests(place) else place, wanted)
+            with _quiet():
+                found = self._writer.restore(place / STATE_NAME if has_digests(place) else place, wanted)
         except Exception as error:  # whatever Orbax and its storage may raise of a damaged folder
             raise TrainError(
                 f"a state must be whole to go on from; {place} is damaged ({_shorten(str(error))}); take the folder "
@@ -225,6 +231,32 @@ def list_steps(folder: Path) -> list[int]:
 def find_place(folder: Path, step: int) -> Path:
     """Returns where the state of a step is in a folder of states."""
     return folder / f"{step:0{_DIGITS}d}"
+
+
+def _check_space(folder: Path, num_bytes: int) -> None:
+    """Refuses to begin what the disk has no room for: Orbax answers a full disk with tracebacks of all its threads."""
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {num_bytes:,} bytes are needed, {free:,} are free")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what Orbax logs of an error off the terminal; the error is raised too, and told in one line."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _describe(error: Exception) -> str:
+    text = str(error)
+    if "ENOSPC" in text:  # of Orbax's storage, behind much else
+        return os.strerror(errno.ENOSPC)
+    return _shorten(error.strerror if isinstance(error, OSError) and error.strerror else text)
 
 
 def _shorten(reason: str) -> str:

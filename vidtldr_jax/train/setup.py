@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from vidtldr_jax.train.few_labels import select_few
 from vidtldr_jax.train.optimizer import HEAD
 from vidtldr_jax.train.recipe import Recipe
 from vidtldr_jax.train.steps import StepSetup
+from vidtldr_jax.trust.digests import hash_bytes, hash_file
 
 _HEAD_SPREAD: Final = 0.01  # of a new classifier's weights
 _HEAD_STREAM: Final = 12
@@ -128,7 +128,7 @@ def prepare(
     description = {
         "recipe": recipe.to_dict(),
         "model": {
-            "weights_sha256": _hash_file(place / WEIGHTS_NAME),
+            "weights_sha256": hash_file(place / WEIGHTS_NAME),
             "architecture": describe_config(stored.config),
             "preprocessing": stored.preprocessing.to_dict(),
         },
@@ -187,12 +187,7 @@ def _describe_videos(entries: Sequence[ManifestEntry]) -> dict[str, Any]:
         [entry.name, list(entry.labels), entry.path.stat().st_size if entry.path.is_file() else None]
         for entry in entries
     ]
-    return {"count": len(lines), "sha256": hashlib.sha256(json.dumps(lines).encode()).hexdigest()}
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"count": len(lines), "sha256": hash_bytes(json.dumps(lines).encode())}
 
 
 def _collect_notes(classes: Classes, train: Sequence[ManifestEntry], val: Sequence[ManifestEntry]) -> tuple[str, ...]:
