@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -215,6 +216,27 @@ def test_a_full_disk_names_the_place_and_the_step_that_is_safe(tmp_path, monkeyp
         with pytest.raises(TrainError, match="step 2 is safe; make space, and the same command goes on from there"):
             states.save(3, make_state(3))
     assert [path.name for path in tmp_path.iterdir()] == ["00000002"]
+
+
+def test_a_state_that_the_disk_has_no_room_for_is_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
+    wanted = r"step 1 can't be written \(No space left on device: 80 bytes are needed, 10 are free\); no state of the"
+    with Checkpoints(tmp_path) as states:
+        monkeypatch.setattr(states._writer, "save", None)  # not asked
+        with pytest.raises(TrainError, match=wanted):
+            states.save(1, make_state(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_orbax_logs_of_an_error_stays_off_the_terminal(tmp_path, caplog):
+    save(tmp_path, 7)
+    (tmp_path / "00000007").rename(tmp_path / "new")
+    (tmp_path / "new" / "state").rename(tmp_path / "00000007")  # of a version without digests
+    for path in list_files(tmp_path / "00000007"):
+        path.write_bytes(b"")
+    with Checkpoints(tmp_path, run="0" * 64) as states, pytest.raises(TrainError, match="00000007 is damaged"):
+        states.restore(7, make_state(0))
+    assert [record for record in caplog.records if record.name == "absl"] == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

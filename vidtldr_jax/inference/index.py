@@ -194,7 +194,7 @@ def add_videos(
         list(items.values()),
         batch_size=batch_size,
         num_workers=num_workers,
-        num_videos=len(here),
+        num_videos=len(set(here.values())),
         with_tokens=bool(store.description["tokens"]),
         progress=tell,
     )
