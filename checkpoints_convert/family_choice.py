@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +15,9 @@ from checkpoints_convert.sources import Source
 
 # Below this share of known keys a source is not of the family, and faults key by key would say nothing.
 _KNOWN_SHARE: Final = 0.5
+# Models have some hundred kinds of keys; a file with thousands is none, and asking nine families for each takes long.
+_MOST_KINDS: Final = 2000
+_LAYER: Final = re.compile(r"(?<=[._/])[0-9]+(?=[./])")
 
 
 def choose_family(source: Source, name: str | None) -> Family:
@@ -33,8 +38,9 @@ def choose_family(source: Source, name: str | None) -> Family:
             raise ConversionError(f"choose_family: families are {', '.join(FAMILIES)}; {name!r} came; choose one.")
         return FAMILIES[name]
     keys = list(source.tensors)
-    shares = {family.name: _measure_share(keys, family) for family in FAMILIES.values()}
-    fitting = sorted((share, known) for known, share in shares.items() if _is_signed(keys, known, share))
+    kinds = _count_kinds(keys)
+    shares = {family.name: _measure_share(kinds, family) for family in FAMILIES.values()}
+    fitting = sorted((share, known) for known, share in shares.items() if _is_signed(kinds, known, share))
     if len(fitting) == 1 or (fitting and fitting[-1][0] > fitting[-2][0]):
         return FAMILIES[fitting[-1][1]]
     examples = ", ".join(show_value(key)[1:-1] for key in keys[:4])
@@ -57,17 +63,31 @@ def rate_keys(keys: Sequence[str], name: str | None) -> float:
       The share; 0 where the family does not find its own marks, or knows no more than half.
     """
     families = [name] if name in FAMILIES else list(FAMILIES)
-    shares = {known: _measure_share(keys, FAMILIES[known]) for known in families}
-    return max((share for known, share in shares.items() if _is_signed(keys, known, share)), default=0.0)
+    kinds = _count_kinds(keys)
+    shares = {known: _measure_share(kinds, FAMILIES[known]) for known in families}
+    return max((share for known, share in shares.items() if _is_signed(kinds, known, share)), default=0.0)
 
 
-def _measure_share(keys: Sequence[str], family: Family) -> float:
-    _, _, unknown = plan_assignments(keys, family.rules, prefixes=family.prefixes, leave_out=family.leave_out)
-    return 1 - len(unknown) / max(len(keys), 1)
+def _count_kinds(keys: Sequence[str]) -> Counter[str]:
+    """Counts the keys that differ in a layer's number alone, under the name of the first; of the first few kinds."""
+    firsts: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for key in keys:
+        kind = _LAYER.sub("#", key)
+        if kind in firsts or len(firsts) < _MOST_KINDS:
+            counts[firsts.setdefault(kind, key)] += 1
+    return counts
 
 
-def _is_signed(keys: Sequence[str], name: str, share: float) -> bool:
+def _measure_share(kinds: Counter[str], family: Family) -> float:
+    _, _, unknown = plan_assignments(list(kinds), family.rules, prefixes=family.prefixes, leave_out=family.leave_out)
+    return 1 - sum(kinds[key] for key in unknown) / max(kinds.total(), 1)
+
+
+def _is_signed(kinds: Counter[str], name: str, share: float) -> bool:
     """Tells whether a family knows most keys and those that it is recognised by are there."""
+    if share <= _KNOWN_SHARE:
+        return False
     family = FAMILIES[name]
-    bare = [strip_prefix(key, family.prefixes) for key in keys]
-    return share > _KNOWN_SHARE and all(any(matches(key, mark) for key in bare) for mark in family.signature)
+    bare = [strip_prefix(key, family.prefixes) for key in kinds]
+    return all(any(matches(key, mark) for key in bare) for mark in family.signature)

@@ -95,7 +95,9 @@ def find_names(keys: Sequence[str], rate: Callable[[Sequence[str]], float]) -> U
 
 def _list_readings(keys: Sequence[str]) -> Iterator[tuple[dict[str, str], str]]:
     """Yields names without what is inside them and before them, least taken off first."""
-    for markers in (frozenset(), _MARKERS, _MARKERS_OF_PARTS):
+    inside = {part for key in keys for part in key.split(".")[1:]}
+    groups = [frozenset[str](), *(markers for markers in (_MARKERS, _MARKERS_OF_PARTS) if markers & inside)]
+    for markers in groups:
         names = {key: _remove_inside(key, markers) for key in keys}
         prefix: list[str] = []
         for _ in range(_DEEPEST):

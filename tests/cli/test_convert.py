@@ -125,6 +125,32 @@ def test_what_patterns_let_through_is_said_and_recorded(call, call_json, classif
     assert (source["ignored"], source["missing"]) == (["extra.weight"], ["head/bias"])
 
 
+def test_of_several_weights_the_one_that_was_taken_is_said_and_names_are_unwrapped(
+    call, call_json, classifier, tmp_path
+):
+    call("convert", classifier, tmp_path / "model", *CLASSIFIER)
+    call("convert", tmp_path / "model", tmp_path / "back.safetensors", "--to", "torch")
+    state = safetensors.numpy.load_file(tmp_path / "back.safetensors")
+    both = {f"{name}.module.{key}": value for name in ("model", "model_ema") for key, value in state.items()}
+    both["model_ema.module.head.bias"] = both["model_ema.module.head.bias"] + 1
+    safetensors.numpy.save_file(both, tmp_path / "both.safetensors")
+    words = (tmp_path / "both.safetensors", *CLASSIFIER)
+    facts = call_json("info", *words)
+    assert (facts["entry"], facts["other_entries"], facts["stripped"]) == ("model", ["model_ema"], "module.")
+    assert "--weights model_ema takes 'model_ema'" in call("info", *words).stdout
+    plain = call("convert", words[0], tmp_path / "plain", *CLASSIFIER)
+    assert "the weights are 'model' in the file, which also holds model_ema; take it with --weights" in plain.stderr
+    assert "names are read without 'module.', which wrappers had added" in plain.stdout
+    report = call_json("convert", words[0], tmp_path / "average", *CLASSIFIER, "--weights", "model_ema")
+    assert (report["entry"], report["other_entries"], report["stripped"]) == ("model_ema", ["model"], "module.")
+    bias = [
+        safetensors.numpy.load_file(tmp_path / name / "model.safetensors")["head/bias"] for name in ("plain", "average")
+    ]
+    np.testing.assert_allclose(bias[0] + 1, bias[1])
+    wrong = call("convert", words[0], tmp_path / "wrong", *CLASSIFIER, "--weights", "best")
+    assert_one_error(wrong, "has model, model_ema, and got 'best'; say which with --weights NAME")
+
+
 def test_the_way_back_gives_the_same_bytes(call, call_json, classifier, tmp_path):
     call("convert", classifier, tmp_path / "model", *CLASSIFIER)
     report = call_json("convert", tmp_path / "model", tmp_path / "back.safetensors", "--to", "torch")

@@ -53,7 +53,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--family", type=ChoiceType(list(FAMILIES)), help="Kind of checkpoint.  [default: by the keys]"),
         click.option(
-            "--weights", metavar="NAME",
+            "--weights", metavar="TEXT",
             help="Which of several states of weights in a file, such as model_ema.  [default: model, state_dict, ...]",
         ),
         click.option(
