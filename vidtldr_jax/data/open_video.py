@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_FFMPEG_COUNTS: Final = 2**31 - 1
 _PADDING: Final = 2**16  # pixels
-_LARGE_FRAME: Final = 2**24  # pixels; above it a decoder does not work on several frames at a time, each in memory
+_LARGE_FRAME: Final = 2**25  # pixels, 8K has fewer; above it a decoder works on one frame at a time, to save memory
 
 
 class OpenedVideo(NamedTuple):
