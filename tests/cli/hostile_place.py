@@ -4,6 +4,9 @@ import json
 import shutil
 import types
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from tests.cli.conftest import save_model
 from tests.cli.hostile import LABEL, NAME, UNICODE_NAME, call_hostile
 from tests.cli.umt_sets import make_umt
@@ -41,6 +44,12 @@ def make_hostile_place(folder):
     here.answers = home.joinpath(f"{NAME} answers.json")
     write_json(here.answers, [LABEL, "w4", "w5"])
     shutil.copy(find_golden("cls_umt.pth"), here.source)
+    here.keys, here.damaged = home / f"{NAME}.safetensors", home / f"{NAME} damaged"
+    save_file({f"{LABEL}.{n}": np.zeros(n + 1, np.float32) for n in range(30)}, folder / "keys.safetensors")
+    shutil.move(folder / "keys.safetensors", here.keys)
+    shutil.copytree(here.model, here.damaged)
+    weights = here.damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     code, _, err = call_hostile("embed", here.video, "--model", here.retrieval, "--out", here.index, "--no-cache")
     assert code == 0, err
     return here
@@ -51,9 +60,16 @@ def write_json(path, value):
 
 
 def write_line(name, at, out):
-    """Returns the words of a command that does well, or names one broken video, and texts that its JSON must have."""
+    """Returns a command line that does well, or names what is broken, and texts that its JSON must have.
+
+    Args:
+      name: of a command; behind a colon, of another way to call it.
+      at: the hostile place.
+      out: folder for what is written.
+    """
     new, run, merged = out / NAME, out / UNICODE_NAME, ("--model", at.model, "--schedule", 4)
     umt = ("--videos", at.home, "--out", out / f"{NAME}.json", "--skip-missing")
+    back = out / f"{NAME}.safetensors"
     kinds = [word for kind in ("html", "png", "mp4", "gif") for word in (f"--{kind}", out / f"{NAME}.{kind}")]
     text = f"w3 {LABEL}"
     lines = {
@@ -62,8 +78,11 @@ def write_line(name, at, out):
         "classify": ([at.video, at.broken, "--model", at.model], [*LABELS, at.video, at.broken]),
         "completion": (["bash"], []),
         "convert": ([at.source, new, *_SETTINGS], [new]),
+        "convert: keys": ([at.keys, new], []),
+        "convert: torch": ([at.model, back, "--to", "torch", "--family", "single_modality"], [back]),
         "demo": (["--video", at.video, *merged, "--repeats", 1, "--out", new], [LABEL, at.video, at.model]),
         "embed": ([at.video, at.broken, "--model", at.retrieval, "--out", new], [new, at.broken]),
+        "embed: prune": ([at.video, "--model", at.retrieval, "--out", at.index, "--prune"], [at.index]),
         "evaluate classification": (
             ["--manifest", at.manifest, "--model", at.model, "--out", out / f"{NAME}.json"],
             [at.manifest, at.broken.name],
@@ -83,6 +102,11 @@ def write_line(name, at, out):
             [run / "model", at.model],
         ),
         "info": ([at.model], [*LABELS, at.model]),
+        "info: check": ([at.model, "--check"], [at.model]),
+        "info: damaged": ([at.damaged, "--check"], [at.damaged]),
+        "info: index": ([at.index, "--check"], [at.index]),
+        "info: keys": ([at.keys], []),
+        "info: source": ([at.source, *_SETTINGS], [at.source.name]),
         "plan": (
             ["--model", at.model, "--keep", 0.5, "--calibrate", at.video, "--plot", out / f"{NAME}.png",
              "--write-config", out / f"{NAME}.py"],
@@ -92,4 +116,11 @@ def write_line(name, at, out):
         "visualize": ([at.video, *merged, *kinds], [LABEL, at.video, out / f"{NAME}.gif"]),
     }  # fmt: skip
     words, expected = lines[name]
-    return [*name.split(), *words], {str(one) for one in expected}
+    return [*name.split(":")[0].split(), *words], {str(one) for one in expected}
+
+
+# Further ways to call commands, that print what the first one does not.
+MORE = (
+    "convert: keys", "convert: torch", "embed: prune", "info: check", "info: damaged", "info: index", "info: keys",
+    "info: source",
+)  # fmt: skip
