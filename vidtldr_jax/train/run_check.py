@@ -82,7 +82,7 @@ class _Findings:
                 self.notes.append(f"{state}: of a version that wrote no digests; its files are not checked")
                 continue
             try:
-                record = check_state(state, step=step, run=self._run)
+                record = check_state(state, step=step, run=self._run, verify=True)
                 self.num_checked += len(record["files"])
             except (DamageError, OSError) as error:
                 self.faults.append(

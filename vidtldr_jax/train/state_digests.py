@@ -96,13 +96,14 @@ def has_digests(place: Path) -> bool:
     return os.path.lexists(place / STATE_NAME) or os.path.lexists(place / DIGESTS_NAME)
 
 
-def check_state(place: Path, *, step: int, run: str | None) -> StateRecord:
-    """Compare the files of a state with their digests, one after the other; `VIDTLDR_CHECK_DIGESTS=0` only their sizes.
+def check_state(place: Path, *, step: int, run: str | None, verify: bool | None = None) -> StateRecord:
+    """Compare the files of a state with their digests, one after the other.
 
     Args:
       place: folder of the state.
       step: that the folder's name says.
       run: SHA-256 of the run's description; None for any.
+      verify: compare contents, not sizes alone; None does unless the environment has `VIDTLDR_CHECK_DIGESTS=0`.
 
     Returns:
       What digests.json says.
@@ -120,6 +121,7 @@ def check_state(place: Path, *, step: int, run: str | None) -> StateRecord:
         raise DamageError(f"it is the state of step {record['step']}")
     if run is not None and record["run"] != run:
         raise DamageError("it is the state of another run")
+    is_verifying = is_checking() if verify is None else verify
     found = _list_files(place / STATE_NAME)
     for name in record["files"]:
         if name not in found:
@@ -128,7 +130,7 @@ def check_state(place: Path, *, step: int, run: str | None) -> StateRecord:
         wanted = record["files"].get(name)
         if wanted is None:
             raise DamageError(f"{show(name)} is a file too many")
-        if path.stat().st_size != wanted["bytes"] or (is_checking() and hash_file(path) != wanted["sha256"]):
+        if path.stat().st_size != wanted["bytes"] or (is_verifying and hash_file(path) != wanted["sha256"]):
             raise DamageError(f"{show(name)} has another content than was written")
     return record
 
