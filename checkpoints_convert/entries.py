@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from checkpoints_convert.errors import ConversionError, show_value
@@ -32,6 +33,9 @@ _PARTS: Final = frozenset((*_PREFERRED, "teacher", "student", "online", "target"
 # States of training that also hold tensors by name.
 _NO_WEIGHTS: Final = re.compile(r"(?i)(optim|sched|lr_|scaler|amp|loss|rng|random|callbacks|loops|metric|buffers?$).*")
 _DEEPEST: Final = 3
+# A pickle may hold one dict in thousands of places at no cost.
+_MOST_STATES: Final = 1000
+_MOST_VISITS: Final = 10**6
 _SPLIT: Final = re.compile(r"[./]")
 
 
@@ -70,7 +74,8 @@ def list_states(saved: Any, where: str) -> dict[str, State]:
         raise ConversionError(
             f"open_source: torch checkpoints hold a dict; {where} holds a {_name_type(saved)}; save model.state_dict()."
         )
-    states = _list_states(fields)
+    states: dict[str, State] = {}
+    _collect_states(fields, "", 0, states, {}, itertools.count())
     usual = next((name for name in _PREFERRED if isinstance(fields.get(name), dict)), None)
     if not states or (usual is not None and not any(name.split(".")[0] == usual for name in states)):
         _refuse(fields if usual is None else fields[usual], where)
@@ -91,7 +96,12 @@ def choose_state(states: Mapping[str, State], wanted: str | None, where: str) ->
     Raises:
       ConversionError: there is no such part, or several, and none is the usual one.
     """
-    parts = {path: part for name, state in states.items() for path, part in _split_parts(name, state).items()}
+    split: dict[int, bool] = {}
+    for state in states.values():
+        split.setdefault(id(state), _has_parts(state))
+    parts: dict[str, State] = {}
+    for name, state in states.items():
+        parts |= _split_parts(name, state) if split[id(state)] else {name: state}
     chosen = _find_usual(parts) if wanted is None else _find_named(parts, wanted)
     if chosen is not None:
         return FoundWeights(parts[chosen], chosen, tuple(name for name in parts if name != chosen))
@@ -118,32 +128,55 @@ def _find_named(states: Mapping[str, Any], wanted: str) -> str | None:
     return fitting[0] if len(fitting) == 1 or wanted in fitting[:1] else None
 
 
-def _list_states(fields: Mapping[Any, Any], above: str = "", depth: int = 0) -> dict[str, State]:
-    """Lists the dicts of nothing but tensors, by dotted path."""
-    if _is_state(fields):
-        return {above: dict(fields)}
-    found: dict[str, State] = {}
+def _collect_states(
+    fields: dict[Any, Any],
+    path: str,
+    depth: int,
+    states: dict[str, State],
+    seen: dict[int, bool],
+    visits: Iterator[int],
+) -> None:
+    """Collects the dicts of nothing but tensors, by dotted path.
+
+    Args:
+      fields: where to look.
+      path: of it, "" at the top.
+      depth: of it.
+      states: what was found, added to.
+      seen: whether a dict, by identity, is a state.
+      visits: counts entries that were looked at.
+    """
+    if id(fields) not in seen:
+        seen[id(fields)] = _is_state(fields)
+    if seen[id(fields)]:
+        states[path] = fields
+        return
     for name, value in fields.items() if depth < _DEEPEST else ():
+        if len(states) > _MOST_STATES or next(visits) > _MOST_VISITS:
+            raise ConversionError(
+                f"a file holds up to {_MOST_STATES:,} states of weights among up to {_MOST_VISITS:,} entries; got "
+                "more; save one of them alone."
+            )
         if isinstance(name, str) and isinstance(value, dict) and not _NO_WEIGHTS.fullmatch(name):
-            found |= _list_states(value, f"{above}.{name}" if above else name, depth + 1)
-    return found
+            _collect_states(value, f"{path}.{name}" if path else name, depth + 1, states, seen, visits)
 
 
 def _is_state(fields: Mapping[Any, Any]) -> bool:
     return bool(fields) and all(isinstance(k, str) and isinstance(v, LazyTensor) for k, v in fields.items())
 
 
-def _split_parts(name: str, state: State) -> dict[str, State]:
-    """Splits a state that holds two models under names of their own; else returns it as it is."""
+def _has_parts(state: State) -> bool:
+    """Tells whether a state holds two models under names of their own."""
     heads = dict.fromkeys(_SPLIT.split(key, maxsplit=1)[0] for key in state)
-    if len(heads) < 2 or not _PARTS.issuperset(heads):
-        return {name: state}
+    return len(heads) > 1 and _PARTS.issuperset(heads) and not any(key in heads for key in state)
+
+
+def _split_parts(name: str, state: State) -> dict[str, State]:
+    """Splits a state that holds two models by the beginning of its keys."""
     parts: dict[str, State] = {}
     for key, tensor in state.items():
-        head, *rest = _SPLIT.split(key, maxsplit=1)
-        if not rest:
-            return {name: state}
-        parts.setdefault(f"{name}.{head}" if name else head, {})[rest[0]] = tensor
+        head, rest = _SPLIT.split(key, maxsplit=1)
+        parts.setdefault(f"{name}.{head}" if name else head, {})[rest] = tensor
     return parts
 
 

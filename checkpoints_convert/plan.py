@@ -23,6 +23,7 @@ from checkpoints_convert.sources import Source
 from checkpoints_convert.wrappers import unwrap_source
 from vidtldr_jax.data.preprocessing import NUM_COLOURS, Preprocessing
 from vidtldr_jax.inference.checkpoint import find_param_shapes
+from vidtldr_jax.trust.limits import get_limit
 
 # 64 frames of 384 x 384 in patches of 16 are 36,864; a position table of many more would fill the memory.
 _MOST_TOKENS: Final = 2**16
@@ -177,7 +178,8 @@ def _list_notes(source: Source, origin: str, given: Collection[str]) -> list[str
     if source.other_processor_files:
         others = ", ".join(source.other_processor_files)
         notes.append(f"frames are made as {source.processor_file} says; {others} says otherwise and is not used")
-    return notes
+    most = get_limit("faults")
+    return notes[:most] + ([f"... and {len(notes) - most:,} more notes of this kind"] if len(notes) > most else [])
 
 
 def _check_colours(facts: Mapping[str, Fact]) -> None:

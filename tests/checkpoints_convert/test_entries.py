@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from checkpoints_convert import ConversionError, convert_checkpoint, open_source
 from tests.reference.files import require_module
+from vidtldr_jax.cli.convert import describe_entries
 from vidtldr_jax.inference.checkpoint import read_checkpoint
 
 torch = require_module("torch")
@@ -93,6 +94,29 @@ def test_other_formats_say_it_too(tmp_path: Path):
         assert (source.entry, source.other_entries) == (entry, (other,)), file
         np.testing.assert_array_equal(source.tensors["a"].read(), one)
         np.testing.assert_array_equal(open_source(tmp_path / file, weights=other).tensors["a"].read(), two)
+
+
+def test_hundreds_of_states_are_counted(tmp_path: Path):
+    states = {f"step_{number}": ONE for number in range(300)}
+    source = open_source(save(tmp_path, {"model": ONE, **states}))
+    assert len(source.other_entries) == 300
+    assert describe_entries(source.entry, source.other_entries).endswith("and 290 more; take it with --weights step_0")
+    with pytest.raises(ConversionError) as caught:
+        open_source(save(tmp_path, {"x" * 5000 + name: state for name, state in states.items()}))
+    assert len(str(caught.value)) <= 8000
+
+
+def test_one_dict_in_thousands_of_places_is_looked_at_once(tmp_path: Path):
+    inner = {f"i{number}": ONE for number in range(50)}
+    middle = {f"m{number}": inner for number in range(50)}
+    with pytest.raises(ConversionError, match="up to 1,000 states of weights"):
+        open_source(save(tmp_path, {f"o{number}": middle for number in range(50)}))
+    empty = {f"a{number}": {f"b{number}": 1 for number in range(1000)} for number in range(1)}
+    deep = {f"c{number}": empty for number in range(1000)}
+    with pytest.raises(ConversionError, match="among up to 1,000,000 entries"):
+        open_source(save(tmp_path, {f"d{number}": deep for number in range(1000)}))
+    source = open_source(save(tmp_path, {"model_ema": ONE, "model": ONE}))  # the same dict under two names
+    assert (source.entry, source.other_entries) == ("model", ("model_ema",))
 
 
 def test_what_was_taken_is_recorded(find_golden: Find, tmp_path: Path):

@@ -173,6 +173,14 @@ def test_what_nothing_follows_is_named(tmp_path: Path):
     assert json.loads((tmp_path / "model/config.json").read_text())["source"]["notes"] == list(report.notes)
 
 
+def test_thousands_of_fields_are_counted(tmp_path: Path):
+    folder = huggingface.save_videomae(huggingface.make_videomae(num_attention_heads=4), tmp_path / "hub", "hub")
+    fields = make_file(**{f"field_{number}": 1 for number in range(5000)})
+    (folder / "preprocessor_config.json").write_text(json.dumps(fields))
+    notes = convert_checkpoint(folder, tmp_path / "model").notes
+    assert (len(notes), notes[-1]) == (21, "... and 4,980 more notes of this kind")
+
+
 def test_every_field_that_transformers_knows_is_used_or_has_no_effect():
     kwargs = require_module("transformers.processing_utils")
     known = {*kwargs.ImagesKwargs.__annotations__, *kwargs.VideosKwargs.__annotations__}

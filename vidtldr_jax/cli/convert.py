@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -24,6 +24,7 @@ from vidtldr_jax.models.umt_config import UMTConfig
 
 log = logging.getLogger("vidtldr_jax")
 
+_MOST_ENTRIES: Final = 10
 _EPILOG = """\b
 Examples:
   vidtldr convert vit_b16_k400.pth checkpoints/umt-b16-k400 --set frames=8
@@ -183,9 +184,10 @@ def collect_settings(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 def describe_entries(entry: str, others: Sequence[str]) -> str:
     """Says which state of weights was taken from a file with several, and how to take another."""
+    more = f" and {len(others) - _MOST_ENTRIES:,} more" if len(others) > _MOST_ENTRIES else ""
     return (
-        f"the weights are {entry!r} in the file, which also holds {', '.join(others)}; take it with "
-        f"--weights {others[0]}"
+        f"the weights are {entry!r} in the file, which also holds {', '.join(others[:_MOST_ENTRIES])}{more}; take it "
+        f"with --weights {others[0]}"
     )
 
 

@@ -110,7 +110,7 @@ def _print_source(facts: Mapping[str, Any]) -> None:
     files = [f"{name} (SHA-256 {digest[:12]}...)" for name, digest in facts["files"].items()]
     beside = [word for word in ("config", "preprocessor") if facts[f"has_{word}"]]
     entries = [f"{facts['entry']!r} of the file"] if facts["entry"] else []
-    entries += [f"--weights {name} takes {name!r}" for name in facts["other_entries"]]
+    entries += [f"--weights {name} takes {name!r}" for name in facts["other_entries"][:_MOST_KEYS]]
     _print_rows(
         [
             ("source", f"{facts['name']}, not converted"),
