@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.making import write_video
 from vidtldr_jax.data import Preprocessing, VideoReadError, WorkerError, loading, read_clips, read_frames
-from vidtldr_jax.inference import VideoModel, encode_videos
+from vidtldr_jax.inference import VideoModel, encode_videos, stream
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.models import VideoViTConfig
 
@@ -188,6 +188,68 @@ def test_a_failure_of_the_model_ends_the_reader(good, monkeypatch):
     assert not any("vidtldr-read" in thread.name for thread in threading.enumerate())
     # Kept until here: a traceback holds on to all that was not closed.
     del caught
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 5])
+def test_what_was_computed_before_a_failure_of_the_model_comes_first(good, monkeypatch, failing):
+    model, encode, calls = make_model(), VideoModel.encode_video, []
+
+    def fail_late(batch):
+        calls.append(len(batch))
+        if len(calls) == failing:
+            raise RuntimeError("out of order")
+        return encode(model, batch)
+
+    expected = run(model, good, batch_size=1)
+    monkeypatch.setattr(model, "encode_video", fail_late)
+    found = []
+    with pytest.raises(RuntimeError, match="out of order"):
+        collect(encode_videos(model, good, output="logits", batch_size=1), found)
+    assert [one.path for one in found] == good[: failing - 1]
+    for one, other in zip(found, expected, strict=False):
+        np.testing.assert_array_equal(one.outputs, other.outputs)
+
+
+def collect(videos, found):
+    for video in videos:
+        found.append(video)
+    return ()
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2, 4])
+def test_a_batch_that_fails_while_it_is_waited_for_shifts_no_other(good, monkeypatch, failing):
+    model = make_model()
+    expected = run(model, good, batch_size=1)
+    recorder = Recorder(model, monkeypatch)
+
+    def fail(array, dtype=None, copy=None):
+        if array.number == failing:
+            raise RuntimeError("lost")
+        return np.asarray(array.array)
+
+    monkeypatch.setattr(Result, "__array__", fail)
+    found = []
+    with pytest.raises(RuntimeError, match="lost"):
+        collect(encode_videos(model, good, output="logits", batch_size=1), found)
+    assert [one.path for one in found] == good[:failing]
+    for one, other in zip(found, expected, strict=False):
+        np.testing.assert_array_equal(one.outputs, other.outputs)
+    assert recorder.batches
+
+
+@pytest.mark.parametrize("failing", [1, 3, 4])
+def test_what_was_read_before_a_failure_of_all_reading_is_computed(good, monkeypatch, failing):
+    def read(paths, preprocessing, *, num_workers):
+        for number, path in enumerate(paths):
+            if number == failing:
+                raise WorkerError("a worker ended")
+            yield loading.LoadedVideo(path, read_frames(path, preprocessing), None)
+
+    monkeypatch.setattr(stream, "read_videos", read)
+    found = []
+    with pytest.raises(WorkerError, match="a worker ended"):
+        collect(encode_videos(make_model(), good, output="logits", batch_size=4), found)
+    assert [one.path for one in found] == good[:failing]
 
 
 def test_several_outputs_come_together_and_a_batch_need_not_shrink(good, monkeypatch):

@@ -75,7 +75,8 @@ def encode_videos(
         with batches of the same size, and so with the same program and the same numbers to the bit.
 
     Returns:
-      A generator of every video in the order of `paths`. Closing it ends the readers.
+      A generator of every video in the order of `paths`. Closing it ends the readers. Where reading or computing as a
+        whole fails, the videos that were computed before come first, then the error is raised.
 
     Raises:
       ValueError: the model has no such output, batch_size is less than 1, or what `read_videos` refuses.
@@ -126,23 +127,40 @@ def _encode(
     in_flight: collections.deque[tuple[jax.Array, ...]] = collections.deque()
     # Of the waiting videos' views, as far as computed: a row of each output.
     rows: collections.deque[tuple[np.ndarray, ...]] = collections.deque()
-    with contextlib.closing(videos):
-        for video in videos:
-            frames = [] if video.clip is None else list(video.clip.frames)
-            notices = () if video.clip is None else video.clip.notices
-            waiting.append((EncodedVideo(video.path, None, notices, video.error), len(frames)))
-            views.extend(frames)
-            while len(views) >= size:
-                in_flight.append(_dispatch(model, views[:size], outputs, size))
-                del views[:size]
-                if len(in_flight) == _MOST_IN_FLIGHT:
-                    rows.extend(_fetch(in_flight.popleft()))
-            yield from _release(waiting, rows, outputs)
-    if views:
-        in_flight.append(_dispatch(model, views, outputs, size))
-    while in_flight:
-        rows.extend(_fetch(in_flight.popleft()))
+    failures: list[Exception] = []
+    try:
+        with contextlib.closing(videos):
+            for video in _read_until_failure(videos, failures):
+                frames = [] if video.clip is None else list(video.clip.frames)
+                notices = () if video.clip is None else video.clip.notices
+                waiting.append((EncodedVideo(video.path, None, notices, video.error), len(frames)))
+                views.extend(frames)
+                while len(views) >= size:
+                    in_flight.append(_dispatch(model, views[:size], outputs, size))
+                    del views[:size]
+                    if len(in_flight) == _MOST_IN_FLIGHT:
+                        _fetch_next(in_flight, rows)
+                yield from _release(waiting, rows, outputs)
+        if views:
+            in_flight.append(_dispatch(model, views, outputs, size))
+        while in_flight:
+            _fetch_next(in_flight, rows)
+    except Exception as error:
+        failures.append(error)
+        with contextlib.suppress(Exception):  # the first failure is the one to tell
+            while in_flight:
+                _fetch_next(in_flight, rows)
     yield from _release(waiting, rows, outputs)
+    if failures:
+        raise failures.pop(0)  # no list of the frame holds on to it
+
+
+def _read_until_failure(videos: Generator[LoadedVideo, None, None], failures: list[Exception]) -> Iterator[LoadedVideo]:
+    """Yields what is read; where reading as a whole fails, what was read before is still computed."""
+    try:
+        yield from videos
+    except Exception as error:
+        failures.append(error)
 
 
 def _dispatch(
@@ -156,6 +174,18 @@ def _dispatch(
     for result in results:
         result.copy_to_host_async()
     return results
+
+
+def _fetch_next(
+    in_flight: collections.deque[tuple[jax.Array, ...]], rows: collections.deque[tuple[np.ndarray, ...]]
+) -> None:
+    """Waits for the oldest batch and takes its rows; where it fails, those behind it belong to no video any more."""
+    results = in_flight.popleft()
+    try:
+        rows.extend(_fetch(results))
+    except Exception:
+        in_flight.clear()
+        raise
 
 
 def _fetch(results: tuple[jax.Array, ...]) -> Iterator[tuple[np.ndarray, ...]]:
