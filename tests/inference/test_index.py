@@ -1,5 +1,6 @@
 """An index as functions: what adding reports, what searching finds, in full and in half precision."""
 
+import contextlib
 import dataclasses
 import shutil
 from pathlib import Path
@@ -10,10 +11,10 @@ import pytest
 
 from tests.cli.indexes import Exact, hash_bytes, read_rows
 from tests.cli.umt_sets import make_umt, make_videos
-from vidtldr_jax.data import read_clip
+from vidtldr_jax.data import WorkerError, read_clip
 from vidtldr_jax.data.text import TextError
 from vidtldr_jax.data.video_paths import find_videos
-from vidtldr_jax.inference import load_model
+from vidtldr_jax.inference import load_model, retrieval
 from vidtldr_jax.inference.arrow_parts import Feature, FeaturesError
 from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.index import AddReport, add_videos, describe_index, list_videos, search_index
@@ -82,6 +83,23 @@ def test_adding_reports_what_became_of_every_path(folder, model, tmp_path):
     rows = read_rows(tmp_path / "index")
     assert [row.name for row in rows.values()] == [str(first[2]), str(first[0]), str(first[1])]
     assert add(tmp_path / "index", model, paths, **tell).errors == report.errors
+
+
+def test_what_was_computed_before_work_failed_as_a_whole_is_kept(folder, model, tmp_path, monkeypatch):
+    paths = find_videos([folder / "videos"])[:3]
+    encode = retrieval.encode_videos
+
+    def fail_late(*arguments, **options):
+        with contextlib.closing(encode(*arguments, **options)) as videos:
+            yield next(videos)
+            yield next(videos)
+        raise WorkerError("a worker ended")
+
+    monkeypatch.setattr(retrieval, "encode_videos", fail_late)
+    with pytest.raises(WorkerError, match="a worker ended"):
+        add(tmp_path / "index", model, paths)
+    store = read_features(tmp_path / "index")
+    assert [store.get_name(key) for key in store.keys] == [str(path) for path in paths[:2]]
 
 
 def test_paths_are_kept_absolute(folder, model, tmp_path, monkeypatch):

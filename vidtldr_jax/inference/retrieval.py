@@ -113,18 +113,20 @@ def encode_videos_into(
         num_workers=num_workers,
         num_videos=total,
     )
-    with contextlib.closing(videos):
-        for item, video in zip(rest, videos, strict=True):
-            if video.outputs is None:
-                errors[item.key] = " ".join(str(video.error).split())
-            else:
-                embedding, *tokens = (output[0] for output in video.outputs)
-                waiting.append(Feature(item.key, item.name, embedding, tokens[0] if tokens else None))
-            if len(waiting) == size:
-                store.append(waiting)
-                waiting = []
-            progress(item)
-    store.append(waiting)
+    try:
+        with contextlib.closing(videos):
+            for item, video in zip(rest, videos, strict=True):
+                if video.outputs is None:
+                    errors[item.key] = " ".join(str(video.error).split())
+                else:
+                    embedding, *tokens = (output[0] for output in video.outputs)
+                    waiting.append(Feature(item.key, item.name, embedding, tokens[0] if tokens else None))
+                if len(waiting) == size:
+                    full, waiting = waiting, []  # what can't be written isn't tried again below
+                    store.append(full)
+                progress(item)
+    finally:
+        store.append(waiting)  # also where reading or computing failed as a whole
     return errors
 
 
