@@ -75,6 +75,16 @@ def test_ffmpeg_itself_decodes_nothing_that_is_too_large(name, tmp_path, monkeyp
         read_frames(path, RECIPE)
 
 
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
+def test_ffmpeg_itself_decodes_nothing_too_large_while_it_opens_a_file(name, tmp_path, monkeypatch):
+    path = write_video(tmp_path / name, codec="ffv1", num_frames=2, height=480, width=640)
+    for limit, is_looked_at in (("307200", True), ("10000", False)):
+        monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", limit)
+        with open_video._open_container(path) as container:
+            # The header does not tell the format of the pixels: only a frame that was decoded does.
+            assert (container.streams.video[0].codec_context.pix_fmt is not None) == is_looked_at
+
+
 @pytest.mark.parametrize("place", [0, 2, 5])
 def test_a_size_that_grows_in_the_middle_is_refused_too(place, tmp_path, monkeypatch):
     sizes = [(48, 64)] * 6
