@@ -16,6 +16,8 @@ from tests.cli.test_main import COMMANDS, ROOT
 from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.data.manifest import read_manifest
 
+pytestmark = pytest.mark.once  # what is printed hangs on no version of JAX
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
