@@ -113,3 +113,16 @@ def test_a_checkpoint_that_a_killed_process_had_set_aside_is_put_back(call, plac
     assert "no fault found" in result.stdout
     assert result.stderr.startswith(f"note: {place} was put back as it was: a process that replaced it was stopped")
     assert call("info", place, "--check").stderr == ""
+
+
+@pytest.mark.parametrize(("name", "kind"), [("run.json", "run"), ("description.json", "index")])
+def test_a_run_and_an_index_are_known_by_their_files(call, call_json, tmp_path, name, kind):
+    if kind == "index":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / name).write_text("{")
+    result = call("info", tmp_path / "place", "--check")
+    assert result.stdout.startswith(f"{kind} {tmp_path / 'place'}: 0 files equal their digests\nfault: ")
+    assert_one_error(result, f"found in {tmp_path / 'place'}: ")
+    found = call_json("info", tmp_path / "place", "--check", exit_code=1)
+    assert (found["kind"], found["is_sound"]) == (kind, False)

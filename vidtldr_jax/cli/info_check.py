@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -70,7 +69,9 @@ def choose_check(name: str) -> tuple[Path, Callable[[Path], Verification]]:
         if there & {CONFIG_NAME, WEIGHTS_NAME}:
             return place, verify_checkpoint_folder
         if _RUN in there:
-            return place, importlib.import_module("vidtldr_jax.train.run_check").verify_run
+            from vidtldr_jax.train.run_check import verify_run
+
+            return place, verify_run
         if _INDEX in there:
             from vidtldr_jax.inference.features_check import verify_features
 
