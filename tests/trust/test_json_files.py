@@ -33,6 +33,7 @@ FAULTS = {
     "infinite": (b'{"format": -Infinity, "labels": null}', "Infinity is no number"),
     "out of range": (b'{"format": 1e999, "labels": null}', "1e999 is out of range"),
     "one name twice": (b'{"format": 1, "labels": null, "format": 1}', "the name 'format' is there twice"),
+    "half of a surrogate pair in a name": (rb'{"format": 1, "labels": null, "\udcff": 2}', "surrogates not allowed"),
     "cut short": (b'{"format": 1, "lab', "Unterminated string"),
     "empty": (b"", "Expecting value"),
     "more behind": (b'{"format": 1, "labels": null}}', "Extra data"),

@@ -90,7 +90,7 @@ def check_type(value: Any, kind: type[T] | Any) -> T:
 
     try:
         return msgspec.convert(value, type=kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise JsonError(" ".join(str(error).split())) from error
 
 
