@@ -64,6 +64,7 @@ def test_classes_of_one_name_are_told_and_are_given_by_number(call, classifier, 
     told = call(*words).stderr
     assert "note: names of several classes, which a list of videos gives by number: 'crane' (0, 2)" in told
     assert load_model(tmp_path / "model").labels == names
+    assert "by number: 'crane' (0, 2)" in call("info", tmp_path / "model").stderr
     (tmp_path / "list.csv").write_text("path,label\na.mp4,crane\n")
     result = call("evaluate", "classification", "--model", tmp_path / "model", "--manifest", tmp_path / "list.csv")
     assert_one_error(result, "line 2: label is 'crane', the name of classes 0, 2; give the number of the one")

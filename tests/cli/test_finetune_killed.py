@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.forked_processes import ForkedProcesses
 from tests.train.squares import make_videos, save_tiny
+from vidtldr_jax.train.run_check import verify_run
 
 NUM_STEPS, NUM_KILLS = 30, 6
 
@@ -66,5 +67,11 @@ def test_a_run_whose_process_is_killed_at_any_moment_has_the_losses_of_one_left_
     result = json.loads((broken / "result.json").read_text())
     assert result["resumed_from"] > 0
     assert read_metrics(broken) == read_metrics(whole)
+    for run in (whole, broken):  # and nothing is left of what was killed
+        names = sorted(path.name for path in run.iterdir())
+        assert names == [".lock", "checkpoints", "metrics.jsonl", "model", "result.json", "run.json"]
+        assert all(path.name.isdecimal() for path in (run / "checkpoints").iterdir())
+        assert verify_run(run).is_sound
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     one, other = ((run / "model" / "model.safetensors").read_bytes() for run in (whole, broken))
     assert one == other

@@ -109,6 +109,22 @@ def test_a_description_that_was_changed_is_refused(setup, tmp_path, change, mess
     assert message in fault
 
 
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_a_description_of_any_depth_is_answered_in_one_line(setup, tmp_path, depth):
+    with RunFolder(tmp_path / "run", setup.description) as folder:
+        digest = folder.run
+    run = '{"recipe": ' * depth + "1" + "}" * depth
+    path = tmp_path / "run" / "run.json"
+    for more in ("", f', "sha256": "{digest}"'):
+        path.write_text(f'{{"kind": "vidtldr-jax fine-tuning", "run": {run}{more}}}')
+        with pytest.raises(TrainError) as caught, RunFolder(tmp_path / "run", setup.description):
+            pass
+        assert len(str(caught.value)) < 4000
+        assert "\n" not in str(caught.value)
+        found = verify_run(tmp_path / "run")
+        assert found.faults or not more
+
+
 def test_a_run_that_was_begun_before_digests_goes_on(setup, tmp_path):
     with RunFolder(tmp_path / "run", setup.description):
         pass

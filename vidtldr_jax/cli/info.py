@@ -22,9 +22,10 @@ from vidtldr_jax.cli.options import (
     schedule_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import format_macs, print_json, print_line, print_table
+from vidtldr_jax.cli.output import format_macs, print_json, print_line, print_note, print_table
 from vidtldr_jax.cli.runtime import log_weights
 from vidtldr_jax.cli.source_info import is_source, show_source
+from vidtldr_jax.data.labels import describe_similar
 from vidtldr_jax.data.text import TOKENIZER_NAME, TextTokenizer
 from vidtldr_jax.inference.checkpoint import Checkpoint, find_param_shapes, read_checkpoint
 from vidtldr_jax.inference.load import find_checkpoint
@@ -108,6 +109,8 @@ def info(
     if as_json:
         print_json(_describe(config, facts, resolved, cost))
         return
+    for note in describe_similar(facts["labels"] or ()):
+        print_note(note)
     _print_facts(config, facts, resolved)
     _print_cost(cost, resolved)
     gmacs = count_xla_gmacs(config, resolved)

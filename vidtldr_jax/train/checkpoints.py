@@ -199,8 +199,8 @@ class Checkpoints:
     def _check(self, step: int, metrics: Path | None) -> str | None:
         """Checks a state; returns a note on one that has no digests."""
         place = self.find_place(step)
-        if not place.is_dir():
-            raise DamageError("it is missing")
+        if place.is_symlink() or not place.is_dir():
+            raise DamageError("it is no folder")
         if not has_digests(place):
             return f"the state of step {step} is of a version that wrote no digests: its files are not checked"
         record = check_state(place, step=step, run=self.run)

@@ -164,7 +164,10 @@ class RunFolder:
                 place.unlink(missing_ok=True)
 
     def _compare(self, found: RunRecord, wanted: dict[str, Any], here: dict[str, str]) -> None:
-        differing = find_differences(found["run"], wanted)
+        try:
+            differing = find_differences(found["run"], wanted)
+        except RecursionError as error:
+            raise TrainError(f"{self.path / RUN_NAME} describes no run of this program ({error})") from error
         if differing:
             raise TrainError(
                 f"{self.path} was begun by another run: {join_faults(differing)}; give another place, or --restart to "
@@ -189,9 +192,10 @@ def read_run(path: Path) -> RunRecord:
     """
     try:
         found: RunRecord = read_json(path, RunRecord)
-    except (JsonError, LimitError) as error:
+        sha256 = hash_json(found["run"])
+    except (JsonError, LimitError, RecursionError) as error:
         raise TrainError(f"{path} describes no run of this program ({error}); give another place") from error
-    if "sha256" in found and found["sha256"] != hash_json(found["run"]):
+    if found.get("sha256", sha256) != sha256:
         raise TrainError(
             f"{path} is damaged: its description is not the one that was written; give another place, or put the file "
             "back"
