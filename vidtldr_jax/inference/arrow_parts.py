@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,8 @@ from jaxtyping import Float32, Shaped
 from vidtldr_jax.trust.json_files import parse_json
 
 _COLUMNS: Final = ("key", "name", "embedding", "tokens")
+_MAGIC: Final = b"ARROW1"
+_MAGIC_PADDING: Final = 2
 _SHAPE: Final = b"tokens_shape"
 _DTYPE: Final = b"tokens_dtype"
 # Arrow knows no bfloat16; the bits of what is not float32 are kept as integers of 16.
@@ -139,14 +142,14 @@ def read_bytes(data: Any) -> Any:
         _check_columns(reader.schema)
         if reader.num_record_batches != 1:
             raise ValueError(f"it has {reader.num_record_batches} batches of rows, not one")
-        batch = reader.get_batch(0)
+        batch = arrow.ipc.read_record_batch(_find_message(arrow, data), reader.schema)
         batch.validate()
         for name in ("key", "name"):  # as bytes: a file's name need not be UTF-8
             batch.column(name).view(arrow.binary()).validate(full=True)
         for column in batch.columns:
             column.validate(full=column.type != arrow.string())
         _check_rows(batch)
-    except (arrow.ArrowException, ValueError, OSError, KeyError, TypeError, OverflowError) as error:
+    except (arrow.ArrowException, ValueError, OSError, KeyError, TypeError, OverflowError, struct.error) as error:
         raise ValueError(" ".join(str(error).split())) from error
     return batch
 
@@ -194,6 +197,36 @@ def describe_kind(schema: Any) -> str:
     kinds = ", ".join(f"{name} {schema.field(name).type}" for name in schema.names if name not in ("key", "name"))
     metadata = schema.metadata or {}
     return f"{kinds} {metadata[_SHAPE].decode()} {metadata[_DTYPE].decode()}" if _SHAPE in metadata else kinds
+
+
+def _find_message(arrow: Any, data: Any) -> Any:
+    """Returns the message of the only batch of rows, where that stands behind the schema and is not compressed.
+
+    A small file could ask for all memory otherwise: a compressed buffer says itself how large it becomes.
+    """
+    start = len(_MAGIC) + _MAGIC_PADDING
+    messages = arrow.ipc.MessageReader.open_stream(arrow.BufferReader(data.slice(start)))
+    kinds = [messages.read_next_message() for _ in range(2)]
+    if [message.type for message in kinds] != ["schema", "record batch"]:
+        raise ValueError(f"it begins with {kinds[0].type} and {kinds[1].type}")
+    if _is_compressed(memoryview(kinds[1].metadata)):
+        raise ValueError("it is compressed")
+    return kinds[1]
+
+
+def _is_compressed(message: memoryview) -> bool:
+    """Looks for the field `compression`, the fourth of Arrow's table RecordBatch, in a FlatBuffers message."""
+    (table,) = struct.unpack_from("<I", message)
+    header = table + _find_field(message, table, 2)
+    return _find_field(message, header + struct.unpack_from("<I", message, header)[0], 3) != 0
+
+
+def _find_field(message: memoryview, table: int, number: int) -> int:
+    """Returns where a field of a FlatBuffers table is, from the start of the table; 0 where it has none."""
+    index = table - struct.unpack_from("<i", message, table)[0]
+    (size,) = struct.unpack_from("<H", message, index)
+    place = 4 + 2 * number
+    return int(struct.unpack_from("<H", message, index + place)[0]) if place + 2 <= size else 0
 
 
 def _check_columns(schema: Any) -> None:
