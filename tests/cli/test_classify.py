@@ -210,7 +210,7 @@ def test_a_folder_of_videos_means_all_videos_below_it(call, call_lines, model, t
     assert [one["video"] for one in found] == [str(folder / name) for name in ("b.mp4", "deep/a.asf", "deep/c.mp4")]
     assert [one["error"] for one in found] == [None] * 3
     assert call("classify", folder, "--model", model).stderr.splitlines() == [
-        f"note: {folder}: 1 picture in it left out; to take a folder of pictures as one video, name it",
+        f"note: {folder}: 1 picture left out, in the folder itself; to take a folder of pictures as one video, name it",
         f"note: {folder}: 1 file left out, by suffix no videos (.txt 1); to take one, name it",
     ]
 

@@ -35,14 +35,14 @@ def test_a_picture_hides_no_video(picture, tmp_path):
     fill(tmp_path, "videos/a.mp4", "videos/deep/b.mkv", picture)
     assert name_below(tmp_path) == ["videos/a.mp4", "videos/deep/b.mkv"]
     (note,) = look_into(tmp_path).notes
-    place = os.path.dirname(picture) or "it"
-    assert note == (f"{tmp_path}: 1 picture in {place} left out; to take a folder of pictures as one video, name it")
+    place = os.path.dirname(picture) or "the folder itself"
+    assert note == (f"{tmp_path}: 1 picture left out, in {place}; to take a folder of pictures as one video, name it")
 
 
 def test_without_videos_pictures_are_frames_and_those_below_are_named(tmp_path):
     fill(tmp_path, "clip/1.png", "clip/2.png", "clip/depth/1.png", "clip/depth/2.png")
     assert look_into(tmp_path / "clip").videos == [tmp_path / "clip"]
-    assert look_into(tmp_path / "clip").notes[0].startswith(f"{tmp_path / 'clip'}: 2 pictures in depth left out; ")
+    assert look_into(tmp_path / "clip").notes[0].startswith(f"{tmp_path / 'clip'}: 2 pictures left out, in depth; ")
     # Of folders of frames, each is a video.
     fill(tmp_path, "more/other/1.png")
     assert name_below(tmp_path) == ["clip", "more/other"]
@@ -96,7 +96,7 @@ def test_an_animated_picture_is_a_video_and_a_still_is_not(suffix, tmp_path):
     assert not is_animated(tmp_path / f"still{suffix}")
     if suffix != ".apng":  # of which nobody names a still
         assert name_below(tmp_path) == [f"film{suffix}"]
-        assert "1 picture in it left out" in look_into(tmp_path).notes[0]
+        assert "1 picture left out, in the folder itself" in look_into(tmp_path).notes[0]
 
 
 DAMAGED = (

@@ -184,7 +184,7 @@ def _describe_rest(folder: Path, seen: _Walk, meant: list[Path]) -> list[str]:
         count = sum(len(pictures) for _, pictures in left)
         places = _name([place for place, _ in left], folder)
         notes.append(
-            f"{folder}: {_count(count, 'picture')} in {places} left out; to take a folder of pictures as one video, "
+            f"{folder}: {_count(count, 'picture')} left out, in {places}; to take a folder of pictures as one video, "
             "name it"
         )
     if seen.others:
@@ -208,6 +208,6 @@ def _count(number: int, what: str) -> str:
 
 
 def _name(paths: list[Path], folder: Path) -> str:
-    names = [os.path.relpath(path, folder) if path != folder else "it" for path in paths[:_MOST_NAMED]]
+    names = [os.path.relpath(path, folder) if path != folder else "the folder itself" for path in paths[:_MOST_NAMED]]
     more = f" and {len(paths) - _MOST_NAMED:,} more" if len(paths) > _MOST_NAMED else ""
     return ", ".join(names) + more
