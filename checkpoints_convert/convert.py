@@ -27,7 +27,7 @@ from vidtldr_jax.inference.hub import load_tokenizer
 from vidtldr_jax.models.umt_config import UMTConfig
 
 # Raised when the same source gives other parameters, another config or other preprocessing.
-CONVERTER_VERSION: Final = 2
+CONVERTER_VERSION: Final = 3
 DTYPES: Final = ("float32", "bfloat16", "float16")
 
 

@@ -79,7 +79,7 @@ def test_the_record_names_source_digest_settings_and_preprocessing(find_golden: 
     written = json.loads((tmp_path / "model" / "config.json").read_text())
     assert written["source"]["name"] == "cls_umt.pth"
     assert written["source"]["sha256"] == {"cls_umt.pth": hashlib.sha256(source.read_bytes()).hexdigest()}
-    assert written["source"]["converter_version"] == 2
+    assert written["source"]["converter_version"] == 3
     assert written["source"]["family"] == report.family == "single_modality"
     assert written["labels"] == labels
     assert written["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
