@@ -239,6 +239,7 @@ def test_what_orbax_logs_of_an_error_stays_off_the_terminal(tmp_path, caplog):
     assert [record for record in caplog.records if record.name == "absl"] == []
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_twenty_kills_lose_no_state_and_leave_nothing_behind(tmp_path):
     command = [sys.executable, "-m", "tests.train.killed_states", str(tmp_path / "states")]
