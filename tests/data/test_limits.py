@@ -126,7 +126,7 @@ def test_a_picture_that_only_says_that_it_is_large_is_refused_by_default(width, 
     (tmp_path / "a.png").write_bytes(write_png(width, height))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(VideoReadError, match=r"'.*a\.png' may have at most 67,108,864 .*; got .*; set VIDTLDR_MAX"):
+        with pytest.raises(VideoReadError, match=r"'.*a\.png' may have at most 37,748,736 .*; got .*; set VIDTLDR_MAX"):
             read_frames(tmp_path / "a.png", RECIPE)
 
 
@@ -248,7 +248,7 @@ def test_boxes_are_walked_whatever_they_say(tmp_path):
 def test_a_long_strip_does_not_grow_without_limit(shape, kernel, tmp_path):
     strip = np.zeros((*shape, 3), np.uint8)
     with pytest.raises(
-        LimitError, match=r"resized to .*, may have at most 67,108,864 .*; set VIDTLDR_MAX_FRAME_PIXELS"
+        LimitError, match=r"resized to .*, may have at most 37,748,736 .*; set VIDTLDR_MAX_FRAME_PIXELS"
     ):
         resize_frame(strip, height=224, width=224, kernel=kernel)
     Image.fromarray(strip).save(tmp_path / "a.png")

@@ -34,6 +34,8 @@ FAULTS = {
     "out of range": (b'{"format": 1e999, "labels": null}', "1e999 is out of range"),
     "one name twice": (b'{"format": 1, "labels": null, "format": 1}', "the name 'format' is there twice"),
     "half of a surrogate pair in a name": (rb'{"format": 1, "labels": null, "\udcff": 2}', "surrogates not allowed"),
+    "a long unknown name": (b'{"format": 1, "labels": null, "%s": 2, "format": 2}' % (b"x" * 10**5), "twice"),
+    "a long constant": (b'{"format": "%s", "labels": null}' % (b"x" * 10**5), r"at `\$.format`"),
     "cut short": (b'{"format": 1, "lab', "Unterminated string"),
     "empty": (b"", "Expecting value"),
     "more behind": (b'{"format": 1, "labels": null}}', "Extra data"),
@@ -50,6 +52,7 @@ def test_what_does_not_fit_is_one_line(fault):
     with pytest.raises(JsonError, match=message) as caught:
         parse_json(data, Head)
     assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) <= 300
 
 
 def test_data_that_was_read_elsewhere_is_checked_alike():

@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from vidtldr_jax.trust.faults import shorten
 from vidtldr_jax.trust.limits import check_limit
 from vidtldr_jax.trust.regular import check_regular
 
@@ -69,7 +70,7 @@ def parse_json(data: bytes | str, kind: type[T] | Any = Any) -> T:
             text, parse_constant=_refuse_constant, parse_float=_parse_finite, object_pairs_hook=_make_object
         )
     except (ValueError, RecursionError) as error:
-        raise JsonError(" ".join(str(error).split())) from error
+        raise JsonError(shorten(" ".join(str(error).split()))) from error
     return check_type(value, kind)
 
 
@@ -91,7 +92,7 @@ def check_type(value: Any, kind: type[T] | Any) -> T:
     try:
         return msgspec.convert(value, type=kind)
     except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
-        raise JsonError(" ".join(str(error).split())) from error
+        raise JsonError(shorten(" ".join(str(error).split()))) from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
