@@ -1,14 +1,13 @@
 """ask: the oracle's answers and probabilities, and whatever is wrong in one line."""
 
 import json
-import shutil
 import types
 
 import numpy as np
 import pytest
 
 from tests.cli.test_main import assert_one_error
-from tests.cli.umt_sets import PLAIN_WORDS, WORDS, make_umt, make_videos
+from tests.cli.umt_sets import PLAIN_WORDS, WORDS, make_umt, make_videos, save_again
 from tests.models.test_umt import read_params
 from tests.reference.bert_oracle import rate_answers, read_question
 from vidtldr_jax.data import read_clip
@@ -128,8 +127,7 @@ def test_what_is_too_long_is_cut_and_said_and_no_schedule_is_the_default(call, c
 
 
 def test_a_tokenizer_of_one_s_own(call, call_json, qa, tmp_path):
-    bare = shutil.copytree(qa.model, tmp_path / "bare")
-    (bare / "tokenizer.json").unlink()
+    bare = save_again(qa.model, tmp_path / "bare", with_tokenizer=False)
     command = (*qa.command, "--model", bare)
     assert_one_error(call(*command), "this one has none; give --tokenizer, the model's vocab.txt or tokenizer.json")
     given = call_json(*command, "--tokenizer", qa.home / "vocab.txt")

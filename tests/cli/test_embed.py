@@ -14,7 +14,7 @@ from PIL import Image
 from tests.cli.conftest import save_model
 from tests.cli.indexes import NUM_KEPT, assert_same_rows, hash_bytes, make_place, read_files, read_rows
 from tests.cli.test_main import assert_one_error
-from tests.cli.umt_sets import make_umt
+from tests.cli.umt_sets import make_umt, save_again
 from tests.data.making import draw_frame
 from vidtldr_jax.cli import output
 from vidtldr_jax.data import read_clip
@@ -216,10 +216,7 @@ def test_a_search_knows_what_lies_where_when_videos_take_the_places_of_others(ca
 def test_an_index_of_another_run_is_refused_and_unchanged(call, place, tmp_path, change, message):
     index = shutil.copytree(place.index, tmp_path / "index")
     if change[-1:] == ("other",):
-        other = shutil.copytree(place.model, tmp_path / "other") / "model.safetensors"
-        content = bytearray(other.read_bytes())
-        content[-1] ^= 1
-        other.write_bytes(content)
+        save_again(place.model, tmp_path / "other", is_changed=True)
     if change[-1:] == ("clip",):
         save_clip(tmp_path / "clip")
     words = (place.videos, *place.words, *(("--tokens",) if change else ()), *change, "--out", index)

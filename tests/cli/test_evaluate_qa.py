@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_main import assert_one_error
-from tests.cli.umt_sets import PLAIN_WORDS, WORDS, make_umt, make_videos
+from tests.cli.umt_sets import PLAIN_WORDS, WORDS, make_umt, make_videos, save_again
 from tests.models.test_umt import read_params
 from tests.reference.bert_oracle import rate_answers, read_question
 from vidtldr_jax.data import read_clips
@@ -350,8 +350,7 @@ def test_wrong_uses_are_one_error(call, qa, tmp_path):
     retrieval = make_umt(tmp_path, "retrieval")
     message = f"a UMT for question_answering is needed; '{retrieval}' is a UMT for retrieval; take vidtldr"
     assert_one_error(ask("--model", retrieval), message)
-    bare = shutil.copytree(qa.model, tmp_path / "bare")
-    (bare / "tokenizer.json").unlink()
+    bare = save_again(qa.model, tmp_path / "bare", with_tokenizer=False)
     assert_one_error(ask("--model", bare), "this one has none; give --tokenizer, the model's vocab.txt")
     assert not (tmp_path / "r.records.jsonl").exists()
     assert ask("--model", bare, "--tokenizer", qa.home / "vocab.txt", "--limit", 1).exit_code == 0

@@ -1,7 +1,5 @@
 """evaluate retrieval: configs, and one line for everything that does not do."""
 
-import shutil
-
 import pytest
 
 from tests.cli.retrieval_place import (
@@ -13,7 +11,7 @@ from tests.cli.retrieval_place import (
     without_times,
 )
 from tests.cli.test_main import ROOT, assert_one_error
-from tests.cli.umt_sets import MOST_TOKENS, WORDS, make_umt, make_vocab
+from tests.cli.umt_sets import MOST_TOKENS, WORDS, make_umt, make_vocab, save_again
 from vidtldr_jax.inference.features import read_features
 
 CONFIG = """
@@ -90,8 +88,8 @@ def test_a_config_of_another_architecture_is_refused(call, place, tmp_path):
         ('[{"video": "0.mp4", "caption": "w1"}', "an annotation is JSON"),
         ('{"video": "0.mp4"}', "it is dict, not a list"),
         ("[]", "it lists no video"),
-        ('[{"video": "0.mp4", "caption": "w1"}, {"video": "1.mp4"}]', "entry 1: no caption; mend"),
-        ('[{"caption": "w1"}, 3]', "entry 0: no video; entry 1: no object; mend"),
+        ('[{"video": "0.mp4", "caption": "w1"}, {"video": "1.mp4"}]', "entry 1: no caption; fix"),
+        ('[{"caption": "w1"}, 3]', "entry 0: no video; entry 1: no object; fix"),
         ('[{"video": "0.mp4", "caption": ["w1", "... !"]}]', "entry 0: the caption '... !' has no words"),
         ('[{"video": "0.mp4", "caption": []}]', "entry 0: caption is neither a text nor a list of texts"),
     ],
@@ -112,8 +110,7 @@ def test_checkpoints_that_do_not_do_are_one_error(call, place, model, tmp_path):
     assert_one_error(result, "is a UMT for question_answering; take vidtldr evaluate qa, or another checkpoint")
     assert_one_error(call(*command, "--model", model), "is a video_vit model; take another checkpoint")
     assert_one_error(call(*command, "--model", "nowhere"), "'nowhere'")
-    bare = shutil.copytree(place.checkpoint, tmp_path / "bare")
-    (bare / "tokenizer.json").unlink()
+    bare = save_again(place.checkpoint, tmp_path / "bare", with_tokenizer=False)
     assert_one_error(call(*command, "--model", bare), "this one has none; give --tokenizer, the model's vocab.txt or")
     short = make_vocab(tmp_path, WORDS[:72])
     result = call(*command, "--model", place.checkpoint, "--tokenizer", short)

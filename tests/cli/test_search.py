@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import save_model
 from tests.cli.indexes import Exact, hash_bytes, make_place, read_rows
 from tests.cli.test_main import assert_one_error
-from tests.cli.umt_sets import make_umt
+from tests.cli.umt_sets import make_umt, save_again
 from vidtldr_jax.inference import load_model
 from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.index import search_index
@@ -116,14 +116,10 @@ def test_the_model_may_have_moved_but_not_changed(call, call_json, place, tmp_pa
     assert_one_error(call(*command), f"with its own model; it is no longer at {model}; give --model")
     assert call_json(*command, "--model", tmp_path / "elsewhere") == before
     tokenizer = ("--tokenizer", place.model.parent / "vocab.txt")
-    (tmp_path / "elsewhere" / "tokenizer.json").unlink()
-    assert_one_error(call(*command, "--model", tmp_path / "elsewhere"), "this one has none; give --tokenizer")
-    assert call_json(*command, "--model", tmp_path / "elsewhere", *tokenizer) == before
-    other = tmp_path / "other" / "model.safetensors"
-    shutil.copytree(place.model, other.parent)
-    content = bytearray(other.read_bytes())
-    content[-1] ^= 1  # the last weight, by the least
-    other.write_bytes(content)
+    bare = save_again(place.model, tmp_path / "bare", with_tokenizer=False)
+    assert_one_error(call(*command, "--model", bare), "this one has none; give --tokenizer")
+    assert call_json(*command, "--model", bare, *tokenizer) == before
+    other = save_again(place.model, tmp_path / "other", is_changed=True) / "model.safetensors"
     ours, theirs = hash_bytes(place.model / other.name)[:12], hash_bytes(other)[:12]
     message = f"with its own model, SHA-256 {ours}...; the weights in {other.parent} have {theirs}...; give --model"
     assert_one_error(call(*command, "--model", other.parent), message)

@@ -1,8 +1,12 @@
 """Tiny UMTs with a tokenizer and short videos, made on the spot for evaluations of retrieval and of answers."""
 
+import numpy as np
+
 from checkpoints_convert import convert_checkpoint
 from tests.data.making import write_video
 from tests.reference.files import find_golden
+from vidtldr_jax.inference import save_checkpoint
+from vidtldr_jax.inference.checkpoint import read_checkpoint
 
 # The originals' tiny models have a table of 80 words and 20 positions, and take 4 frames of 32 x 32.
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(76)))
@@ -33,3 +37,17 @@ def make_videos(folder, count):
         write_video(path, num_frames=8 + number % 5, first_number=5 * number, height=32, width=32)
         names.append(path.name)
     return names
+
+
+def save_again(model, folder, *, with_tokenizer=True, is_changed=False):
+    """Writes a checkpoint once more, perhaps without its tokenizer, or with the least change of one weight."""
+    stored = read_checkpoint(model)
+    params = dict(stored.params)
+    if is_changed:
+        path = max(params)
+        params[path] = np.array(params[path])
+        params[path].flat[-1] = np.nextafter(params[path].flat[-1], np.float32(np.inf))
+    return save_checkpoint(
+        folder, params=params, config=stored.config, preprocessing=stored.preprocessing, labels=stored.labels,
+        family=stored.family, source=stored.source, tokenizer=stored.tokenizer if with_tokenizer else None,
+    )  # fmt: skip
