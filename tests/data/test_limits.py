@@ -71,7 +71,9 @@ def test_ffmpeg_itself_decodes_nothing_that_is_too_large(name, tmp_path, monkeyp
     monkeypatch.setenv("VIDTLDR_MAX_FRAME_PIXELS", "10000")
     for module in (open_video, video_file):  # what it says is not looked at
         monkeypatch.setattr(module, "check_limit", lambda *_: None)
-    with pytest.raises(VideoReadError, match=r"may have at most 10,000 pixels; got a larger one|none can be decoded"):
+    # PyAV 19 knows no codec of a stream whose size was refused while the file was opened.
+    reason = "may have at most 10,000 pixels; got a larger one|none can be decoded|cannot decode unknown codec"
+    with pytest.raises(VideoReadError, match=reason):
         read_frames(path, RECIPE)
 
 

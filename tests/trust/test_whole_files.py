@@ -21,6 +21,11 @@ from vidtldr_jax.trust.whole_files import (
 )
 
 NUM_KILLS = 20
+# The forked processes write files and use nothing of JAX, which another test of this process may have started.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
 
 
 def write_file(path, text):
