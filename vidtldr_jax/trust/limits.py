@@ -15,7 +15,7 @@ PREFIX: Final = "VIDTLDR_MAX_"
 LIMITS: Final[dict[str, tuple[int, str]]] = {
     "frame_pixels": (36 * 2**20, "pixels of one frame, 36 Mi (8K of cinemas has 33.8 Mi)"),
     "frames": (4_000_000, "frames of one video, about 18 hours at 60 per second"),
-    "json_bytes": (64 * 2**20, "bytes of a JSON file"),
+    "json_bytes": (40 * 2**20, "bytes of a JSON file"),
     "config_bytes": (4 * 2**20, "bytes of the config.json of a checkpoint"),
     "header_bytes": (16 * 2**20, "bytes of the header of a safetensors file"),
     "tensors": (100_000, "tensors of a weights file"),
