@@ -17,6 +17,7 @@ from checkpoints_convert.plan import ConversionPlan
 from checkpoints_convert.verify import VerificationReport, check_verifiable, verify_checkpoint
 from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import format_bytes, print_json, print_line, print_note, print_table, show_progress
 from vidtldr_jax.data.labels import describe_similar
@@ -192,6 +193,7 @@ def describe_entries(entry: str, others: Sequence[str]) -> str:
 
 
 def _export(source: str, destination: Path, family: str | None, *, overwrite: bool, as_json: bool) -> None:
+    keep_inputs({"DESTINATION": [destination]}, [source])
     report = export_checkpoint(source, destination, family=family, overwrite=overwrite)
     if as_json:
         keys = {key: list(targets) for key, targets in report.keys.items()}

@@ -157,7 +157,9 @@ def classification(
         "heads": [[head.name, head.num_classes] for head in setup.heads],
         "class_embeddings_sha256": None if class_embeddings is None else hash_file(Path(class_embeddings)),
     }
-    file = None if out is None else check_result_place(Path(out))
+    file = (
+        None if out is None else check_result_place(Path(out), [place, *filter(None, [class_embeddings]), setup.folder])
+    )
     try:
         records = Records(
             file and file.with_suffix(".records.jsonl"),

@@ -150,7 +150,7 @@ def qa(
         "batch_size": batch_size,
         "questions_per_run": questions_per_run,
     }
-    file = None if out is None else check_result_place(Path(out))
+    file = None if out is None else check_result_place(Path(out), [place, answers_place, setup.folder])
     try:
         records = Records(
             file and file.with_suffix(".records.jsonl"),

@@ -133,7 +133,7 @@ def retrieval(
     length = choose_length(
         max_text_tokens, setup.config.get("max_text_tokens"), _MAX_TEXT_TOKENS, model=setup.model, what="texts"
     )
-    file = None if out is None else check_result_place(Path(out))
+    file = None if out is None else check_result_place(Path(out), [place, setup.folder])
     job = _Job(setup.model, data, folder, length, None if no_rerank else k, batch_size, workers, pairs_per_run, restart)
     sha256 = {"checkpoint": hash_file(setup.folder / WEIGHTS_NAME), "annotation": hash_file(Path(place))}
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error
+from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.data.video_paths import is_missing
 from vidtldr_jax.trust.digests import hash_bytes
 from vidtldr_jax.trust.harmless import dump_json
@@ -44,10 +46,20 @@ def hash_text(text: str | None) -> str | None:
     return None if text is None else hash_bytes(text.encode())
 
 
-def check_result_place(path: Path) -> Path:
-    """Returns a place for a result, or says that it is none."""
+def check_result_place(path: Path, inputs: Iterable[str | os.PathLike[str]]) -> Path:
+    """Returns a place for a result, or says that it is none.
+
+    Args:
+      path: of the result.
+      inputs: what the evaluation reads.
+
+    Raises:
+      CommandError: it is no place for a result.
+      click.UsageError: it is what is read.
+    """
     if path.is_dir() or path.suffix != ".json":
         raise CommandError(f"--out is a file that ends in .json; {str(path)!r} is not; give another.")
+    keep_inputs({"--out": [path, path.with_suffix(".records.jsonl")]}, inputs)
     return path
 
 

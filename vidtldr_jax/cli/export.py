@@ -11,6 +11,7 @@ import click
 
 from vidtldr_jax.cli.choices import ChoiceType, NameType
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.options import (
     dtype_option,
@@ -31,6 +32,7 @@ from vidtldr_jax.cli.output import (
     show_progress,
 )
 from vidtldr_jax.inference.export_check import ExportCheck, check_export, check_platforms
+from vidtldr_jax.inference.export_files import SIDECAR_SUFFIX, WEIGHTS_SUFFIX
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.program import OUTPUTS, PLATFORMS
 from vidtldr_jax.inference.savedmodel import export_savedmodel
@@ -161,6 +163,9 @@ def export(
         raise click.UsageError("a SavedModel keeps its weights in files of its own; leave --weights out.")
     if outputs == ("text_embedding",) and (schedule is not None or method is not None):
         raise click.UsageError("a text encoder merges nothing; leave --schedule and --method out.")
+    if kind == "stablehlo":
+        beside = [out.with_name(out.name + suffix) for suffix in (SIDECAR_SUFFIX, WEIGHTS_SUFFIX)]
+        keep_inputs({"--out": [out, *beside]}, [model])
     loaded = open_model(model, schedule=schedule, method=method, dtype=dtype)
     output: Any = outputs if outputs is None or len(outputs) > 1 else outputs[0]
     options: dict[str, Any] = {

@@ -13,6 +13,7 @@ import click
 
 from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
     cache_option,
@@ -127,6 +128,9 @@ def plan(
     if plot is not None:
         check_plot_place(plot)
     found = take_videos([*calibrate, *videos]) if calibrate else FoundVideos([], {}, [])
+    written = {"--plot": plot, "--write-config": write_config}
+    read: list[str | Path] = [*found.videos, *([model] if model is not None else [])]
+    keep_inputs({option: [Path(path)] for option, path in written.items() if path is not None}, read)
     is_timed = measure or remeasure or budget.kind == "latency_ms"
     method = method or DEFAULT_METHOD.name
     name = preset or model or DEFAULT_MODEL

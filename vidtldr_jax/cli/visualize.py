@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from vidtldr_jax.cli.comparison import describe_schedule, format_tokens, list_predictions
+from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.options import (
     cache_option,
     choose_schedule,
@@ -101,6 +102,8 @@ def visualize(
     mean of its group. Below them: what the plain and the merged model say, and the tokens of every layer.
     """
     files = _choose_files(video, dict(zip(KINDS, (html, mp4, gif, png))), out)
+    named = {kind for kind, path in zip(KINDS, (html, mp4, gif, png)) if path is not None}
+    keep_inputs({f"--{kind}" if kind in named else f"--out ({kind})": [files[kind]] for kind in files}, [video, model])
     merged = open_model(model, schedule=choose_schedule(schedule, model), method=method, dtype=dtype)
     with show_progress("reading, compiling and running"):
         history = record_history(merged, video, top_k=top_k, picture_size=max(height, PICTURE_SIZE))
