@@ -120,14 +120,14 @@ def test_smaller_copies_and_masks_in_a_tiff_are_no_frames(tmp_path):
     large, small = Image.fromarray(draw_frame(9)), Image.fromarray(draw_frame(7)).resize((16, 12))
 
     def write(*pages):
-        path = tmp_path / "a.tif"
-        path.unlink(missing_ok=True)
-        with AppendingTiffWriter(str(path), True) as file:
-            for image, kind in pages:
-                tags = ImageFileDirectory_v2()
-                tags[254] = kind
-                image.save(file, format="TIFF", tiffinfo=tags)
-                file.newFrame()
+        path, data = tmp_path / "a.tif", io.BytesIO()
+        file = AppendingTiffWriter(data, True)  # one that closes its file fails when Python closes it again
+        for image, kind in pages:
+            tags = ImageFileDirectory_v2()
+            tags[254] = kind
+            image.save(file, format="TIFF", tiffinfo=tags)
+            file.newFrame()
+        path.write_bytes(data.getvalue())
         return path
 
     assert [read_number(frame) for frame in read_all(write((large, 0), (small, 1)))[0]] == [9]
