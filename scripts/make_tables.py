@@ -23,6 +23,7 @@ from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.latency import make_latency_table
 from scripts.tables.load import make_load_table
 from scripts.tables.precision import make_bfloat16_table
+from scripts.tables.reliability import make_fuzz_table, make_kills_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
 from scripts.tables.throughput import make_throughput_table
@@ -47,6 +48,8 @@ TABLES = {
     ("docs/finetune.md", "few_labels"): (("few_labels.json",), make_few_labels_table),
     ("docs/convert.md", "memory"): (("convert_memory.json",), make_conversion_memory_table),
     ("docs/convert.md", "load"): (("load.json",), make_load_table),
+    ("docs/reliability.md", "fuzz"): (("reliability.json",), make_fuzz_table),
+    ("docs/reliability.md", "kills"): (("reliability.json",), make_kills_table),
     ("docs/performance.md", "rivals"): (
         ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),
         make_rivals_table,

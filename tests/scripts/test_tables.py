@@ -4,6 +4,7 @@ from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.latency import make_latency_table
+from scripts.tables.reliability import make_fuzz_table, make_kills_table
 from scripts.tables.schedules import make_schedules_table
 
 ORIGIN = {
@@ -114,3 +115,15 @@ def test_predictions_that_the_table_leaves_out_are_named_below_it():
     others = [{"drift": 0.3, "errors": [-0.5, 0.1, -0.25]}, {"drift": 0.2, "errors": [0.2, 0.0, 0.0]}]
     table = make_latency_table(ORIGIN | {"settings": [setting | {"other_tries": others}]})
     assert "(the others: off by 25.0% at most)" in read_rows(table)[1]
+
+
+def test_damaged_inputs_stand_with_their_share_of_right_answers():
+    row = {"name": "index", "answer": "one line", "tried": 200, "right": 199, "most_seconds": 0.26, "most_mib": 3}
+    row |= {"counts": {"read": 2, "refused": 197, "wrong": 1}}
+    killed = {"name": "embed", "kills": 20, "in_writing": 7, "faults": []}
+    result = ORIGIN | {"seed": 3, "rows": [row], "kills": [killed, killed | {"faults": ["a was lost"]}]}
+    rows, below = read_rows(make_fuzz_table(result))
+    assert rows == [["index", "one line", "200", "2", "197", "99.5%", "0.3", "3"]]
+    assert below.startswith("199 of 200 inputs got the documented answer; seed 3; ")
+    lines = make_kills_table(result).splitlines()[2:]
+    assert lines == ["| `vidtldr embed` | 20 | 7 | nothing |", "| `vidtldr embed` | 20 | 7 | 1 |"]

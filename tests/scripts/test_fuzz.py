@@ -1,0 +1,84 @@
+"""The fuzz test itself: it notices every kind of fault, and its inputs are the same each time."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from scripts.fuzz.campaign import make_input, run_class
+from scripts.fuzz.classes import load_classes
+from scripts.fuzz.mutations import MUTATIONS, mutate
+from tests.scripts import fuzz_traps
+
+JSON = json.dumps({"a": [1, 2.5, "x"], "b": {"c": None}}).encode()
+SOUND = {
+    "bytes": bytes(range(200)),
+    "json": JSON,
+    "lines": b'{"a": 1}\npath,label\n' + JSON + b"\n",
+    "safetensors": len(JSON).to_bytes(8, "little") + JSON + bytes(64),
+    "boxes": b"\0\0\0\x18moov\0\0\0\x10trak12345678" + b"\0\0\0\x0cmdat1234",
+    "riff": b"RIFF\x1c\0\0\0AVI " + b"avih\x04\0\0\x001234" + b"idx1\x04\0\0\x005678",
+    "png": b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x04IHDR1234abcd" + b"\0\0\0\0IENDabcd",
+}
+
+
+@pytest.mark.parametrize("structure", MUTATIONS)
+def test_damage_is_repeatable_and_of_many_kinds(structure):
+    made = [mutate(random.Random(seed), SOUND[structure], structure) for seed in range(200)]
+    assert made == [mutate(random.Random(seed), SOUND[structure], structure) for seed in range(200)]
+    assert len(set(made)) > 100
+    assert sum(data != SOUND[structure] for data in made) > 160
+    assert all(isinstance(mutate(random.Random(0), data, structure), bytes) for data in (b"", b"x", b"[1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "detail"),
+    [
+        ("refuses", "refused", ""),
+        ("wrong", "wrong", ""),
+        ("undocumented", "undocumented", "KeyError"),
+        ("two lines", "undocumented", "not one line"),
+        ("signal", "signal", "SIGSEGV"),
+        ("exit", "signal", "exit code 3"),
+        ("hang", "hang", "over 1 s"),
+        ("memory", "memory", "MiB"),
+    ],
+)
+def test_every_kind_of_fault_is_noticed(tmp_path, name, outcome, detail):
+    chosen = fuzz_traps.load_classes()[name]
+    # The hang is what is waited for; all else ends long before.
+    seconds = 1 if name == "hang" else 60
+    report = run_class(chosen, count=2, seed=4, keep=tmp_path, most_seconds=seconds, home="tests.scripts.fuzz_traps")
+    assert report.counts == {outcome: 2}
+    assert report.num_right == (2 if outcome == "refused" else 0)
+    assert [failure.outcome for failure in report.failures] == [outcome] * (2 - report.num_right)
+    assert all(detail in failure.detail for failure in report.failures)
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == ({f"{name}-0", f"{name}-1"} if report.failures else set())
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", load_classes())
+def test_every_class_reads_its_sound_example_and_answers_for_damaged_ones(tmp_path, name):
+    chosen = load_classes()[name]
+    template = tmp_path / "template"
+    template.mkdir()
+    chosen.make(template)
+    files = chosen.find_files(template)
+    assert files, "nothing to damage"
+    assert chosen.is_right(chosen.read(template), chosen.read(template))
+    report = run_class(chosen, count=4, seed=1)
+    assert not report.failures, report.failures
+
+
+def test_an_input_depends_on_its_number_alone(tmp_path):
+    chosen = load_classes()["manifest.csv"]
+    template = tmp_path / "template"
+    template.mkdir()
+    chosen.make(template)
+    texts = [
+        Path(make_input(chosen, template, tmp_path / f"{turn}", seed=0, number=5) / "manifest.csv").read_bytes()
+        for turn in range(2)
+    ]
+    assert texts[0] == texts[1]
