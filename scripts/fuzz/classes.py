@@ -41,12 +41,15 @@ class FuzzClass(NamedTuple):
 
 
 def _collect() -> dict[str, FuzzClass]:
+    from scripts.fuzz.checked_folders import CHECKED_CLASSES
     from scripts.fuzz.foreign_weights import FOREIGN_CLASSES
     from scripts.fuzz.own_files import OWN_CLASSES
     from scripts.fuzz.pictures import PICTURE_CLASSES
     from scripts.fuzz.texts import TEXT_CLASSES
 
-    return {one.name: one for one in (*PICTURE_CLASSES, *OWN_CLASSES, *TEXT_CLASSES, *FOREIGN_CLASSES)}
+    return {
+        one.name: one for one in (*PICTURE_CLASSES, *OWN_CLASSES, *TEXT_CLASSES, *FOREIGN_CLASSES, *CHECKED_CLASSES)
+    }
 
 
 CLASSES: Final[dict[str, FuzzClass]] = {}

@@ -1,0 +1,109 @@
+"""What `vidtldr info --check` verifies: it must call damage by its name, whatever file it is in."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.writers import PLACES, WRITERS, make_inputs
+from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.verification import Verification
+
+_ANSWER: Final = "a fault that names the file, unless the content is the same"
+
+
+def _run_writer(name: str, folder: Path) -> None:
+    """Let a command write what is checked."""
+    import tempfile
+
+    from click.testing import CliRunner
+
+    from vidtldr_jax.cli.main import cli
+
+    writer = next(one for one in WRITERS if one.name == name)
+    with tempfile.TemporaryDirectory(prefix="vidtldr-fuzz-") as inputs:
+        make_inputs(Path(inputs))
+        words = writer.words(Path(inputs), folder / PLACES[name])
+        result = CliRunner(env={"XDG_CACHE_HOME": inputs}).invoke(cli, words)
+    if result.exit_code:
+        raise RuntimeError(f"{words} ended with {result.exit_code}: {result.output}")
+
+
+def _read_content(path: Path) -> Any:
+    """Return what must not change in a file; spaces between the parts of JSON may."""
+    try:
+        if path.suffix == ".json":
+            return json.loads(path.read_bytes())
+        if path.suffix == ".jsonl":
+            return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+    except (ValueError, RecursionError):
+        pass
+    return hash_file(path)
+
+
+def _check(name: str, folder: Path) -> tuple[Verification, dict[str, Any]]:
+    from vidtldr_jax.cli.info_check import choose_check
+
+    place, verify = choose_check(str(folder / PLACES[name]))
+    contents = {
+        str(path.relative_to(folder)): _read_content(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    return verify(place), contents
+
+
+def _is_noticed(value: tuple[Verification, dict[str, Any]], expected: tuple[Verification, dict[str, Any]]) -> bool:
+    found, contents = value
+    if not found.is_sound:
+        return all(fault and len(fault.splitlines()) == 1 for fault in found.faults)
+    # Records of steps after the newest state are of no digest yet.
+    begun = {name: lines[: len(expected[1][name])] for name, lines in contents.items() if name.endswith(".jsonl")}
+    return contents | begun == expected[1]
+
+
+def _describe(
+    title: str, writer: str, structures: Mapping[str, tuple[str, int]], make: Callable[[str, Path], None] = _run_writer
+) -> FuzzClass:
+    from vidtldr_jax.cli.group import CommandError
+
+    return FuzzClass(
+        name=title,
+        answer=_ANSWER,
+        make=functools.partial(make, writer),
+        structures=structures,
+        read=functools.partial(_check, writer),
+        is_right=_is_noticed,
+        documented=(CommandError,),
+    )
+
+
+CHECKED_CLASSES: Final = (
+    _describe(
+        "check of a checkpoint",
+        "convert",
+        {"model/config.json": ("json", 2), "model/model.safetensors": ("safetensors", 2)},
+    ),
+    _describe(
+        "check of an index",
+        "embed",
+        {"index/description.json": ("json", 1), "index/part-*": ("bytes", 2)},
+    ),
+    _describe(
+        "check of an export",
+        "export",
+        {"*.json": ("json", 2), "*.safetensors": ("safetensors", 2), "model.stablehlo": ("bytes", 2)},
+    ),
+    _describe(
+        "check of a run",
+        "finetune",
+        {
+            "run/run.json": ("json", 4),
+            "run/metrics.jsonl": ("lines", 4),
+            "run/model/*": ("bytes", 2),
+            "run/checkpoints/**/*": ("bytes", 1),
+        },
+    ),
+)
