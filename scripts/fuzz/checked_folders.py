@@ -34,13 +34,15 @@ def _run_writer(name: str, folder: Path) -> None:
 
 
 def _read_content(path: Path) -> Any:
-    """Return what must not change in a file; spaces between the parts of JSON may."""
+    """Return what must not change in a file; spaces between the parts of JSON may, and who began a run."""
     try:
+        if path.name == "run.json":
+            return json.loads(path.read_bytes())["run"]
         if path.suffix == ".json":
             return json.loads(path.read_bytes())
         if path.suffix == ".jsonl":
             return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         pass
     return hash_file(path)
 
