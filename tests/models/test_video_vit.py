@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 
 import chex
 import flax.traverse_util
@@ -139,6 +140,15 @@ def test_the_other_examples_of_a_merged_batch_change_no_bit():
     assert np.abs(together.logits[1] - swapped.logits[1]).max() > 0.01
 
 
+@pytest.fixture
+def all_optimizations():
+    """Compiles as users do: with fewer optimisations, what else is an output changes how a value is rounded."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
+
+
+@pytest.mark.usefixtures("all_optimizations")
 def test_a_trace_changes_no_output_and_shows_every_step():
     traced, untraced = run(CONFIG, (9, 0, 2), trace=True), run(CONFIG, (9, 0, 2))
     assert untraced.trace is None

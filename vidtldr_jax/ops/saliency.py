@@ -73,6 +73,8 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     is_background = above * scale < jnp.where(is_level, -rounding, 0.0)
     weight = jnp.where(is_level, 1.0, above / jnp.where(is_level, 1.0, peak))
     weight = jnp.where(is_background, 0.0, weight)
+    # A compiler that computes the peak twice, with other roundings, would give the sharpest token a little more than 1.
+    weight = jnp.minimum(weight, 1.0)
     return jnp.concatenate([jnp.ones_like(all_sharpness[:, :num_protected]), weight], axis=-1)  # [B, N]
 
 
