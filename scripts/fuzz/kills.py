@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import shutil
@@ -124,7 +125,13 @@ def _wait_for_writing(folder: Path, seconds: float) -> None:
 
 
 def _list_hidden(folder: Path) -> list[Path]:
-    return list(folder.rglob(".*"))
+    # Not rglob, which fails where a folder goes while it is read.
+    return [
+        Path(place) / name
+        for place, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+        if name.startswith(".")
+    ]
 
 
 def _empty(folder: Path) -> None:

@@ -44,7 +44,7 @@ def write(path, params):
 
 def test_all_but_the_head_come_from_the_file_and_the_log_says_so(tmp_path, caplog):
     config = make_config(write(tmp_path / "checkpoint", make_params(7.0)))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="vidtldr_jax"):
         found = take_params(Model(), config, flax.core.freeze(make_params(0.0)))
     np.testing.assert_array_equal(found["cls"], 7)
     np.testing.assert_array_equal(found["Transformer"]["norm"]["scale"], 7)
@@ -114,6 +114,6 @@ def test_nothing_is_read_without_a_file_for_other_trainers_and_by_a_run_that_goe
         assert scenic.initialize_model is before
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoint_2").touch()
-    with caplog.at_level(logging.INFO), start(config, tmp_path / "run"):
+    with caplog.at_level(logging.INFO, logger="vidtldr_jax"), start(config, tmp_path / "run"):
         assert scenic.initialize_model is before
     assert "the run goes on from its own checkpoint" in caplog.text

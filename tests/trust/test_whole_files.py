@@ -12,9 +12,11 @@ import pytest
 from vidtldr_jax.trust import whole_files
 from vidtldr_jax.trust.digests import hash_bytes, hash_file
 from vidtldr_jax.trust.whole_files import (
+    complete_files,
     open_whole,
     recover_folder,
     remove_leftovers,
+    replace_files,
     replace_folder,
     write_aside,
     write_whole,
@@ -50,7 +52,20 @@ def write_folder(path, text):
         (aside / "again").write_text(text)
 
 
+def write_set(path, text):
+    """Write files that belong together; what is read is that they do."""
+    places = [path, path.with_name("place.beside"), path.with_name("place.third")]
+    with replace_files(places) as asides:
+        for aside in asides:
+            aside.write_text(text)
+
+
 def read_any(path):
+    if path.with_name("place.beside").exists():
+        complete_files(path)
+        assert (
+            path.with_name("place.beside").read_text() == path.with_name("place.third").read_text() == path.read_text()
+        )
     if not path.is_dir():
         return path.read_text()
     texts = [(path / "below" / "text").read_text(), (path / "again").read_text()]
@@ -190,6 +205,44 @@ def test_a_folder_that_was_set_aside_by_a_killed_process_is_put_back(tmp_path, m
     assert not recover_folder(tmp_path / "place")
 
 
+@pytest.mark.parametrize("num_moved", [0, 1, 2, 3])
+def test_files_that_belong_together_are_completed_whoever_comes_next(tmp_path, num_moved):
+    place, replace = tmp_path / "place", os.replace
+    write_set(place, "first")
+    left = [num_moved]
+
+    def die_after_some(source, target):
+        if not left[0]:
+            os._exit(0)
+        left[0] -= 1
+        replace(source, target)
+
+    if not (child := os.fork()):
+        os.replace = die_after_some
+        write_set(place, "second")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    if num_moved % 2:
+        write_set(place, "third")
+    else:
+        assert complete_files(place) == (num_moved < 3)
+    assert read_any(place) == ("third" if num_moved % 2 else "second")
+    assert sorted(os.listdir(tmp_path)) == ["place", "place.beside", "place.third"]
+    assert not complete_files(place)
+
+
+def test_files_that_wait_for_their_names_survive_an_error(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_set(tmp_path / "place", "text")
+    monkeypatch.undo()
+    assert complete_files(tmp_path / "place")
+    assert read_any(tmp_path / "place") == "text"
+
+
 def test_what_is_set_aside_is_never_removed_as_a_leftover(tmp_path):
     # Without an exchange of names, the only copy of a folder can lie in a hidden place for a moment.
     hidden = tmp_path / f".place-{'0' * 16}.partial"
@@ -221,10 +274,12 @@ def test_a_living_writer_keeps_its_place_and_a_dead_one_s_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["plac", "place"]
 
 
+@pytest.mark.parametrize("write", [*WRITERS.values(), write_set])
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file_and_the_next_one_cleans_up(tmp_path, write):
     texts = [f"{number}" * 5000 for number in range(10)]
     rng, num_begun = random.Random(0), 0
     write(tmp_path / "place", texts[0])
+    usual = sorted(os.listdir(tmp_path))
     for _ in range(NUM_KILLS):
         if not (child := os.fork()):
             while True:
@@ -233,11 +288,11 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file_and_the_next_one_clea
         time.sleep(rng.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        num_begun += len(os.listdir(tmp_path)) > 1
+        num_begun += len(os.listdir(tmp_path)) > len(usual)
         assert read_any(tmp_path / "place") in texts
     assert num_begun, "no process was killed while it wrote"
     write(tmp_path / "place", texts[0])
-    assert os.listdir(tmp_path) == ["place"]
+    assert sorted(os.listdir(tmp_path)) == usual
 
 
 def test_digests_are_sha256(tmp_path):

@@ -19,7 +19,7 @@ from vidtldr_jax.trust.digests import hash_bytes, hash_file, hash_json, is_check
 from vidtldr_jax.trust.faults import join_faults
 from vidtldr_jax.trust.json_files import JsonError, check_type, read_json
 from vidtldr_jax.trust.limits import LimitError
-from vidtldr_jax.trust.recovery import recover_and_tell
+from vidtldr_jax.trust.recovery import complete_and_tell, recover_and_tell
 from vidtldr_jax.trust.regular import check_regular
 from vidtldr_jax.trust.safetensors_files import DigestError, SafetensorsError, SafetensorsFile, describe_mismatch
 from vidtldr_jax.trust.verification import Verification
@@ -179,6 +179,7 @@ def read_sidecar(place: Path) -> dict[str, Any]:
       ExportError: it is missing, damaged or of something else.
     """
     recover_and_tell(place)
+    complete_and_tell(place)
     path = find_sidecar(place)
     try:
         fields: dict[str, Any] = read_json(path, dict[str, Any])

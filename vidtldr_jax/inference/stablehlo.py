@@ -15,7 +15,6 @@ flatbuffers (the extra "export").
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
 import os
@@ -42,7 +41,7 @@ from vidtldr_jax.inference.program_shapes import describe_program, describe_shap
 from vidtldr_jax.inference.weights import write_safetensors
 from vidtldr_jax.trust.digests import hash_bytes
 from vidtldr_jax.trust.harmless import dump_json
-from vidtldr_jax.trust.whole_files import write_aside
+from vidtldr_jax.trust.whole_files import replace_files
 
 DEFAULT_PLATFORMS: Final = ("cpu", "cuda", "tpu")
 WeightsPlace = Literal["inside", "beside"]
@@ -130,8 +129,8 @@ def export_model(
 def save_export(exported: ExportedModel, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write a program and what belongs to it; all is on the disk when this returns.
 
-    Each file takes its name in one step, the sidecar last: where a process is killed in between, the digests in the
-    sidecar don't fit the others, which its readers find.
+    The files take their names when all are complete. Where a process is killed in between, the digests in the sidecar
+    don't fit the others, and the next export to the path, `check_export` or `vidtldr info --check` gives them theirs.
 
     Args:
       exported: what to write.
@@ -160,13 +159,13 @@ def save_export(exported: ExportedModel, path: str | os.PathLike[str], *, overwr
     run = make_run_name()
     description = {"run": run, "file": place.name, "bytes": len(data), "sha256": hash_bytes(data)}
     make_parent(place)
-    with write_aside(sidecar) as sidecar_aside, write_aside(place) as place_aside, contextlib.ExitStack() as more:
-        if exported.weights:
+    parts = [place, sidecar, *([beside] if exported.weights else [])]
+    with replace_files(parts) as (place_aside, sidecar_aside, *more):
+        for beside_aside in more:
             entries = {
                 name: (value.shape, value.dtype, functools.partial(_identity, value))
                 for name, value in exported.weights.items()
             }
-            beside_aside = more.enter_context(write_aside(beside))
             digest = write_safetensors(beside_aside, entries, metadata={"run": run})
             description |= {"weights_file": beside.name, "weights_sha256": digest}
         place_aside.write_bytes(data)

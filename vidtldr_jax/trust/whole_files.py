@@ -22,13 +22,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from vidtldr_jax.trust.regular import check_regular
 
 _SUFFIX: Final = ".partial"
+_READY: Final = ".ready"  # beside files that only wait for their names
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _LONGEST_STEM: Final = 100  # bytes of the destination's name that its hidden place repeats; a name may have 255
@@ -98,6 +99,51 @@ def write_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def replace_files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[list[Path]]:
+    """Give places for files that belong together; they take their names when all of them are on the disk.
+
+    If the process ends while they take their names, the others wait beside them: the next writer of the first path, or
+    `complete_files`, gives them their names.
+
+    Args:
+      paths: of the files, in one folder; what is there is replaced.
+
+    Yields:
+      As many paths in a hidden folder, where nothing is yet.
+
+    Raises:
+      OSError: a file can't be written; it names the first path, and what was there is unchanged.
+    """
+    places = [Path(path) for path in paths]
+    for place in places:
+        _check_place(place)
+    with _name_errors(places[0]), _hold_folder(places[0]) as folder:
+        yield [folder / place.name for place in places]
+        sync_tree(folder)
+        (folder / _READY).touch()
+        sync_folder(folder)
+        _move_ready(folder)
+
+
+def complete_files(path: str | os.PathLike[str]) -> bool:
+    """Give files their names that belong together and were complete when their writer was stopped.
+
+    Args:
+      path: the first of the files.
+
+    Returns:
+      Whether there were some.
+    """
+    for folder in _list_partial(Path(path)):
+        with _try_lock(folder) as is_free:
+            if is_free and (folder / _READY).exists():
+                _move_ready(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                return True
+    return False
+
+
+@contextlib.contextmanager
 def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty folder to fill; it takes the path's place when the context ends without an exception.
 
@@ -161,6 +207,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> int:
         with _try_lock(folder) as is_free:
             is_only_copy = _name_old(folder, place).is_dir() and not os.path.lexists(place)
             if is_free and not is_only_copy:
+                _move_ready(folder)
                 shutil.rmtree(folder, ignore_errors=True)
                 count += 1
     return count
@@ -228,9 +275,21 @@ def _hold_folder(place: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / _READY).exists():  # else something failed while files took their names: the others wait
+            shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def _move_ready(folder: Path) -> None:
+    """Give complete files their names beside their hidden folder; nothing where they are not complete."""
+    if not (folder / _READY).exists():
+        return
+    for file in sorted(folder.iterdir()):
+        if file.name != _READY:
+            os.replace(file, folder.parent / file.name)
+    sync_folder(folder.parent)
+    (folder / _READY).unlink()
 
 
 def _make_folder(place: Path) -> tuple[Path, int | None]:
