@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,24 +17,20 @@ from scripts.fuzz.writers import PLACES, WRITERS, make_inputs
 from vidtldr_jax.trust.digests import hash_file
 from vidtldr_jax.trust.verification import Verification
 
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
 _ANSWER: Final = "a fault that names the file, unless the content is the same"
 
 
 def _run_writer(name: str, folder: Path) -> None:
     """Let a command write what is checked."""
-    import tempfile
-
-    from click.testing import CliRunner
-
-    from vidtldr_jax.cli.main import cli
-
     writer = next(one for one in WRITERS if one.name == name)
     with tempfile.TemporaryDirectory(prefix="vidtldr-fuzz-") as inputs:
         make_inputs(Path(inputs))
-        words = writer.words(Path(inputs), folder / PLACES[name])
-        result = CliRunner(env={"XDG_CACHE_HOME": inputs}).invoke(cli, words)
-    if result.exit_code:
-        raise RuntimeError(f"{words} ended with {result.exit_code}: {result.output}")
+        command = [sys.executable, "-m", "vidtldr_jax", *writer.words(Path(inputs), folder / PLACES[name])]
+        environment = {**os.environ, "XDG_CACHE_HOME": inputs}
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{command} ended with {result.returncode}: {result.stderr}")
 
 
 def _read_content(path: Path) -> Any:
