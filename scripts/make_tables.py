@@ -49,7 +49,7 @@ TABLES = {
     ("docs/convert.md", "memory"): (("convert_memory.json",), make_conversion_memory_table),
     ("docs/convert.md", "load"): (("load.json",), make_load_table),
     ("docs/reliability.md", "fuzz"): (("reliability.json",), make_fuzz_table),
-    ("docs/reliability.md", "kills"): (("reliability.json",), make_kills_table),
+    ("docs/reliability.md", "kills"): (("kills.json",), make_kills_table),
     ("docs/performance.md", "rivals"): (
         ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),
         make_rivals_table,

@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the damage [default: %(default)s]")
     parser.add_argument("--kills", type=int, default=0, help="kills of each command that writes [default: %(default)s]")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that fail")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/reliability.json")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/{reliability,kills}.json")
     options = parser.parse_args()
     start = time.monotonic()
     rows = []
@@ -88,16 +88,16 @@ def main() -> int:
         )
     kills = [] if not options.kills else _kill_writers(options.kills, options.seed)
     if options.write:
-        result = {
+        origin = {
             "date": datetime.date.today().isoformat(),
             "commit": find_commit(),
             "machine": describe_machine(),
             "seed": options.seed,
             "seconds": round(time.monotonic() - start),
-            "rows": rows,
-            "kills": kills,
         }
-        (RESULTS / "reliability.json").write_text(json.dumps(result, indent=2) + "\n")
+        for name, found in (("reliability", rows), ("kills", kills)):
+            if found:
+                (RESULTS / f"{name}.json").write_text(json.dumps(origin | {"rows": found}, indent=2) + "\n")
     return int(any(row["right"] < row["tried"] for row in rows) or any(row["faults"] for row in kills))
 
 

@@ -34,6 +34,8 @@ def make_kills_table(result: dict[str, Any]) -> str:
     lines = ["| command | kills | while something was half-written | lost or left behind |", "|---|---|---|---|"]
     lines += [
         f"| `vidtldr {row['name']}` | {row['kills']} | {row['in_writing']} | {len(row['faults']) or 'nothing'} |"
-        for row in result["kills"]
+        for row in result["rows"]
     ]
+    kills = sum(row["kills"] for row in result["rows"])
+    lines += ["", f"{kills} kills; seed {result['seed']}; {name_origin(result, '-m scripts.fuzz')}"]
     return "\n".join(lines)

@@ -156,6 +156,17 @@ def save(folder, table, *, batch_size=None):
     (folder / f"part-000007-{hash_bytes(data)}.arrow").write_bytes(data)
 
 
+def test_a_stream_that_ends_before_its_rows_is_damage_where_no_digest_tells_it(tmp_path):
+    write(tmp_path, make_features(0))
+    path = find_part(tmp_path, 0)
+    data = bytearray(path.read_bytes())
+    behind_schema = 16 + int.from_bytes(data[12:16], "little")
+    data[behind_schema : behind_schema + 8] = b"\xff" * 4 + bytes(4)
+    path.unlink()
+    (tmp_path / "part-000000.arrow").write_bytes(data)
+    refuse(r"part-000000.arrow is damaged \(it ends before its rows\)", read_features, tmp_path)
+
+
 def replace(name, values):
     def change(table):
         place = table.schema.get_field_index(name)

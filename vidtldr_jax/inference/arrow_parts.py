@@ -206,7 +206,10 @@ def _find_message(arrow: Any, data: Any) -> Any:
     """
     start = len(_MAGIC) + _MAGIC_PADDING
     messages = arrow.ipc.MessageReader.open_stream(arrow.BufferReader(data.slice(start)))
-    kinds = [messages.read_next_message() for _ in range(2)]
+    try:
+        kinds = [messages.read_next_message() for _ in range(2)]
+    except StopIteration:  # an end of the stream that its footer does not know
+        raise ValueError("it ends before its rows") from None
     if [message.type for message in kinds] != ["schema", "record batch"]:
         raise ValueError(f"it begins with {kinds[0].type} and {kinds[1].type}")
     if _is_compressed(memoryview(kinds[1].metadata)):
