@@ -29,6 +29,7 @@ NOT_RUN = {
     "docs/accuracy.md": 2,
     "docs/export.md": 3,
     "docs/operator.md": 1,
+    "docs/reliability.md": 2,
     "docs/scenic.md": 2,
     "docs/tpu.md": 1,
 }
