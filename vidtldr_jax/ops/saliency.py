@@ -5,6 +5,7 @@ Shapes: attention `[B, H, N, N]`, saliency `[B, N]`. Values in [0, 1]. Everythin
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float
@@ -66,7 +67,10 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     rounding = _EQUAL_WITHIN_ROUNDINGS * jnp.finfo(jnp.float32).eps * (1.0 + largest)
     scale = jnp.where(spread <= rounding, 1.0, spread)  # [B, 1]
     s = (s - low) / scale
-    above = s - s.mean(-1, keepdims=True)  # [B, N]
+    # As a product, whose operands are computed once: a sum that a compiler fuses is rounded by what else reads s.
+    shares = jnp.full((s.shape[-1], 1), 1 / s.shape[-1], jnp.float32)
+    mean = jnp.matmul(s, shares, precision=jax.lax.Precision.HIGHEST)  # [B, 1]
+    above = s - mean  # [B, N]
     peak = jnp.take_along_axis(above, sharpest, axis=-1)  # [B, 1]
     # Few unsharp tokens among many that are all equally sharp: which of these is above the mean is chance.
     is_level = peak * scale <= rounding  # [B, 1]; so it is where the spread is that small
