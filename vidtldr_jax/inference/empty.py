@@ -32,7 +32,7 @@ def make_empty(function: Callable[..., Any], *arguments: Any) -> Any:
     def trace(size: int) -> Any:
         def resize(leaf: Any) -> Any:
             shape = (size, *leaf.shape[1:]) if leaf.shape[:1] == (0,) else leaf.shape
-            return jax.ShapeDtypeStruct(shape, leaf.dtype)
+            return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
         return jax.eval_shape(function, *jax.tree.map(resize, arguments))
 
