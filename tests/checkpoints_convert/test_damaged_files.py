@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from checkpoints_convert import ConversionError, convert_checkpoint, open_source
+from checkpoints_convert import ConversionError, open_source
 from checkpoints_convert.msgpack_files import read_msgpack_file
 from checkpoints_convert.npz_files import read_npz_file
 from checkpoints_convert.rules import find_layer, matches
+from tests.checkpoints_convert.refusals import FOUR, expect_refusal
 from tests.reference.files import require_torch
 
 torch = require_torch()
@@ -59,15 +60,6 @@ def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, /, **members: byte
             archive.writestr(f"{name}.npy", body)
 
 
-def expect_refusal(path: Path, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=message) as caught:
-        convert_checkpoint(path, tmp_path / "model", settings={"frames": 8})
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "model").exists()
-    assert not list(tmp_path.glob(".model*")), "something half-written is left"
-
-
-FOUR = np.arange(4, dtype=np.float32)
 BAD_MSGPACK: dict[str, tuple[bytes, str]] = {
     "cut short": (pack({"params": {"a": pack_array([4], "float32", FOUR.tobytes())}})[:-5], "damaged or no msgpack"),
     "bytes left over": (pack({"params": {}}) + b"\x01", "damaged or no msgpack"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import safetensors.numpy
 
-from tests.checkpoints_convert.test_damaged_files import FOUR, expect_refusal
+from tests.checkpoints_convert.refusals import FOUR, expect_refusal
 
 
 def write_safetensors(header: Any, data: bytes = b"") -> bytes:
