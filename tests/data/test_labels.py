@@ -37,6 +37,7 @@ def test_without_names_labels_are_numbers():
         (1.5, "is 1.5, neither a name nor a number"),
         ("\ud800", "is '\\ud800', neither a name nor a number"),
         ("", "is '', no class"),
+        ("\u200bdog", "is '\\u200bdog', no class (nearest: 'dog', which differs in capitals, spaces or the form"),
     ],
 )
 def test_what_is_wrong_is_said(label, message):
@@ -55,6 +56,26 @@ def test_what_is_written_is_read_as_the_same_class():
     assert [labels.write(number) for number in range(5)] == ["0", "dog", "2", "7", "Ski"]
     assert [labels.find(labels.write(number)) for number in range(5)] == list(range(5))
     assert Labels(None, 3).write(2) == "2"
+
+
+@pytest.mark.parametrize(
+    "names", [["2", "dog", "dog"], ["1", "1"], ["2", "02", "x", "x"], ["", " ", "a"], ["01", "01"]]
+)
+def test_the_number_of_a_class_is_never_read_as_another_one_s_name(names):
+    labels = Labels(names, None)
+    assert [labels.find(labels.write(number)) for number in range(len(names))] == list(range(len(names)))
+
+
+def test_the_numbers_that_are_asked_for_are_those_that_are_read():
+    message = Labels(["2", "dog", "dog"], None).explain("dog")
+    assert message == "is 'dog', the name of classes 1, 02; give the number of the one that is meant"
+    (note,) = describe_similar(["2", "dog", "dog"])
+    assert note.endswith("by number: 'dog' (1, 02)")
+
+
+def test_an_empty_label_is_no_class_even_where_one_has_no_name():
+    for label in ("", " ", "\u00a0"):
+        assert Labels(["", "a"], None).find(label) is None
 
 
 def test_names_that_can_be_mistaken_are_told():

@@ -67,6 +67,8 @@ def test_a_name_made_of_digits_is_a_name(tmp_path):
         ('path,label\n"a.mp4,1\n', "line [23]: no CSV"),
         ('{"path": "a.mp4", "label": 1}\nnonsense\n', "line 2: no JSON"),
         ('{"path": "a.mp4", "label": 1}\n[1, 2]\n', "line 2: no object with path, label"),
+        ('{"path": "a.mp4", "label": 1, "label": 2}\n', r"line 1: no JSON \(the name 'label' is there twice"),
+        ("path,label,label\na.mp4,1,2\n", "line 1: the column 'label' is there more than once"),
         ('{"path": "a.mp4", "label": true}\n', "label is True, neither a name nor a number"),
         ('{"path": "a.mp4", "lbl": 1}\n', "line 1: no column 'label' .there is 'lbl'."),
         (b"path,label\n\xff.mp4,1\n", "it is not UTF-8 text"),
@@ -128,6 +130,37 @@ def test_a_name_of_two_classes_means_neither_and_their_numbers_do(tmp_path):
 def test_csv_and_json_read_a_number_that_is_a_name_the_same_way(tmp_path):
     for text in ("path,label\na.mp4,1\n", '{"path": "a.mp4", "label": 1}', '{"path": "a.mp4", "label": "1"}'):
         assert read_manifest(write(tmp_path, text), class_names=[["1", "0"]])[0].labels == (0,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers"),
+    [
+        (["diving", "1", "01", "skiing"], "['1', '01']"),
+        (["0", "1", "2"], None),  # numbers alone
+        (["diving", "skiing"], None),
+    ],
+)
+def test_numbers_among_names_are_told(tmp_path, caplog, labels, numbers):
+    rows = "".join(f"{n}.mp4,{label}\n" for n, label in enumerate(labels))
+    read_manifest(write(tmp_path, f"path,label\n{rows}"), class_names=[NAMES])
+    told = [record.getMessage() for record in caplog.records]
+    list_name = tmp_path / "list.csv"
+    assert told == (
+        [] if numbers is None else [f"{list_name}: of label, what is no name is the number of a class: {numbers}"]
+    )
+
+
+def test_numbers_of_classes_that_share_a_name_are_no_surprise(tmp_path, caplog):
+    read_manifest(write(tmp_path, "path,label\na.mp4,0\nb.mp4,dog\n"), class_names=[["crane", "dog", "crane"]])
+    assert not caplog.records
+
+
+def test_names_and_numbers_of_classes_belong_together(tmp_path):
+    path = write(tmp_path, "path,noun,verb\na.mp4,0,1\n")
+    with pytest.raises(ValueError, match=r"each class of 'noun' has one name; got 3 names of 4 classes; fix them"):
+        read_manifest(path, columns=("noun",), class_names=[NAMES], num_classes=(4,))
+    with pytest.raises(ValueError, match="got 2 columns, 1 lists of names and 2 numbers; give one of each"):
+        read_manifest(path, columns=("noun", "verb"), class_names=[NAMES])
 
 
 def test_a_line_of_json_may_hold_what_other_texts_end_lines_with(tmp_path):

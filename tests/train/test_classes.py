@@ -32,8 +32,7 @@ def test_names_that_are_the_models_keep_its_classifier(tmp_path, as_json):
 def test_a_number_among_names_is_the_models_class_as_in_evaluations(tmp_path, as_json):
     path = write(tmp_path, "up", "1", "left", as_json=as_json)
     found = find_classes(path, **MODEL)
-    assert found[:3] == (3, ("left", "right", "up"), False)
-    assert found.notes == ("labels that are no names are numbers of the model's 3 classes: ['1']",)
+    assert found == Classes(3, ("left", "right", "up"), False, ())
     entries = read_manifest(path, class_names=[found.names], num_classes=[found.num_classes])
     assert [entry.labels for entry in entries] == [(2,), (1,), (0,)]
 

@@ -5,8 +5,8 @@
     labels.find("2")      # 2, since no class is named so
     labels.find("crane")  # None; labels.explain("crane") says that classes 0 and 2 have this name
 
-Names count before numbers, in CSV and in JSON: a class named "7" is meant by 7. A name of several classes means none of
-them; their numbers do.
+Names count before numbers, in CSV and in JSON: a class named "7" is meant by 7, and class 7 then by "07". A name of
+several classes means none of them; their numbers do.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Labels:
         """
         self.names = None if names is None else tuple(names)
         self.count = count if names is None else len(names)
-        self._numbers = find_numbers(names or ())
+        self._numbers = _find_numbers(names or ())
 
     def find(self, label: Any) -> int | None:
         """Return the number of the class that a label means.
@@ -52,7 +52,7 @@ class Labels:
           The number; None where the label means no class, or several.
         """
         text = read_label(label)
-        if text is None:
+        if not text:
             return None
         named = self._numbers.get(text, ())
         if len(named) == 1:
@@ -62,14 +62,14 @@ class Labels:
         number = read_number(text)
         return number if number is not None and (self.count is None or number < self.count) else None
 
-    def is_repeated(self, label: Any) -> bool:
-        """Return whether a label is the name of several classes."""
-        return len(self._numbers.get(read_label(label) or "", ())) > 1
-
     def write(self, number: int) -> str:
-        """Return what `find` reads as a class: its name, or its number where the name is another one's too."""
-        name = str(number) if self.names is None else self.names[number]
-        return name if self.find(name) == number else str(number)
+        """Return what `find` reads as a class: its name, or its number where the name is another one's too.
+
+        A number that is itself a name gets zeros in front: "02" is class 2 where another class is named "2".
+        """
+        name = () if self.names is None else (self.names[number],)
+        texts = (*name, *(f"{number:0{width}d}" for width in range(1, _LONGEST_NUMBER + 1)))
+        return next((text for text in texts if self.find(text) == number), str(number))
 
     def explain(self, label: Any) -> str:
         """Return what is wrong with a label that `find` finds no class for, as words that follow "label"."""
@@ -77,7 +77,8 @@ class Labels:
         if text is None or (text and not _is_unicode(text)):
             return f"is {show(label)}, neither a name nor a number"
         if named := self._numbers.get(text):
-            return f"is {show(text)}, the name of classes {_list(named)}; give the number of the one that is meant"
+            listed = _list(self, named)
+            return f"is {show(text)}, the name of classes {listed}; give the number of the one that is meant"
         if read_number(text) is not None:
             return f"is {text}, and classes are 0 to {'...' if self.count is None else self.count - 1}"
         if self.names is None:
@@ -106,14 +107,6 @@ def read_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
 
 
-def find_numbers(names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Return which classes have a name: name without space around it -> numbers, ascending."""
-    found: dict[str, tuple[int, ...]] = {}
-    for number, name in enumerate(names):
-        found[name.strip()] = (*found.get(name.strip(), ()), number)
-    return found
-
-
 def describe_similar(names: Sequence[str]) -> tuple[str, ...]:
     """Say which names of classes can be mistaken for each other.
 
@@ -123,11 +116,12 @@ def describe_similar(names: Sequence[str]) -> tuple[str, ...]:
     Returns:
       A line on names that several classes have, and a line on names that look alike; none where there are none.
     """
-    numbers = find_numbers(names)
+    labels = Labels(names, None)
+    numbers = labels._numbers
     folded: dict[str, list[str]] = {}
     for name in numbers:
         folded.setdefault(_fold(name), []).append(name)
-    repeated = [f"{show(name)} ({_list(found)})" for name, found in numbers.items() if len(found) > 1]
+    repeated = [f"{show(name)} ({_list(labels, found)})" for name, found in numbers.items() if len(found) > 1]
     alike = [
         " and ".join(f"{show(name)} ({numbers[name][0]})" for name in group[:_MOST_LISTED])
         for group in folded.values()
@@ -140,8 +134,16 @@ def describe_similar(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{what}: {_join(found)}" for what, found in notes if found)
 
 
-def _list(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:_MOST_LISTED])) + (" ..." if len(numbers) > _MOST_LISTED else "")
+def _find_numbers(names: Iterable[str]) -> dict[str, list[int]]:
+    """Return which classes have a name: name without space around it -> numbers, ascending."""
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        found.setdefault(name.strip(), []).append(number)
+    return found
+
+
+def _list(labels: Labels, numbers: Sequence[int]) -> str:
+    return ", ".join(map(labels.write, numbers[:_MOST_LISTED])) + (" ..." if len(numbers) > _MOST_LISTED else "")
 
 
 def _join(texts: Iterable[str]) -> str:
@@ -152,7 +154,8 @@ def _join(texts: Iterable[str]) -> str:
 
 
 def _fold(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    shown = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")  # not what nobody sees
+    return " ".join(unicodedata.normalize("NFKC", shown).casefold().split())
 
 
 def _is_unicode(text: str) -> bool:

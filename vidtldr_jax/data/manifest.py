@@ -15,7 +15,6 @@ import csv
 import difflib
 import functools
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,9 @@ from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.data.labels import Labels, read_label
 from vidtldr_jax.trust.faults import Faults, show
+from vidtldr_jax.trust.json_files import JsonError, parse_json
 from vidtldr_jax.trust.lines import read_exact, split_lines
+from vidtldr_jax.trust.notes import tell_note
 from vidtldr_jax.trust.regular import check_regular
 
 _PATH: Final = "path"
@@ -66,17 +67,19 @@ def read_manifest(
       The entries in the order of the file.
 
     Raises:
-      ValueError: the file is empty, is neither format, lacks a column, names a video twice, or has labels that mean no
-        class or several; the first faults together with their lines, and how many more there are.
+      ValueError: the file is empty, is neither format, lacks a column or has one twice, names a video twice, or has
+        labels that mean no class or several; the first faults together with their lines, and how many more there are.
+        Or there are more or fewer names than classes.
       OSError: the file can't be read or is not a regular one.
     """
     path = Path(manifest)
     base = path.parent if root is None else Path(root)
-    names = list(class_names or [None] * len(columns))
-    readers = [Labels(known, count) for known, count in zip(names, num_classes or [None] * len(columns))]
+    readers = _make_readers(columns, class_names, num_classes)
     entries: list[ManifestEntry] = []
     faults = Faults()
     seen: dict[str, int] = {}
+    named: set[str] = set()  # columns with a label that is a name
+    numbered: dict[str, dict[str | None, None]] = {}  # column -> labels that are numbers although classes have names
     for line, row in _read_rows(path, (_PATH, *columns), faults):
         name = row.get(_PATH)
         if not isinstance(name, str) or not name.strip():
@@ -93,13 +96,39 @@ def read_manifest(
         for column, reader, label in zip(columns, readers, found):
             if label is None:
                 faults.add(functools.partial(_explain, line, column, reader, row.get(column)))
+            elif reader.names is not None and reader.write(label) != (text := read_label(row[column])):
+                numbered.setdefault(column, {})[text] = None
+            else:
+                named.add(column)
         entries.append(ManifestEntry(name, base / name, tuple(label or 0 for label in found)))
     if not entries and not faults:
         faults.add("it lists no video")
     if faults:
         wanted = ", ".join((_PATH, *columns))
         raise ValueError(f"a manifest has {wanted} for every video; in {path}: {faults}; fix these lines")
+    for column in named & set(numbered):
+        tell_note(f"{path}: of {column}, what is no name is the number of a class: {show(list(numbered[column]))}")
     return entries
+
+
+def _make_readers(
+    columns: Sequence[str],
+    class_names: Sequence[Sequence[str] | None] | None,
+    num_classes: Sequence[int | None] | None,
+) -> list[Labels]:
+    names = list(class_names or [None] * len(columns))
+    counts = list(num_classes or [None] * len(columns))
+    if not len(columns) == len(names) == len(counts):
+        raise ValueError(
+            f"each label column has names and a number of classes; got {len(columns)} columns, {len(names)} lists of "
+            f"names and {len(counts)} numbers; give one of each for a column"
+        )
+    for column, known, count in zip(columns, names, counts):
+        if known is not None and count is not None and len(known) != count:
+            raise ValueError(
+                f"each class of {column!r} has one name; got {len(known)} names of {count} classes; fix them"
+            )
+    return [Labels(known, count) for known, count in zip(names, counts)]
 
 
 def list_labels(manifest: str | os.PathLike[str], *, column: str = "label") -> dict[str | int, int]:
@@ -145,6 +174,9 @@ def _read_rows(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[t
         if missing := [name for name in columns if name not in header]:
             faults.add(_describe_all_missing(1, missing, header))
             return
+        if repeated := [name for name in columns if header.count(name) > 1]:
+            faults.add(f"line 1: the column {', '.join(map(show, repeated))} is there more than once")
+            return
         for fields in reader:
             if not any(field.strip() for field in fields):
                 continue
@@ -161,9 +193,9 @@ def _read_json_rows(text: str, columns: Sequence[str], faults: Faults) -> Iterat
         if not part.strip():
             continue
         try:
-            row = json.loads(part)
-        except (ValueError, RecursionError):
-            faults.add(f"line {line}: no JSON")
+            row: Any = parse_json(part)
+        except JsonError as error:
+            faults.add(f"line {line}: no JSON ({error})")
             continue
         if not isinstance(row, dict):
             faults.add(f"line {line}: no object with {', '.join(columns)}")

@@ -68,22 +68,17 @@ def _keep_classes(
     listed: Mapping[str | int, int], known: tuple[str, ...] | None, count: int, manifest: str | os.PathLike[str]
 ) -> Classes:
     labels = Labels(known, count)
-    faults, numbers = Faults(), []
+    faults = Faults()
     for label, line in listed.items():
         if labels.find(label) is None:
             faults.add(lambda label=label, line=line: f"line {line}: label {labels.explain(label)}")  # type: ignore[misc]
-        elif known is not None and labels.write(labels.find(label) or 0) != read_label(label):
-            numbers.append(str(label))
     if faults:
         raise TrainError(
             f"labels are classes of the model ({count}) unless a new classifier is asked for; in {manifest}: {faults}; "
             "fix these labels, or give --new-head (Recipe(new_head=True)) to train a classifier of the list's own "
             f"{len(listed)}"
         )
-    notes = list(describe_similar(known or ()))
-    if numbers:
-        notes.append(f"labels that are no names are numbers of the model's {count} classes: {show(numbers)}")
-    return Classes(count, known, False, tuple(notes))
+    return Classes(count, known, False, describe_similar(known or ()))
 
 
 def _make_classes(
