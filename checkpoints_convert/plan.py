@@ -253,20 +253,20 @@ def _find_labels(source: Source, given: Mapping[str, Any], config: Any) -> list[
             return None  # what transformers writes where nobody gave names
     if not isinstance(labels, list | tuple) or not all(_is_text(label) for label in labels):
         raise ConversionError(
-            f"convert_checkpoint: labels are a text for each class; {show_value(labels)} came; mend them."
+            f"convert_checkpoint: labels are a text for each class; got {show_value(labels)}; fix them."
         )
     if len(labels) != config.num_classes:
         count = config.num_classes or "no"
         raise ConversionError(
-            f"convert_checkpoint: one label for each of {count} classes; {len(labels)} came; mend them."
+            f"convert_checkpoint: one label for each of {count} classes; got {len(labels)}; fix them."
         )
     return list(labels)
 
 
 def _is_text(label: Any) -> bool:
-    """Tells whether a label is text that can be written: half of a surrogate pair can't."""
+    """Tells whether a label is text that can be seen and written: half of a surrogate pair can't."""
     try:
-        return isinstance(label, str) and bool(label.encode())
+        return isinstance(label, str) and bool(label.strip().encode())
     except UnicodeEncodeError:
         return False
 

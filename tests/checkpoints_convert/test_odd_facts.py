@@ -48,9 +48,11 @@ def expect_refusal(source: Path, folder: Path, message: str, **options: Any) -> 
         ({"frames": str(10**12)}, "num_frames from settings is 1000000000000, above 16777216"),
         ({"image_size": "[32,32]"}, "image_size from settings is"),
         ({"heads": "4", "num_heads": "4"}, "a setting is given once; heads came under two names"),
-        ({"labels": "a,b"}, "one label for each of 10 classes; 2 came"),
-        ({"labels": "[" * 100_000}, "one label for each of 10 classes; 1 came"),
+        ({"labels": "a,b"}, "one label for each of 10 classes; got 2"),
+        ({"labels": "[" * 100_000}, "one label for each of 10 classes; got 1"),
         ({"labels": '["\\ud800","b","c","d","e","f","g","h","i","j"]'}, "labels are a text for each class"),
+        ({"labels": "a,b,c,d,e,f,g,h,i,"}, "labels are a text for each class; got"),
+        ({"labels": '["a","b","c","d","e","f","g","h","i","\\u00a0"]'}, "labels are a text for each class; got"),
         ({"mean": "1"}, "mean = 1 is not three finite numbers"),
         ({"std": '["a","b","c"]'}, "is not three finite numbers"),
         ({"first_seconds": "Infinity"}, "first_seconds = inf is not a finite number above 0"),
@@ -231,7 +233,7 @@ def test_a_destination_below_a_file_is_refused(find_golden: Find, tmp_path: Path
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"id2label": {str(n): f"class {n}" for n in range(12)}}, "one label for each of 10 classes; 12 came"),
+        ({"id2label": {str(n): f"class {n}" for n in range(12)}}, "one label for each of 10 classes; got 12"),
         ({"id2label": {"0": "a"}}, "labels are a text for each class"),
         ({"id2label": {str(n): "\ud800" for n in range(10)}}, "labels are a text for each class"),
         ({"input_size": "32\x1b[31m\n"}, r"image_size from the checkpoint's config is '32\\x1b"),
