@@ -6,7 +6,6 @@ noun and verb, whose logits follow each other.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import statistics
@@ -19,6 +18,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from jaxtyping import Float
+
+from vidtldr_jax.trust.json_files import parse_json
 
 Average = Literal["probabilities", "logits"]
 AVERAGES: Final = ("probabilities", "logits")
@@ -163,7 +164,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, list[str], Any]:
 def _read_safetensors(path: Path) -> tuple[np.ndarray, list[str], Any]:
     with safetensors.safe_open(path, framework="numpy") as file:
         notes = file.metadata() or {}
-        return file.get_tensor("embeddings"), json.loads(notes["names"]), notes.get("scale", CLIP_SCALE)
+        return file.get_tensor("embeddings"), parse_json(notes["names"], list[str]), notes.get("scale", CLIP_SCALE)
 
 
 def count_right(right: int, total: int) -> dict[str, Any]:
