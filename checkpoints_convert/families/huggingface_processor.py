@@ -12,12 +12,14 @@ from typing import Any, Final
 from checkpoints_convert.errors import ConversionError, show_value
 
 _KERNELS: Final = {2: "bilinear_antialias", 3: "bicubic_antialias"}  # Pillow's numbers
-_FLAGS: Final = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "offset", "do_sample_frames", "do_pad")
+_FLAGS: Final = (
+    *("do_resize", "do_center_crop", "do_rescale", "do_normalize"),
+    *("offset", "do_sample_frames", "do_pad", "default_to_square"),
+)
 _ANY: Final[dict[str, Any]] = {
     **dict.fromkeys(_FLAGS[:4], True),
     **dict.fromkeys(_FLAGS[4:], False),
     "rescale_factor": 1 / 255,
-    "default_to_square": False,
 }
 PROCESSOR_ORIGIN: Final = "the processor's file"
 _LARGEST: Final = 1e30
@@ -33,12 +35,21 @@ _BY_CLASS: Final[dict[str, dict[str, Any]]] = {
         "crop_size": 224,
         "resample": 3,
     },
+    "VJEPA2": {
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "crop_size": 256,
+        "resample": 2,
+    },
 }
-_CLASS: Final = re.compile(r"(Vivit|VideoMAE|CLIP)(ImageProcessor|FeatureExtractor|VideoProcessor)(Fast|Pil)?")
+_CLASS: Final = re.compile(
+    r"(Vivit|VideoMAE|CLIP|VJEPA2(?=Video))(ImageProcessor|FeatureExtractor|VideoProcessor)(Fast|Pil)?"
+)
+_VJEPA2: Final = "VJEPA2VideoProcessor"
 _CLASS_ENTRIES: Final = ("video_processor_type", "image_processor_type", "feature_extractor_type")
-# Without these a class that is not known here would be guessed at.
-_NEEDED: Final = ("size", "resample", "image_mean", "image_std", "rescale_factor")
-_USED: Final = frozenset((*_ANY, *_NEEDED, "crop_size", "num_frames", "fps", "pad_size"))
+_USED: Final = frozenset(
+    (*_ANY, "size", "resample", "image_mean", "image_std", "crop_size", "num_frames", "fps", "pad_size")
+)
 # What transformers does with these is about arrays and devices, not about the pixels of a video in colour.
 _WITHOUT_EFFECT: Final = frozenset(
     (
@@ -86,9 +97,9 @@ def read_processor(
     fields |= {} if faults else _read_sampling(asked, facts.get("num_frames"), picked, faults)
     if faults:
         raise ConversionError.collect(
-            "read_processor: frames are resized and cropped to the model's square",
+            "frames are resized and cropped to the model's square",
             faults,
-            "mend the processor's file",
+            "fix the processor's file",
         )
     return {**fields, "kernel": _KERNELS[asked["resample"]]}, PROCESSOR_ORIGIN
 
@@ -117,10 +128,14 @@ def list_notes(preprocessor: Mapping[str, Any]) -> list[str]:
             if name in said
         ]
     size = said.get("size")
-    if who == "VivitImageProcessor" and isinstance(size, Mapping) and size.get("longest_edge") is not None:
+    if _is_vivits_image(who) and isinstance(size, Mapping) and size.get("longest_edge") is not None:
         notes.append(f"longest_edge = {show_value(size['longest_edge'])} is not used, as {who} does not use it")
     if who == "VivitVideoProcessor" and said.get("offset") is False:
         notes.append(f"offset = False is not used: {who} always takes 1 off")
+    elif _name_class(said) and not who.startswith("Vivit") and said.get("offset") is True:
+        notes.append(f"offset = True is not used, as {who} does not use it")
+    if who == _VJEPA2 and size not in (None, _find_vjepas_size(said.get("crop_size", 256))):
+        notes.append(f"size is not used: {who} makes the shorter side 256 / 224 of crop_size")
     if said.get("do_pad"):
         notes.append("do_pad = True changes nothing: frames end as squares of one size")
     return notes
@@ -131,24 +146,37 @@ def _name_class(said: Mapping[str, Any]) -> str:
 
 
 def _fill_in(preprocessor: Mapping[str, Any], image_size: Any, kernel: str) -> dict[str, Any]:
-    """Adds what the class does where the file says nothing; null says nothing."""
+    """Adds what the class does where the file says nothing; null turns a flag off and says nothing elsewhere."""
     said = {name: value for name, value in preprocessor.items() if value is not None}
+    said |= {name: False for name in _FLAGS if preprocessor.get(name, "") is None}
     name = _name_class(said)
     known = _CLASS.fullmatch(name)
-    by_class = _BY_CLASS[known[1]] if known else {}
+    by_class = _BY_CLASS[known[1]] if known else {"do_center_crop": not name}
     resample = next(number for number, own in _KERNELS.items() if own == kernel)
     asked = {**_ANY, "size": image_size, "crop_size": image_size, "resample": resample, **by_class, **said}
-    if name == "VivitVideoProcessor":
-        asked["offset"] = True  # it always takes 1 off
+    if name and not _is_vivits_image(name):  # no other class has an offset to choose
+        asked["offset"] = name == "VivitVideoProcessor" and asked["do_rescale"] is True
+    if name == _VJEPA2:
+        asked["size"] = _find_vjepas_size(asked["crop_size"])
     square = ("height", "width")
     for entry, first in (("size", square if asked["default_to_square"] is True else square[:0]), ("crop_size", square)):
         if _is_count(asked[entry]):
             asked[entry] = dict.fromkeys(first or ("shortest_edge",), asked[entry])
         elif isinstance(asked[entry], Mapping):
             asked[entry] = {key: length for key, length in asked[entry].items() if length is not None}
-    if name.startswith("VivitImage") and isinstance(asked["size"], dict) and "shortest_edge" in asked["size"]:
+    if _is_vivits_image(name) and isinstance(asked["size"], dict) and "shortest_edge" in asked["size"]:
         asked["size"].pop("longest_edge", None)  # this class does not use it
     return asked
+
+
+def _is_vivits_image(name: str) -> bool:
+    return name.startswith(("VivitImage", "VivitFeature"))
+
+
+def _find_vjepas_size(crop_size: Any) -> dict[str, int] | None:
+    """Returns the size that V-JEPA 2's class takes, whatever size its file says."""
+    side: Any = crop_size.get("height") if isinstance(crop_size, Mapping) else crop_size
+    return {"shortest_edge": side * 256 // 224} if _is_count(side) else None
 
 
 def _find_unknown(preprocessor: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -156,21 +184,28 @@ def _find_unknown(preprocessor: Mapping[str, Any], asked: Mapping[str, Any]) -> 
     name = _name_class(preprocessor)
     if not name or _CLASS.fullmatch(name):
         return []
-    off = {"image_mean": not asked["do_normalize"], "image_std": not asked["do_normalize"]}
-    off |= {"rescale_factor": not asked["do_rescale"]}
+    shown = show_value(name)[1:-1]
+    needed = {
+        "size": True,
+        "resample": True,
+        "image_mean": asked["do_normalize"],
+        "image_std": asked["do_normalize"],
+        "rescale_factor": asked["do_rescale"],
+        "default_to_square": _is_count(preprocessor.get("size")),
+    }
     said = {field for field, value in preprocessor.items() if value is not None and value is not False}
-    faults = [f"{show_value(name)[1:-1]} is not known, and its file says no {n}" for n in _NEEDED if n not in said | {
-        n for n, is_off in off.items() if is_off
-    }]  # fmt: skip
-    others = said - _USED - _WITHOUT_EFFECT
-    return faults + [f"{show_value(n)[1:-1]} of {show_value(name)[1:-1]} is not built" for n in sorted(others, key=str)]
+    open_fields = [field for field, is_needed in needed.items() if is_needed and preprocessor.get(field) is None]
+    others = sorted(said - _USED - _WITHOUT_EFFECT, key=str)
+    return [
+        *(f"{shown} is not known, and its file says no {field}" for field in open_fields),
+        *(f"{show_value(field)[1:-1]} of {shown} is not built" for field in others),
+    ]
 
 
 def _find_odd_values(asked: Mapping[str, Any]) -> list[str]:
-    flags = (*_FLAGS, "default_to_square")
-    faults = [f"{name} is neither true nor false" for name in flags if not isinstance(asked[name], bool)]
+    faults = [f"{name} is neither true nor false" for name in _FLAGS if not isinstance(asked[name], bool)]
     if not _is_number(asked["rescale_factor"]) or asked["rescale_factor"] <= 0:
-        faults.append("rescale_factor is no number above 0")
+        faults.append("rescale_factor is not a number above 0")
     for name in ("image_mean", "image_std"):
         values = asked.get(name)
         are_three = isinstance(values, list | tuple) and len(values) == 3 and all(map(_is_number, values))
@@ -184,9 +219,9 @@ def _find_odd_values(asked: Mapping[str, Any]) -> list[str]:
         if lengths is not None and not (isinstance(lengths, Mapping) and all(map(_is_count, lengths.values()))):
             faults.append(f"{name} is neither a number of pixels nor such numbers by name")
     if asked.get("num_frames") is not None and not _is_count(asked["num_frames"]):
-        faults.append(f"num_frames = {show_value(asked['num_frames'])} is no number of frames")
+        faults.append(f"num_frames = {show_value(asked['num_frames'])} is not a number of frames")
     if asked.get("fps") is not None and not (_is_number(asked["fps"]) and asked["fps"] > 0):
-        faults.append(f"fps = {show_value(asked['fps'])} is no number above 0")
+        faults.append(f"fps = {show_value(asked['fps'])} is not a number above 0")
     return faults
 
 
@@ -213,7 +248,7 @@ def _read_sizes(asked: Mapping[str, Any], image_size: Any, faults: list[str]) ->
     if image_size is None:
         return {}  # said to be missing elsewhere
     if not asked["do_resize"] or not size:
-        faults.append("do_resize or size leaves frames as they come")
+        faults.append("do_resize or size leaves frames at their own size")
         return {}
     if crop is not None and dict(crop) != square:
         faults.append(f"crop_size = {_show_sizes(crop)} is not the model's {image_size}")

@@ -70,6 +70,52 @@ def test_vivits_image_processor_does_not_use_a_longest_edge():
     assert_within_one_step(ours, run_processor(processor, [frame]), recipe.std)
 
 
+# Class without torchvision, what its file says beside the model's square: fields that this class ignores or turns off.
+AS_THE_CLASS_READS_THEM: dict[str, tuple[str, dict[str, Any]]] = {
+    "an offset that CLIP does not know": ("CLIPImageProcessorPil", {"size": {"shortest_edge": 36}, "offset": True}),
+    "an offset that VideoMAE does not know": ("VideoMAEImageProcessorPil", {"size": 36, "offset": True}),
+    "null rescales nothing": ("VideoMAEImageProcessorPil", {"size": 36, "do_rescale": None, "image_std": 99.0}),
+    "null normalises nothing": ("CLIPImageProcessorPil", {"size": 36, "do_normalize": None}),
+    "null takes nothing off": ("VivitImageProcessor", {"size": 36, "offset": None}),
+    "a square in ViViT's, whatever the default": ("VivitImageProcessor", {"size": 36, "default_to_square": False}),
+}
+
+
+@pytest.mark.parametrize("case", AS_THE_CLASS_READS_THEM)
+def test_fields_mean_what_they_mean_to_their_class(case: str):
+    name, said = AS_THE_CLASS_READS_THEM[case]
+    fields = {"image_processor_type": name.removesuffix("Pil"), **_CROP, **said}
+    processor = getattr(transformers, name).from_dict(dict(fields))
+    found, _ = read_processor({"image_size": SIZE}, fields)
+    recipe = Preprocessing(num_frames=1, image_size=SIZE, **found)
+    frame = draw(48, 85)
+    ours = normalize_frames(transform_frame(frame, recipe), mean=recipe.mean, std=recipe.std)
+    assert_within_one_step(ours, run_processor(processor, [frame]), recipe.std)
+    is_unused = said.get("offset") is True
+    assert any("offset = True is not used, as" in note for note in list_notes(fields)) == is_unused
+
+
+@pytest.mark.parametrize("flag", ["do_resize", "do_center_crop"])
+def test_null_turns_off_what_makes_frames_square(flag: str):
+    with pytest.raises(ConversionError, match=f"{flag} "):
+        read_processor({"image_size": SIZE, "num_frames": 4}, make_file(**{flag: None}))
+
+
+def test_vjepas_class_takes_its_size_from_the_crop():
+    """As `VJEPA2VideoProcessor.__init__` does, which needs torchvision: int(crop_size * 256 / 224)."""
+    file = {"video_processor_type": "VJEPA2VideoProcessor", **_CROP}
+    for size in ({"shortest_edge": 99}, {"height": SIZE, "width": SIZE}, None):
+        fields, _ = read_processor({"image_size": SIZE}, {**file, "size": size})
+        assert (fields["resize"], fields["shortest_edge"]) == ("shortest_edge", 36)
+    assert (fields["mean"], fields["std"]) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert list_notes({**file, "size": {"shortest_edge": 99}}) == [
+        "size is not used: VJEPA2VideoProcessor makes the shorter side 256 / 224 of crop_size"
+    ]
+    assert list_notes({**file, "size": {"shortest_edge": 36}}) == []
+    with pytest.raises(ConversionError, match="size"):
+        read_processor({"image_size": SIZE}, {**file, "crop_size": {"shortest_edge": SIZE}})
+
+
 def make_file(**fields: Any) -> dict[str, Any]:
     return {"video_processor_type": "VideoMAEVideoProcessor", "size": {"shortest_edge": 36}, **_CROP, **fields}
 
@@ -102,8 +148,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "frames by number and time": (
         {"do_sample_frames": True, "num_frames": 4, "fps": 2}, "num_frames and fps exclude each other",
     ),
-    "no number of frames": ({"num_frames": 0}, "num_frames = 0 is no number of frames"),
-    "no rate": ({"fps": "fast"}, "fps = 'fast' is no number above 0"),
+    "no number of frames": ({"num_frames": 0}, "num_frames = 0 is not a number of frames"),
+    "no rate": ({"fps": "fast"}, "fps = 'fast' is not a number above 0"),
     "words for a flag": ({"do_sample_frames": "yes"}, "do_sample_frames is neither true nor false"),
     "the longest edge alone": ({"size": {"longest_edge": 36}}, "size = longest_edge 36 is not built"),
     "a box": ({"size": {"max_height": 36, "max_width": 36}}, "size = max_height 36, max_width 36 is not built"),
@@ -111,13 +157,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "height alone": ({"size": {"height": 32}}, "size = height 32 is not built"),
     "an edge and a height": ({"size": {"shortest_edge": 36, "height": 32}}, "is not built"),
     "padding to another size": ({"do_pad": True, "pad_size": {"height": 64, "width": 64}}, "do_pad and pad_size end"),
-    "an offset without rescaling": ({"offset": True, "do_rescale": False}, "offset needs do_rescale"),
+    "an offset without rescaling": (
+        {"video_processor_type": None, "image_processor_type": "VivitImageProcessor", "do_rescale": False},
+        "offset needs do_rescale",
+    ),
     "another filter": ({"resample": 1}, "resample = 1 is none of"),
     "a square by number that is not the model's": (
         {"size": 36, "default_to_square": True}, "size = height 36, width 36 is not the model's 32",
     ),
     "an unknown class": (
         {"video_processor_type": "NewVideoProcessor", "resample": 2}, "NewVideoProcessor is not known, .* no image_mea",
+    ),
+    "an unknown class that may not crop": (
+        {"image_processor_type": "NewImageProcessor", "video_processor_type": None, "resample": 2, "image_mean": 0.5,
+         "image_std": 0.5, "rescale_factor": 1 / 255}, "do_center_crop is off, so frames would not be square",
+    ),
+    "an unknown class and a size that may be a square": (
+        {"image_processor_type": "NewImageProcessor", "video_processor_type": None, "resample": 2, "image_mean": 0.5,
+         "image_std": 0.5, "rescale_factor": 1 / 255, "size": 32}, "its file says no default_to_square",
     ),
     "an unknown class with fields of its own": (
         {"image_processor_type": "NewImageProcessor", "video_processor_type": None, "resample": 2, "image_mean": 0.5,
