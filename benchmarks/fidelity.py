@@ -299,7 +299,7 @@ def check_originals(names: Sequence[str]) -> dict[str, float]:
         found[name] = compare_with_original(name, _read_state_once(name), images)
         print(f"{name}: one frame differs from transformers by {found[name]:.1e} of its largest feature", flush=True)
     if max(found.values()) > TOLERANCE:
-        raise SystemExit(f"fidelity: features of one frame must be transformers' own to {TOLERANCE}; {found} came.")
+        raise SystemExit(f"fidelity: features of one frame must be transformers' own to {TOLERANCE}; got {found}.")
     return {name: float(f"{value:.2e}") for name, value in found.items()}
 
 

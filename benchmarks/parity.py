@@ -5,7 +5,7 @@
     python scripts/make_tables.py            # docs/parity.md from it
 
 Every row is a conversion that is run: stored numbers of the original code, or transformers' own class on random input.
-Where there is a way back, the state dict that comes back is held against the source bit for bit.
+Where there is a way back, the state dict that comes back is compared with the source bit for bit.
 """
 
 from __future__ import annotations

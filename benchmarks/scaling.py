@@ -5,7 +5,7 @@
 UMT-B/16, 224 x 224, float32, random weights: 8, 16, 32 and 64 frames at batch 1, and batch 1 to 16 at 8 frames, plain
 and merged (the same shares of the tokens as 600,200,100 of 2352), in turn at each size. Exponents are least-squares
 slopes of log time over log size, beside those of the counted multiply-accumulates. Sizes that take long run less often;
-every row says how often, and whether a warm-up came before.
+every row says how often, and whether there was a warm-up before.
 """
 
 from __future__ import annotations

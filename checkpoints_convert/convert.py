@@ -121,7 +121,7 @@ def convert_checkpoint(
       TextError: the tokenizer can't be read or is not the model's.
     """
     if dtype not in DTYPES:
-        raise ConversionError(f"convert_checkpoint: dtypes are {', '.join(DTYPES)}; {dtype!r} came; choose one.")
+        raise ConversionError(f"convert_checkpoint: dtypes are {', '.join(DTYPES)}; got {dtype!r}; choose one.")
     allow_missing, ignore = ((given,) if isinstance(given, str) else given for given in (allow_missing, ignore))
     opened = open_source(source, weights=weights)
     plan = plan_conversion(opened, family=family, settings=settings, allow_missing=allow_missing, ignore=ignore)

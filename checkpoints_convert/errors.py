@@ -1,4 +1,4 @@
-"""The one error that conversion raises for what a user can mend, and how foreign values are shown in it."""
+"""The one error that conversion raises for what a user can fix, and how foreign values are shown in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_MESSAGE: Final = 8000
 
 
 class ConversionError(ValueError):
-    """A source can't be converted; the message is one line and says what is wrong, what came and what to do.
+    """A source can't be converted; the message is one line and says the rule, what it got and what to do.
 
     Attributes:
       faults: every fault, also those that the message only counts.
@@ -37,7 +37,7 @@ class ConversionError(ValueError):
 
         Args:
           opening: the rule.
-          faults: what came, one entry each.
+          faults: what is wrong, one entry each.
           advice: what to do.
 
         Returns:

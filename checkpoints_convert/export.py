@@ -69,7 +69,7 @@ def export_checkpoint(
     place = Path(destination).absolute()
     if place.suffix not in _SUFFIXES:
         raise ConversionError(
-            f"export_checkpoint: a state dict is a file that ends in {', '.join(_SUFFIXES)}; {place.name!r} came; name "
+            f"export_checkpoint: a state dict is a file that ends in {', '.join(_SUFFIXES)}; got {place.name!r}; name "
             "such a file."
         )
     if place.is_dir():

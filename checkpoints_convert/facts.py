@@ -74,11 +74,11 @@ def name_settings(
     """
     given = dict(settings or {})
     if not all(isinstance(name, str) for name in given):
-        raise ConversionError("name_settings: settings have names of text; others came; mend them.")
+        raise ConversionError("name_settings: settings have names of text; got others; fix them.")
     twice = [name for name, full in _ALIASES.items() if name in given and full in given]
     if twice:
         raise ConversionError(
-            f"name_settings: a setting is given once; {', '.join(twice)} came under two names; drop one of each."
+            f"name_settings: a setting is given once; got {', '.join(twice)} under two names; drop one of each."
         )
     named = {_ALIASES.get(name, name): value for name, value in given.items()}
     known = [*_SETTABLE, *(family.settable if family else ()), *others]
@@ -168,7 +168,7 @@ def _check_numbers(
         elif name in _EPSILONS and (not isinstance(value, float) or not 0 < value < 1):
             faults.append(f"{name} from {origin} is {show_value(value)}, no number between 0 and 1")
     if faults:
-        raise ConversionError.collect("find_facts: numbers have their limits", faults, "mend them")
+        raise ConversionError.collect("find_facts: numbers have their limits", faults, "fix them")
 
 
 def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def choose_family(source: Source, name: str | None) -> Family:
     """
     if name is not None:
         if name not in FAMILIES:
-            raise ConversionError(f"choose_family: families are {', '.join(FAMILIES)}; {name!r} came; choose one.")
+            raise ConversionError(f"choose_family: families are {', '.join(FAMILIES)}; got {name!r}; choose one.")
         return FAMILIES[name]
     keys = list(source.tensors)
     kinds = _count_kinds(keys)

@@ -110,7 +110,7 @@ def _find_roots(tree: Any) -> dict[str, Any]:
 def _count_branch(values: list[Any], counter: Iterator[int]) -> list[Any]:
     if next(counter) >= _MOST_BRANCHES:
         raise ConversionError(
-            f"read_msgpack_file: a checkpoint has up to {_MOST_BRANCHES} maps and lists; more came; get the file again."
+            f"read_msgpack_file: a checkpoint has up to {_MOST_BRANCHES} maps and lists; got more; get the file again."
         )
     return values
 
@@ -120,10 +120,10 @@ def _make_map(pairs: list[tuple[Any, Any]]) -> Any:
     made = {}
     for key, value in pairs:
         if not isinstance(key, str):
-            raise ConversionError(f"read_msgpack_file: keys are text; {show_value(key)} came; get the file again.")
+            raise ConversionError(f"read_msgpack_file: keys are text; got {show_value(key)}; get the file again.")
         if key in made:
             raise ConversionError(
-                f"read_msgpack_file: a key comes once; {show_value(key)} came twice; get the file again."
+                f"read_msgpack_file: a key is there once; got {show_value(key)} twice; get the file again."
             )
         made[key] = value
     return _join_chunks(made) if made.get(_CHUNKED) is True else made
@@ -145,11 +145,11 @@ def _read_extension(code: int, data: bytes) -> Any:
         real, imag = msgpack.unpackb(data, max_array_len=2, max_map_len=0)
         return complex(real, imag)
     if code not in (_NDARRAY, _SCALAR):
-        raise ConversionError(f"read_msgpack_file: Flax writes extensions 1 to 3; {code} came; get the file again.")
+        raise ConversionError(f"read_msgpack_file: Flax writes extensions 1 to 3; got {code}; get the file again.")
     shape, name, buffer = msgpack.unpackb(data, raw=False, max_array_len=MOST_AXES, max_map_len=0)
     if not isinstance(name, str) or name not in _DTYPES:
         raise ConversionError(
-            f"read_msgpack_file: dtypes are {', '.join(sorted(_DTYPES))}; {show_value(name)} came; save it in float32."
+            f"read_msgpack_file: dtypes are {', '.join(sorted(_DTYPES))}; got {show_value(name)}; save it in float32."
         )
     dtype = np.dtype(jnp.dtype(name))
     if not isinstance(buffer, bytes) or len(buffer) % dtype.itemsize:

@@ -90,7 +90,7 @@ def run_original(
         return _run(torch, model, family, video, dtype, has_head=has_head)
     except Exception as error:
         raise ConversionError(
-            f"run_original: {name} takes clips as its config.json says; one of shape {video.shape} came "
+            f"run_original: {name} takes clips as its config.json says; got one of shape {video.shape} "
             f"({show_error(error)}); convert with its frames and image_size, or give a .npz of the original's input "
             "and output."
         ) from error

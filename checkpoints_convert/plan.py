@@ -238,7 +238,7 @@ def _check_patterns(
     ]
     if faults:
         raise ConversionError.collect(
-            "plan_conversion: a pattern fits whole names, and * stands for anything", faults, "mend or drop it"
+            "plan_conversion: a pattern fits whole names, and * stands for anything", faults, "fix or drop it"
         )
 
 

@@ -18,7 +18,7 @@ PREPROCESSING_FIELDS: Final = tuple(
 
 
 def read_texts(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Reads values that came as text.
+    """Reads values that are given as text.
 
     Args:
       settings: name -> value or text: a number, a JSON value, numbers or words with commas, a word.

@@ -39,7 +39,7 @@ _ORBAX_FILES: Final = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "_
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """A checkpoint as it came.
+    """A checkpoint as it was read.
 
     Attributes:
       name: the file's or folder's name, or its address on a hub.
@@ -284,7 +284,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise ConversionError(f"open_source: {path} is not JSON ({show_error(error)}); get it again.") from error
     if not isinstance(value, dict):
-        raise ConversionError(f"open_source: {path} holds an object; {type(value).__name__} came; get it again.")
+        raise ConversionError(f"open_source: {path} holds an object; got {type(value).__name__}; get it again.")
     return value
 
 

@@ -36,8 +36,8 @@ class LazyTensor:
         # An empty tensor may declare any other axis without a byte behind it.
         if len(self.shape) > MOST_AXES or math.prod(n for n in self.shape if n) > MOST_NUMBERS:
             raise ConversionError(
-                f"LazyTensor: tensors have up to {MOST_AXES} axes and {MOST_NUMBERS} numbers; one with "
-                f"{len(self.shape)} axes came whose sizes multiply to more; get the file again."
+                f"LazyTensor: tensors have up to {MOST_AXES} axes and {MOST_NUMBERS} numbers; got one "
+                f"with {len(self.shape)} axes whose sizes multiply to more; get the file again."
             )
 
 

@@ -102,7 +102,7 @@ def _find_bytes(mapped: mmap.mmap, member: zipfile.ZipInfo, *, limit: int | None
         )
     if limit is not None and member.file_size > limit:
         raise ConversionError(
-            f"read_torch_file: {name} may have {limit} bytes; {member.file_size} came; save the state dict alone."
+            f"read_torch_file: {name} may have {limit} bytes; got {member.file_size}; save the state dict alone."
         )
     header = mapped[member.header_offset : member.header_offset + _LOCAL_HEADER.size]
     if len(header) < _LOCAL_HEADER.size or not header.startswith(ZIP_MAGIC):
@@ -164,6 +164,6 @@ def _parse_reference(reference: Any) -> tuple[Any, str, Any]:
         raise ConversionError("read_torch_file: external values are storages; this one is none; get the file again.")
     if not isinstance(reference[2], str):  # before anything hashes it: a tuple that shares its parts takes for ever
         raise ConversionError(
-            f"read_torch_file: a storage is named by text; {show_value(reference[2])} came; get the file again."
+            f"read_torch_file: a storage is named by text; got {show_value(reference[2])}; get the file again."
         )
     return reference[1], reference[2], reference[4]

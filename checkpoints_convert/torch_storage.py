@@ -91,13 +91,12 @@ def make_storage(kind: Any, key: str, numel: Any) -> Storage:
     name = kind.name if isinstance(kind, Global) else type(kind).__name__
     if name not in STORAGE_DTYPES:
         raise ConversionError(
-            f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; {show_value(name)} came; save it in "
-            "float32."
+            f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; got {show_value(name)}; save it in float32."
         )
     if not _is_count(numel):
         raise ConversionError(
-            f"read_torch_file: storage {show_value(key)} declares 0 to {MOST_NUMBERS} numbers; {show_value(numel)} "
-            "came; get the file again."
+            f"read_torch_file: storage {show_value(key)} declares 0 to {MOST_NUMBERS} numbers; got {show_value(numel)}"
+            "; get the file again."
         )
     return Storage(key, STORAGE_DTYPES[name], numel)
 
@@ -156,7 +155,7 @@ def _make_numpy_scalar(dtype: Any, data: Any = b"") -> int | float | bool:
         or len(data) != int(kind[1:])
     ):
         raise ConversionError(
-            "read_torch_file: NumPy scalars are plain numbers; another dtype came; save the file again."
+            "read_torch_file: NumPy scalars are plain numbers; got another dtype; save the file again."
         )
     return struct.unpack(f"<{_NUMPY_SCALARS[kind]}", data)[0]
 

@@ -210,7 +210,7 @@ def _collect(
     except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, FlaxError) as error:
         raise ConversionError(
             f"verify_checkpoint: the model takes inputs of its own form; it does not run on {what} "
-            f"({show_error(error)}); mend the input."
+            f"({show_error(error)}); fix the input."
         ) from error
 
 
@@ -282,7 +282,7 @@ def _resolve(config: Any, given: Mapping[str, np.ndarray], shape: tuple[int, ...
     r = np.atleast_1d(given["r"])
     if r.dtype.kind not in _REAL or r.ndim > 1:
         raise ConversionError(
-            f"verify_checkpoint: r is one number for each block; shape {show_value(r.shape)}, {r.dtype} came; store it "
+            f"verify_checkpoint: r is one number for each block; got shape {show_value(r.shape)}, {r.dtype}; store it "
             "like that."
         )
     try:
@@ -303,6 +303,6 @@ def _split_stack(theirs: Mapping[str, np.ndarray], depth: int) -> dict[str, np.n
     if stack.ndim != 4 or len(stack) != depth + 1:
         raise ConversionError(
             f"verify_checkpoint: {_STACK} is [{depth + 1}, B, N, D], the embeddings and the tokens after each of "
-            f"{depth} blocks; shape {show_value(stack.shape)} came; store all of them."
+            f"{depth} blocks; got shape {show_value(stack.shape)}; store all of them."
         )
     return {"embeddings" if n == 0 else f"block_{n - 1}": layer for n, layer in enumerate(stack)}

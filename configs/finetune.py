@@ -66,7 +66,7 @@ def get_config(arg: str = "full") -> ml_collections.ConfigDict:
     if faults:
         raise ValueError(
             f"get_config: an argument is RECIPE[,kN][,OPTION] (recipes {', '.join(RECIPES)}; options "
-            f"{', '.join(OPTIONS)}); {arg!r} came; {'; '.join(faults)}."
+            f"{', '.join(OPTIONS)}); got {arg!r}; {'; '.join(faults)}."
         )
     config = {"task": "finetune", "recipe": recipe, "data": "", "val": "", "root": "", "checkpoint": ""}
     return ml_collections.ConfigDict(config).lock()

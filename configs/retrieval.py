@@ -163,7 +163,7 @@ def _read_words(arg: str) -> tuple[str, str, list[str]]:
     if faults:
         known = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in WORDS.items())
         raise ValueError(
-            f"get_config: an argument is DATASET,SIZE[,OPTION...] ({known}); {arg!r} came; {'; '.join(faults)}."
+            f"get_config: an argument is DATASET,SIZE[,OPTION...] ({known}); got {arg!r}; {'; '.join(faults)}."
         )
     return words[0], words[1], words[2:]
 

@@ -62,7 +62,7 @@ def main() -> int:
     chosen = [mutation for mutation in (Mutation(**entry) for entry in known) if is_asked(mutation, arguments.words)]
     stale = [mutation.name for mutation in chosen if count_places(mutation) != 1]
     if stale:
-        print(f"mutate: the text to replace stands once in its file; not so for: {', '.join(stale)}; mend the list.")
+        print(f"mutate: the text to replace stands once in its file; not so for: {', '.join(stale)}; fix the list.")
         return 1
     if arguments.list:
         print("\n".join(mutation.name for mutation in chosen))

@@ -1,9 +1,9 @@
-"""Measures the shipped model on held-out clips, plain and merged, and writes what came out as JSON.
+"""Measures the shipped model on held-out clips, plain and merged, and writes the results as JSON.
 
     python scripts/moving_objects/evaluate.py --out benchmarks/results/moving_objects_accuracy.json
 
 The clips show digits and photos that training never saw. Every schedule sees the same ones, so that a schedule is
-compared with the plain model clip by clip: how many answers it spoils, how many it mends. Two runs of the plain model
+compared with the plain model clip by clip: how many answers it spoils and corrects. Two runs of the plain model
 check the task itself: on the middle frame alone (it says nothing about the motion) and on the frames in random order.
 """
 

@@ -69,13 +69,13 @@ BAD_MSGPACK: dict[str, tuple[bytes, str]] = {
     "a shape of words": (pack({"a": pack_array(["x"], "float32", FOUR.tobytes())}), "shape and numbers agree"),
     "half a number": (pack({"a": pack_array([1], "float32", b"abc")}), "an array's bytes are whole numbers"),
     "no bytes": (pack({"a": pack_array([1], "float32", 7)}), "an array's bytes are whole numbers"),
-    "objects": (pack({"a": pack_array([1], "object", b"12345678")}), "dtypes are .*; 'object' came"),
-    "a class's name as dtype": (pack({"a": pack_array([1], "os.system", b"1234")}), "'os.system' came"),
-    "another extension": (pack({"a": msgpack.ExtType(42, b"x")}), "Flax writes extensions 1 to 3; 42 came"),
+    "objects": (pack({"a": pack_array([1], "object", b"12345678")}), "dtypes are .*; got 'object'"),
+    "a class's name as dtype": (pack({"a": pack_array([1], "os.system", b"1234")}), "got 'os.system'"),
+    "another extension": (pack({"a": msgpack.ExtType(42, b"x")}), "Flax writes extensions 1 to 3; got 42"),
     "an extension that is none": (pack({"a": msgpack.ExtType(1, b"\xc1")}), "damaged or no msgpack"),
     "too few parts": (pack({"a": msgpack.ExtType(1, pack([1]))}), "damaged or no msgpack"),
-    "keys that are numbers": (pack({"a": {1: pack_array([4], "float32", FOUR.tobytes())}}), "keys are text; 1 came"),
-    "a key twice": (b"\x82" + 2 * (b"\xa1a" + pack(pack_array([4], "float32", FOUR.tobytes()))), "'a' came twice"),
+    "keys that are numbers": (pack({"a": {1: pack_array([4], "float32", FOUR.tobytes())}}), "keys are text; got 1"),
+    "a key twice": (b"\x82" + 2 * (b"\xa1a" + pack(pack_array([4], "float32", FOUR.tobytes()))), "got 'a' twice"),
     "text among the parameters": (pack({"params": {"a": "x"}}), "a is str"),
     "nothing in it": (pack({"params": {"b": {}}}), "there is no array"),
     "two arrays at one path": (
@@ -146,7 +146,7 @@ def test_a_pickle_behind_the_header_of_numbers_is_not_read(tmp_path: Path):
 
 BAD_NPZ: dict[str, tuple[Write, str]] = {
     "shape that the bytes don't fill": (lambda p: write_zip(p, a=make_npy((10**12,))), "declares 4000000000000 bytes"),
-    "shape that overflows": (lambda p: write_zip(p, a=make_npy((2**62, 2**62))), "came whose sizes multiply to more"),
+    "shape that overflows": (lambda p: write_zip(p, a=make_npy((2**62, 2**62))), "got .* whose sizes multiply to more"),
     "negative shape": (lambda p: write_zip(p, a=make_npy((-1,), data=b"1234")), "declares -4 bytes and has 4"),
     "a bomb": (lambda p: write_zip(p, a=make_npy((2**25,), data=bytes(2**27))), "grows up to 100 times"),
     "a record": (lambda p: np.savez(p, a=np.zeros(2, [("x", "f4")])), "has dtype .*which was not read"),

@@ -183,7 +183,7 @@ def test_a_parameter_without_a_way_back_is_named(find_golden: Find, tmp_path: Pa
 
 def test_a_place_that_is_no_file_of_weights_is_refused(find_golden: Find, tmp_path: Path):
     convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS)
-    with pytest.raises(ConversionError, match=r"a file that ends in .pth, .pt, .bin, .safetensors; 'back' came"):
+    with pytest.raises(ConversionError, match=r"a file that ends in .pth, .pt, .bin, .safetensors; got 'back'"):
         export_checkpoint(tmp_path / "model", tmp_path / "back")
     (tmp_path / "folder.pth").mkdir()
     with pytest.raises(ConversionError, match="is a folder"):

@@ -47,7 +47,7 @@ def expect_refusal(source: Path, folder: Path, message: str, **options: Any) -> 
         ({"frames": "0"}, "num_frames from settings is 0"),
         ({"frames": str(10**12)}, "num_frames from settings is 1000000000000, above 16777216"),
         ({"image_size": "[32,32]"}, "image_size from settings is"),
-        ({"heads": "4", "num_heads": "4"}, "a setting is given once; heads came under two names"),
+        ({"heads": "4", "num_heads": "4"}, "a setting is given once; got heads under two names"),
         ({"labels": "a,b"}, "one label for each of 10 classes; got 2"),
         ({"labels": "[" * 100_000}, "one label for each of 10 classes; got 1"),
         ({"labels": '["\\ud800","b","c","d","e","f","g","h","i","j"]'}, "labels are a text for each class"),

@@ -297,8 +297,8 @@ def test_messages_about_foreign_names_are_one_printable_line(tmp_path: Path):
 
 
 def test_the_error_itself_escapes_what_is_not_printable():
-    error = ConversionError.collect("one\nrule", ["a\x1b", "\ud800"], "mend\tit")
-    assert str(error) == r"one\nrule: a\x1b; \ud800; mend\tit."
+    error = ConversionError.collect("one\nrule", ["a\x1b", "\ud800"], "fix\tit")
+    assert str(error) == r"one\nrule: a\x1b; \ud800; fix\tit."
     assert error.faults == (r"a\x1b", r"\ud800")
     assert ConversionError("a\r").faults == (r"a\r",)
 

@@ -195,7 +195,7 @@ def test_a_stray_layer_number_is_refused_before_a_model_of_that_depth_is_made(fi
 def test_a_foreign_checkpoint_is_not_guessed_at(tmp_path: Path):
     error = convert_faulty(tmp_path, {"conv1.weight": torch.ones(3), "layer1.0.bn1.bias": torch.ones(3)})
     assert "its keys are like conv1.weight, layer1.0.bn1.bias" in str(error)
-    with pytest.raises(ConversionError, match=f"families are {', '.join(FAMILIES)}; 'vit' came"):
+    with pytest.raises(ConversionError, match=f"families are {', '.join(FAMILIES)}; got 'vit'"):
         convert_checkpoint(tmp_path / "weights.pth", tmp_path / "model", family="vit")
 
 

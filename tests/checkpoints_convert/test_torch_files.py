@@ -227,7 +227,7 @@ def test_a_storage_is_named_by_text_alone(request: pytest.FixtureRequest, form: 
         path = rewrite_zip(path, tmp_path / "b.pth", lambda n, data: change(data) if n.endswith(".pkl") else data)
     else:
         path.write_bytes(change(path.read_bytes()))
-    expect_refusal(path, r"a storage is named by text; \(tuple, tuple\) came")
+    expect_refusal(path, r"a storage is named by text; got \(tuple, tuple\)")
 
 
 @pytest.mark.parametrize("form", ["weights", "old_weights"])
@@ -235,7 +235,9 @@ def test_numbers_of_thousands_of_digits_are_refused(request: pytest.FixtureReque
     small, huge = b"M" + struct.pack("<H", 3000), b"\x8b" + struct.pack("<I", 4000) + b"\x01" * 4000
     path = request.getfixturevalue(form)
     whole = path.read_bytes()
-    for number, message in enumerate(("storage '.*' declares 0 to .*; a whole number of 31993 bits", "a tensor has")):
+    for number, message in enumerate(
+        ("storage '.*' declares 0 to .*; got a whole number of 31993 bits", "a tensor has")
+    ):
 
         def change(data: bytes, number: int = number) -> bytes:
             parts = data.split(small)

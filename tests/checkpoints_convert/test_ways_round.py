@@ -90,7 +90,7 @@ def test_a_number_too_large_for_float16_is_an_error_that_writes_nothing(find_gol
 
 
 def test_an_unknown_dtype_is_refused(find_golden: Find, tmp_path: Path):
-    with pytest.raises(ConversionError, match="dtypes are float32, bfloat16, float16; 'int8' came"):
+    with pytest.raises(ConversionError, match="dtypes are float32, bfloat16, float16; got 'int8'"):
         convert_checkpoint(find_golden("cls_umt.pth"), tmp_path / "model", settings=SETTINGS, dtype="int8")
 
 

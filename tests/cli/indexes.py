@@ -61,7 +61,7 @@ def read_files(index):
 
 
 def read_rows(index, *, dtype=np.float32):
-    """Key -> row; of several with one key the last, and in the order in which these came."""
+    """Key -> row; of several with one key the last, and in the order of these."""
     rows = {}
     for path in sorted(index.glob("part-*.arrow")):
         with arrow.OSFile(str(path)) as file:

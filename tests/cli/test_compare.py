@@ -118,7 +118,7 @@ def test_benchmarks_that_make_no_sense_are_one_error(call, model):
     both = call("benchmark", "--model", model, "--preset", "umt-b16")
     assert_one_error(both, "give --model or --preset, not both", exit_code=2)
     assert_one_error(call("benchmark", "--preset", "umt-b17"), "did you mean 'umt-b16'?")
-    assert_one_error(call("benchmark", "--model", model, "--frames", 5), "5 came; take 6")
+    assert_one_error(call("benchmark", "--model", model, "--frames", 5), "got 5; take 6")
     assert_one_error(call("benchmark", "--model", model, "--schedule", "1x9"), "at most 3 entries for 3 layers")
 
 

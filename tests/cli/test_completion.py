@@ -129,7 +129,7 @@ def test_the_script_is_printed_alone_and_help_has_the_line_that_installs_it(call
 
 
 def test_another_shell_is_wrong_usage(call):
-    assert_one_error(call("completion", "bsh"), "'bsh' came; did you mean 'bash'?", exit_code=2)
+    assert_one_error(call("completion", "bsh"), "got 'bsh'; did you mean 'bash'?", exit_code=2)
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_wrong_usage_is_exit_code_2(call, classifier, tmp_path):
     assert_one_error(call("convert", classifier), "DESTINATION", exit_code=2)
     assert_one_error(call("convert", classifier, there, "--set", "heads"), "name=value", exit_code=2)
     twice = call("convert", classifier, there, "--set", "heads=4", "--set", "heads=3")
-    assert_one_error(twice, "a setting is given once; heads came again", exit_code=2)
+    assert_one_error(twice, "a setting is given once; got heads twice", exit_code=2)
     assert_one_error(call("convert", classifier, there, "--family", "vit"), "huggingface_vivit", exit_code=2)
     back = call("convert", there, tmp_path / "x.pth", "--to", "torch", "--set", "heads=4")
     assert_one_error(back, "--set belong to the way in", exit_code=2)

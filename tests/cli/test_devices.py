@@ -8,4 +8,4 @@ def test_more_devices_than_there_are_is_an_error(command, call, clip, model):
     words = [clip] if command == "classify" else ["--no-search"]
     result = call(command, *words, "--model", model, "--devices", 2)
     assert result.exit_code == 1
-    assert "--devices is at most the number of devices, 1 (cpu); 2 came; take fewer." in " ".join(result.output.split())
+    assert "--devices is at most the number of devices, 1 (cpu); got 2; take fewer." in " ".join(result.output.split())

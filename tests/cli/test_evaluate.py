@@ -332,7 +332,7 @@ def test_configs_that_are_none_or_for_another_model(call, model, videos, tmp_pat
     assert_one_error(result, "describes a ViViT; the checkpoint is a video_vit")
     bare = tmp_path / "bare.py"
     bare.write_text("def get_config():\n    return {}\n")
-    assert_one_error(call("evaluate", "classification", "--config", f"{bare}:none"), "takes no argument; 'none' came")
+    assert_one_error(call("evaluate", "classification", "--config", f"{bare}:none"), "takes no argument; got 'none'")
     bare.write_text("prose is here again\n")
     assert_one_error(call("evaluate", "classification", "--config", bare), "can't be run (SyntaxError")
     monkeypatch.setitem(sys.modules, "ml_collections", None)

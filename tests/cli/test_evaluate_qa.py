@@ -255,9 +255,9 @@ def test_questions_about_an_unreadable_video_are_wrong_until_it_can_be_read(call
     assert again.exit_code == 1
     assert "videos      5; 1 give no answer, their questions count as wrong" in again.stdout
     shutil.copy(qa.home / "2.mp4", bad)
-    mended = call_json(*words)
-    assert (mended["accuracy"]["right"], mended["errors"]) == (len(right), {})
-    assert mended["seconds_of_this_start"]["questions"]["done"] == 3
+    repaired = call_json(*words)
+    assert (repaired["accuracy"]["right"], repaired["errors"]) == (len(right), {})
+    assert repaired["seconds_of_this_start"]["questions"]["done"] == 3
 
 
 def make_config(qa, **changes):
@@ -310,9 +310,9 @@ def test_a_config_that_does_not_do_is_one_error(call, qa, tmp_path):
     assert_one_error(run(image_size=64), "config.py has image_size = 64, the checkpoint 32; take another")
     assert_one_error(run(checkpoint=""), "--model is needed", exit_code=2)
     assert_one_error(run(answers=""), "--annotation and --answers are needed", exit_code=2)
-    assert_one_error(run(max_answer_tokens=2), "max_tokens is 3 to 20 in this model; 2 came; change it")
-    assert_one_error(run(max_question_tokens=1), "max_tokens is at least 2; 1 came; allow more")
-    assert_one_error(run(max_question_tokens=25), "a text has at most 20 tokens in this model; 25 came")
+    assert_one_error(run(max_answer_tokens=2), "max_tokens is 3 to 20 in this model; got 2; change it")
+    assert_one_error(run(max_question_tokens=1), "max_tokens is at least 2; got 1; allow more")
+    assert_one_error(run(max_question_tokens=25), "a text has at most 20 tokens in this model; got 25")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_a_config_that_does_not_do_is_one_error(call, qa, tmp_path):
     [
         ("[{", "an annotation is JSON; "),
         ([{"video": "0.mp4", "question": "w1", "answer": "w2"}], "entry 0: no question_id; fix these entries"),
-        ([{"video": "0.mp4", "question": "w1", "answer": "w2", "question_id": 1}] * 2, "question_id 1 came before"),
+        ([{"video": "0.mp4", "question": "w1", "answer": "w2", "question_id": 1}] * 2, "question_id 1 is there twice"),
         ([{"video": "0.mp4", "question": " ?", "answer": "w2", "question_id": 1}], "the question ' ?' has no words"),
         ([], "it lists no video"),
     ],
@@ -339,11 +339,11 @@ def test_wrong_uses_are_one_error(call, qa, tmp_path):
 
     none = write(tmp_path, "none.json", [])
     assert_one_error(ask("--answers", none), f"answers are a JSON list of texts, or one a line; {none} has")
-    assert_one_error(ask("--k-test", 21), "--k-test is at most the number of answers, 20; 21 came; take fewer")
+    assert_one_error(ask("--k-test", 21), "--k-test is at most the number of answers, 20; got 21; take fewer")
     assert_one_error(ask("--answers", "no.json"), "'no.json': No such file")
     assert_one_error(ask("--schedule", "1,1,1,1"), "at most 3 entries for 3 layers")
     assert_one_error(ask("--out", "r.txt"), "--out is a file that ends in .json")
-    assert_one_error(ask("--max-question-tokens", 21), "a text has at most 20 tokens in this model; 21 came")
+    assert_one_error(ask("--max-question-tokens", 21), "a text has at most 20 tokens in this model; got 21")
     assert_one_error(ask("--max-answer-tokens", 2), "--max-answer-tokens", exit_code=2)
     short = write(tmp_path, "vocab.txt", "\n".join(WORDS[:-1]))
     assert_one_error(ask("--tokenizer", short), f"as many words as its model, 80; {short} has 79; give the model's own")

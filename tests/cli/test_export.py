@@ -77,9 +77,9 @@ def test_what_can_not_be_done_is_one_line(call, model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--output", "logit"), "names are logits, embedding, pooled, tokens, size, text_embedding; 'logit' came"),
-        (("--platforms", "cpu,cpu"), "each name is given once; 'cpu,cpu' came"),
-        (("--platforms", "gpu"), "names are cpu, cuda, rocm, tpu; 'gpu' came"),
+        (("--output", "logit"), "names are logits, embedding, pooled, tokens, size, text_embedding; got 'logit'"),
+        (("--platforms", "cpu,cpu"), "each name is given once; got 'cpu,cpu'"),
+        (("--platforms", "gpu"), "names are cpu, cuda, rocm, tpu; got 'gpu'"),
         (("--batch-size", "0"), "--batch-size"),
         (("--output", "text_embedding", "--schedule", "4"), "a text encoder merges nothing"),
         (("--format", "savedmodel", "--weights", "beside"), "leave --weights out"),

@@ -97,7 +97,7 @@ def test_an_unreadable_video_is_named_and_what_is_left_is_done_if_asked(call, pl
         (("--set", "lerning_rate=1"), "unknown field 'lerning_rate' (did you mean 'learning_rate'?)", 1),
         (("--set", "accumulation=3"), "batch_size = 4 is not a multiple of accumulation = 3; change these fields", 1),
         (("--set", "ema"), "a setting is name=value", 2),
-        (("--schedule", "1,1,1"), "at most 2 entries for 2 layers; 3 came", 1),
+        (("--schedule", "1,1,1"), "at most 2 entries for 2 layers; got 3", 1),
         (("--schedule", "abc"), "abc", 2),
         (("--method", "tom"), "did you mean 'tome'?", 2),
         (("--val", "none.csv"), "none.csv", 1),

@@ -99,7 +99,7 @@ def test_a_schedule_that_is_none_is_wrong_usage(call, schedule):
 def test_errors_are_one_line_without_the_name_of_the_function():
     assert strip_function_name("read_frames: a\n  b") == "a b"
     assert strip_function_name("clip.mp4: read_frames: a: b") == "clip.mp4: a: b"
-    assert strip_function_name("a rule: what came") == "a rule: what came"
+    assert strip_function_name("a rule: what it got") == "a rule: what it got"
 
 
 def test_verbose_shows_the_traceback_and_the_next_call_is_quiet_again(call):

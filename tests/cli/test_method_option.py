@@ -45,7 +45,7 @@ def test_a_method_is_told_beside_its_schedule(call):
 def test_an_unknown_method_is_a_usage_error_that_names_the_nearest(call):
     result = call("info", "moving-objects", "--method", "evti")
     assert result.exit_code == 2
-    assert f"methods are {', '.join(METHODS)}; 'evti' came; did you mean 'evit'?" in " ".join(result.stderr.split())
+    assert f"methods are {', '.join(METHODS)}; got 'evti'; did you mean 'evit'?" in " ".join(result.stderr.split())
 
 
 def test_a_clip_is_classified_by_another_method(call):

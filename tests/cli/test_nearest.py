@@ -70,7 +70,7 @@ def test_an_option_that_resembles_none_is_refused_alone(call):
 
 def test_a_choice_that_resembles_none_is_answered_with_all(call):
     result = call("classify", "x.mp4", "--dtype", "qqq")
-    assert_one_error(result, "it is one of float32, bfloat16; 'qqq' came; take one of them.", exit_code=2)
+    assert_one_error(result, "it is one of float32, bfloat16; got 'qqq'; take one of them.", exit_code=2)
 
 
 def test_every_field_of_a_recipe_is_the_nearest_to_its_misspelling():

@@ -180,7 +180,7 @@ def test_a_budget_of_milliseconds_is_met_by_prediction_and_then_run(model, call,
         (("--latency-ms", 1e-6), "one run takes "),
         (("--latency-ms", -1), "--latency-ms is a number above 0; got -1"),
         (("--latency-ms", "nan"), "--latency-ms is a number above 0; got nan"),
-        (("--speedup", 1e6, "--measure"), "1e+06 x the plain model's speed came"),
+        (("--speedup", 1e6, "--measure"), "got 1e+06 x the plain model's speed"),
         (("--speedup", 0.5, "--measure"), "--speedup is a number from 1 on"),
         (("--keep", 0.001, "--measure"), "keep is from "),
         (("--max-gmacs", 1e-9, "--measure"), "max_gmacs is from "),
@@ -218,7 +218,7 @@ def test_an_evaluation_takes_the_config_of_a_classifier(call, call_json, tmp_pat
     [
         ("task='retrieval'", "a config with task = 'classification' is needed; mine.py has 'retrieval'"),
         ("task='classification', shedule='1'", "unknown field 'shedule' (did you mean 'schedule'?); fields are task, "),
-        ("task='classification', schedule='x'", "entries are numbers; 'x' came"),
+        ("task='classification', schedule='x'", "entries are numbers; got 'x'"),
         ("task='classification', method='evti'", "did you mean 'evit'?"),
         ("task='classification', average='median'", "average = 'median' is none of "),
         ("task='classification', num_frames=3", "num_frames = 3 is not a multiple of tubelet_size = 2"),
@@ -258,8 +258,8 @@ def test_an_evaluation_takes_the_config_of_a_umt(call, tmp_path, task):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "exactly one budget is needed: --max-gmacs, --keep, --speedup, --latency-ms; none came"),
-        (("--keep", 0.5, "--speedup", 2), "--keep and --speedup came"),
+        ((), "exactly one budget is needed: --max-gmacs, --keep, --speedup, --latency-ms; got none"),
+        (("--keep", 0.5, "--speedup", 2), "got --keep and --speedup"),
         (("--keep", 0.5, "--preset", "umt-b16", "--model", "moving-objects"), "give --model or --preset, not both"),
         (("--keep", 0.5, "--preset", "umt-b16", "--calibrate", "x.mp4"), "need trained weights: --model, not --preset"),
         (
@@ -281,12 +281,12 @@ def test_a_wrong_use_is_told_from_work_that_failed(call, words, message):
     ("words", "message"),
     [
         (("--max-gmacs", 30, "--preset", "umt-b16"), "max_gmacs is from 38.9 to 303.3 for this model by vidtldr"),
-        (("--keep", 2), "keep is above 0 and at most 1; 2 came"),
-        (("--speedup", 0.5), "speedup is a number from 1 on; 0.5 came"),
+        (("--keep", 2), "keep is above 0 and at most 1; got 2"),
+        (("--speedup", 0.5), "speedup is a number from 1 on; got 0.5"),
         (("--keep", 0.5, "--preset", "umt-b15"), "did you mean 'umt-b16'?"),
         (("--keep", 0.5, "--model", "nowhere"), "there is no 'nowhere'"),
         (("--keep", 0.5, "--calibrate", "nowhere.mp4"), "there is no 'nowhere.mp4'"),
-        (("--keep", 0.5, "--frames", 3), "frames are a multiple of the model's tubelet, 2; 3 came"),
+        (("--keep", 0.5, "--frames", 3), "frames are a multiple of the model's tubelet, 2; got 3"),
         (("--keep", 0.5, "--write-config", "x.txt"), "--write-config is a file that ends in .py"),
     ],
 )
@@ -296,8 +296,8 @@ def test_what_cannot_be_done_is_one_line(call, words, message):
 
 def test_a_plot_needs_a_place_and_matplotlib(model, clip, call, monkeypatch):
     words = ("plan", "--model", model, "--keep", 0.8, "--calibrate", clip, "--plot")
-    assert_one_error(call(*words, "x.jpg"), "--plot is a file that ends in .png in a folder that exists; 'x.jpg' came")
-    assert_one_error(call(*words, "no/x.png"), "'no/x.png' came")
+    assert_one_error(call(*words, "x.jpg"), "--plot is a file that ends in .png in a folder that exists; got 'x.jpg'")
+    assert_one_error(call(*words, "no/x.png"), "got 'no/x.png'")
     plain = call("plan", "--model", model, "--keep", 1, "--calibrate", clip, "--plot", "x.png")
     assert "there is nothing to compare, and nothing is drawn" in plain.stderr
     monkeypatch.setattr(plan_plot.importlib.util, "find_spec", lambda name: None)

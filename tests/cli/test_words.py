@@ -84,7 +84,7 @@ def test_an_evaluation_of_retrieval_counts_them_and_fits_its_own_default(call, c
     assert f"note: texts are cut to {MOST_TOKENS} tokens, the most that this model has positions for; 32 are" in notes
     assert "note: 2 of 3 texts have words that the model's tokenizer does not know ('frisbee', 'dog'); texts" in notes
     # What a user asks for is not changed.
-    assert_one_error(call(*words, "--max-text-tokens", 32), f"at most {MOST_TOKENS} tokens in this model; 32 came")
+    assert_one_error(call(*words, "--max-text-tokens", 32), f"at most {MOST_TOKENS} tokens in this model; got 32")
     assert call_json(*words, "--max-text-tokens", 8)["max_text_tokens"] == 8
 
 
@@ -102,4 +102,4 @@ def test_an_evaluation_of_answers_counts_them_and_fits_its_own_default(call, cal
         "answers_of_unknown_words_alone": 1,
     }  # fmt: skip
     assert f"note: questions are cut to {MOST_TOKENS} tokens" in call(*words).stderr
-    assert_one_error(call(*words, "--max-question-tokens", 25), f"at most {MOST_TOKENS} tokens in this model; 25 came")
+    assert_one_error(call(*words, "--max-question-tokens", 25), f"at most {MOST_TOKENS} tokens in this model; got 25")

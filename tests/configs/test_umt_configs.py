@@ -221,7 +221,7 @@ FORM = {
 def test_wrong_words_are_named_together_with_the_nearest(task, arg, faults):
     with pytest.raises(ValueError) as raised:
         GET_CONFIG[task](arg)
-    assert str(raised.value) == f"{FORM[task]}{arg!r} came; {faults}."
+    assert str(raised.value) == f"{FORM[task]}got {arg!r}; {faults}."
 
 
 @pytest.mark.parametrize("task", OPTIONS)
@@ -231,7 +231,7 @@ def test_spaces_between_words_do_not_matter(task):
 
 @pytest.mark.parametrize("task", OPTIONS)
 def test_no_argument_is_an_empty_one(task):
-    with pytest.raises(ValueError, match=r"'' came; DATASET is missing"):
+    with pytest.raises(ValueError, match=r"got ''; DATASET is missing"):
         GET_CONFIG[task]()
 
 

@@ -78,7 +78,7 @@ def test_many_faults_are_counted_and_the_message_is_short(tmp_path):
         with pytest.raises(TextError, match="has no words") as caught:
             read(write(tmp_path, [entry]))
         assert len(str(caught.value)) < 500
-    with pytest.raises(TextError, match="came before") as caught:
+    with pytest.raises(TextError, match="is there twice") as caught:
         read_questions(write(tmp_path, [QUESTION | {"question_id": long}] * 2))
     assert len(str(caught.value)) < 500
 
@@ -105,7 +105,7 @@ def test_questions(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([QUESTION, QUESTION], "entry 1: question_id 7 came before"),
+        ([QUESTION, QUESTION], "entry 1: question_id 7 is there twice"),
         ([QUESTION | {"answer": None}], "entry 0: no answer"),
         ([QUESTION | {"answer": ["a"], "video": ""}], "entry 0: video, answer is no text"),
         ([QUESTION | {"question": "?"}], r"entry 0: the question '\?' has no words"),

@@ -99,7 +99,7 @@ def test_lengths_are_those_of_the_longest_text(tmp_path):
     cut = tokenizer.encode(["a", "a b " * 4], max_tokens=9)
     assert (cut.ids.shape, cut.num_cut, cut.ids[1, -1]) == ((2, 9), 1, 3)
     assert tokenizer.encode([], max_tokens=9).ids.shape == (0, 8)
-    with pytest.raises(ValueError, match="max_tokens is at least 2; 1 came"):
+    with pytest.raises(ValueError, match="max_tokens is at least 2; got 1"):
         tokenizer.encode(["a"], max_tokens=1)
 
 

@@ -40,7 +40,7 @@ def test_paths_keep_their_order_and_come_once(tmp_path, monkeypatch):
     given = ["b/2.mp4", "a/no suffix", tmp_path / "b", "b/../b/1.mp4", "./a", tmp_path / "a" / "3.mp4", "a/.4.mp4"]
     found = find_videos(given)
     assert [os.path.relpath(path) for path in found] == ["b/2.mp4", "a/no suffix", "b/1.mp4", "a/3.mp4", "a/.4.mp4"]
-    assert os.fspath(found[0]) == "b/2.mp4"  # as it came first
+    assert os.fspath(found[0]) == "b/2.mp4"  # as it was named first
 
 
 def test_a_folder_of_images_is_one_video(tmp_path):

@@ -1,4 +1,4 @@
-"""Runs a small model on eight pretended devices and prints what came out as JSON; a process of its own, since the
+"""Runs a small model on eight pretended devices and prints the results as JSON; a process of its own, since the
 number of devices is fixed when JAX starts: XLA_FLAGS=--xla_force_host_platform_device_count=8 says it."""
 
 import json

@@ -77,7 +77,7 @@ def test_an_answer_has_two_end_tokens_and_is_cut(model):
     other = encode_answers(model, ["w1"], max_tokens=5, end="w2")
     assert other.ids[0].tolist() == [CLS, one, two, SEP, PAD]
     assert encode_answers(model, ["w1 w2"], max_tokens=3).ids.tolist() == [[CLS, one, SEP]]
-    with pytest.raises(ValueError, match="encode_answers: max_tokens is 3 to 20 in this model; 2 came; change it"):
+    with pytest.raises(ValueError, match="encode_answers: max_tokens is 3 to 20 in this model; got 2; change it"):
         encode_answers(model, ["w1"], max_tokens=2)
 
 

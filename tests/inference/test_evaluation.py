@@ -207,5 +207,5 @@ def test_a_record_is_written_before_the_next_video_is_asked_for(entries, tmp_pat
 
 
 def test_heads_that_do_not_fit_the_model_are_refused(entries):
-    with pytest.raises(ValueError, match=r"6 \(noun\) \+ 4 \(verb\) came, the model has 9"):
+    with pytest.raises(ValueError, match=r"as the model, 9; got 6 \(noun\) \+ 4 \(verb\)"):
         run({"merged": make_model("vivit")}, entries, heads=(Head("noun", 6), Head("verb", 4)))

@@ -225,7 +225,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def run_steps(monkeypatch):
-    """Runs a function until it has taken so many steps on the disk; tells whether it came to its end."""
+    """Runs a function until it has taken so many steps on the disk; tells whether it ended."""
     left = 1000
 
     def stop_before(function):

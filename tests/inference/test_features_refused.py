@@ -209,17 +209,17 @@ OTHERS = {
     "longer": (make_feature(1, shape=(9, 4)), r"\[9, 4\] bfloat16", r"tokens \[9, 4\] bfloat16"),
     "dtype": (make_feature(1, dtype=np.float32), r"\[3, 4\] float32", r"tokens \[3, 4\] float32"),
     "half": (make_feature(1, dtype=np.float16), r"\[3, 4\] float16", r"tokens \[3, 4\] float16"),
-    "none": (make_feature(1, dtype=None), r"float>\[6\] came", r"embedding \[6\] and"),
+    "none": (make_feature(1, dtype=None), r"float>\[6\]; give", r"embedding \[6\] and"),
 }
 
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_features_of_another_kind_than_there_are_are_refused(tmp_path, case):
-    other, came, _ = OTHERS[case]
+    other, got, _ = OTHERS[case]
     write(tmp_path, make_features(0))
     with FeatureStore(tmp_path, RUN) as store:
         before = read_folder(tmp_path)
-        refuse(rf"one shape and kind; .*{came}.* there are .*\[3, 4\] bfloat16; give", store.append, [other])
+        refuse(rf"one shape and kind, .*\[3, 4\] bfloat16; got .*{got}", store.append, [other])
         assert read_folder(tmp_path) == before
         store.append(make_features(2))
         check(store, make_features(0, 2))

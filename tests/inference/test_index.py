@@ -193,5 +193,5 @@ def test_what_can_not_be_searched_is_refused(folder, model, tmp_path):
 def test_several_views_of_a_video_are_refused(folder, model, tmp_path):
     several = model.with_one_view()
     several.preprocessing = dataclasses.replace(model.preprocessing, num_clips=2)
-    with pytest.raises(ValueError, match="a video is one clip and one crop; 2 views came"):
+    with pytest.raises(ValueError, match="a video is one clip and one crop; got 2 views"):
         add(tmp_path / "index", several, [folder / "videos" / "0.mp4"])

@@ -44,7 +44,7 @@ def test_a_prediction_puts_each_layer_s_own_time_in_place_of_the_plain_block_s()
     odd = dataclasses.replace(TABLE, plain=1.2)
     np.testing.assert_allclose(odd.predict(resolve("16")), 1.2 - 0.5 * (4 * 0.6 - (0.55 + 0.1) - 3 * 0.2))
     assert odd.predict(resolve("none")) == 1.2
-    with pytest.raises(ValueError, match="the table is for sequences of 32 tokens; a schedule for 16 came"):
+    with pytest.raises(ValueError, match="the table is for sequences of 32 tokens; got a schedule for 16"):
         TABLE.predict(resolve("4", tokens=16))
 
 
@@ -183,7 +183,7 @@ def test_frame_by_frame_and_umt_s_video_encoder_are_timed_as_they_run(pretended)
 
 def test_a_model_over_devices_is_refused(pretended):
     spread = make_random_model(CONFIG, mesh=make_mesh(jax.devices()[:1]))
-    with pytest.raises(ValueError, match=r"^measure_latency: the times of one device are measured; a mesh came"):
+    with pytest.raises(ValueError, match=r"^measure_latency: the times of one device are measured; got a mesh"):
         measure_latency(spread)
 
 
@@ -205,7 +205,7 @@ def test_a_plan_by_time_meets_its_limit_by_prediction():
 def test_where_merging_does_not_pay_that_is_said():
     slow = dataclasses.replace(TABLE, reducing=(9.0, 9.0, 9.0))
     with pytest.raises(
-        ValueError, match=r"by prediction no schedule is faster than the plain model's 3000 ms .*; 500 ms"
+        ValueError, match=r"by prediction no schedule is faster than the plain model's 3000 ms .*; got 500 ms"
     ):
         plan_latency(CONFIG, slow, max_seconds=0.5, method="vidtldr")
 
@@ -217,7 +217,7 @@ def test_where_merging_does_not_pay_that_is_said():
             0.5,
             "one run takes from 1750 to 3000 ms on this machine by vidtldr, whose first layer can lose half of 32",
         ),
-        (0.0, "max_seconds is a number above 0; 0.0 came"),
+        (0.0, "max_seconds is a number above 0; got 0.0"),
     ],
 )
 def test_a_time_that_nothing_meets_says_what_is_feasible(seconds, message):

@@ -134,7 +134,7 @@ def test_both_forms_of_attention_agree():
 
 
 def test_a_clip_without_a_batch_axis_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(4, 32, 32, 3\) came; put a batch axis in front"):
+    with pytest.raises(ValueError, match=r"got shape \(4, 32, 32, 3\); put a batch axis in front"):
         make_model().encode_video(make_video()[0])
 
 
@@ -146,7 +146,7 @@ def test_a_model_without_a_classifier_says_so():
 
 
 def test_an_impossible_schedule_is_refused_when_the_model_is_made():
-    with pytest.raises(ValueError, match="at most 3 entries for 3 layers; 4 came"):
+    with pytest.raises(ValueError, match="at most 3 entries for 3 layers; got 4"):
         make_model("1,1,1,1")
 
 
@@ -168,7 +168,7 @@ def test_measuring_alternates_and_reports_every_run():
         assert min(result.seconds) <= result.median <= max(result.seconds)
         assert result.compile_seconds > 0
         assert result.memory_bytes is None or result.memory_bytes > make_video().nbytes
-    with pytest.raises(ValueError, match="repeats is at least 1; 0 came"):
+    with pytest.raises(ValueError, match="repeats is at least 1; got 0"):
         measure_models({"plain": model}, make_video(), repeats=0)
 
 

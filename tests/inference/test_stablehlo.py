@@ -240,13 +240,13 @@ def test_a_method_that_must_know_the_batch_size_is_told_so():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output": "embedding"}, "this model gives logits, pooled, tokens, size; 'embedding' came"),
-        ({"output": ()}, "0 with 0 names came; take of these, each once"),
-        ({"output": ("logits", "logits")}, "2 with 1 names came"),
-        ({"platforms": ("cpu", "metal")}, "platforms are cpu, cuda, rocm, tpu; 'metal' came"),
-        ({"platforms": ()}, "0 with 0 names came"),
-        ({"batch_size": 0}, "batch_size is at least 1; 0 came"),
-        ({"input_dtype": "int8"}, "the input is float32 or uint8; 'int8' came"),
+        ({"output": "embedding"}, "this model gives logits, pooled, tokens, size; got 'embedding'"),
+        ({"output": ()}, "got 0 with 0 names; take of these, each once"),
+        ({"output": ("logits", "logits")}, "got 2 with 1 names"),
+        ({"platforms": ("cpu", "metal")}, "platforms are cpu, cuda, rocm, tpu; got 'metal'"),
+        ({"platforms": ()}, "got 0 with 0 names"),
+        ({"batch_size": 0}, "batch_size is at least 1; got 0"),
+        ({"input_dtype": "int8"}, "the input is float32 or uint8; got 'int8'"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, message):
@@ -256,7 +256,7 @@ def test_what_does_not_fit_is_refused(options, message):
 
 def test_what_does_not_go_together_is_refused(monkeypatch):
     texts = make("umt texts")
-    with pytest.raises(ValueError, match="texts and videos are two programs; embedding, text_embedding came together"):
+    with pytest.raises(ValueError, match="texts and videos are two programs; got embedding, text_embedding together"):
         export_model(texts, output=("embedding", "text_embedding"))
     with pytest.raises(ValueError, match="uint8 is for pixels; text_embedding reads numbers of words"):
         export_model(texts, output="text_embedding", input_dtype="uint8")

@@ -270,12 +270,12 @@ def test_wrong_arguments_are_refused_before_anything_is_read(good, monkeypatch):
     monkeypatch.setattr(loading, "read_frames", None)
     bare = make_model(config=VideoViTConfig.from_dict(CONFIG.to_dict() | {"num_classes": None, "embed_dim": None}))
     for model, options, message in (
-        (make_model(), {"output": "size"}, "output is one of logits, embedding, pooled, tokens; 'size' came"),
-        (make_model(), {"output": ()}, "output is one of .*; 'none' came"),
-        (make_model(), {"batch_size": 0}, "batch_size is at least 1; 0 came"),
-        (make_model(), {"num_workers": -1}, "num_workers is at least 0; -1 came"),
-        (bare, {"output": "logits"}, "the model must have the output; logits came, it has pooled"),
-        (bare, {"output": "embedding"}, "the model must have the output; embedding came, it has pooled"),
+        (make_model(), {"output": "size"}, "output is one of logits, embedding, pooled, tokens; got 'size'"),
+        (make_model(), {"output": ()}, "output is one of .*; got 'none'"),
+        (make_model(), {"batch_size": 0}, "batch_size is at least 1; got 0"),
+        (make_model(), {"num_workers": -1}, "num_workers is at least 0; got -1"),
+        (bare, {"output": "logits"}, "the model must have the output, one of pooled, tokens; got logits"),
+        (bare, {"output": "embedding"}, "the model must have the output, one of pooled, tokens; got embedding"),
     ):
         with pytest.raises(ValueError, match=message):
             encode_videos(model, good, **{"output": "pooled", "batch_size": 2} | options)

@@ -127,7 +127,7 @@ def test_texts_are_cleaned_and_become_ids(model):
 def test_texts_that_can_not_be_read_are_refused(model):
     with pytest.raises(TextError, match=r"a text has words; '\.\.\. !' has none; write some"):
         model.tokenize(["dog", "... !"], max_tokens=8)
-    with pytest.raises(TextError, match="a text has at most 20 tokens in this model; 21 came; allow fewer"):
+    with pytest.raises(TextError, match="a text has at most 20 tokens in this model; got 21; allow fewer"):
         model.tokenize(["dog"], max_tokens=21)
 
 

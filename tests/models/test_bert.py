@@ -176,11 +176,11 @@ def test_half_precision_stays_near():
 
 def test_what_does_not_fit_is_refused_by_name(shapes_unchecked):
     params = make(LATE)
-    with pytest.raises(ValueError, match="a text has at most 16 tokens; 17 came"):
+    with pytest.raises(ValueError, match="a text has at most 16 tokens; got 17"):
         Bert(LATE).apply({"params": params}, np.ones((1, 17), int), np.ones((1, 17), int), method="encode_text")
     with pytest.raises(ValueError, match=r"layers from 2 on look at a context \[G, M, 20\]"):
         Bert(LATE).apply({"params": params}, IDS, MASK, CONTEXT)
-    with pytest.raises(ValueError, match="none came; give such a one"):
+    with pytest.raises(ValueError, match="got none; give such a one"):
         Bert(LATE).apply({"params": params}, IDS, MASK)
     with pytest.raises(ValueError, match="layers from None on"):
         Bert(TEXT).apply({"params": make(TEXT)}, IDS, MASK, CONTEXT)

@@ -80,7 +80,7 @@ def test_an_unknown_preset_is_answered_with_the_nearest():
     for name, hint in (("umt-b-16", "did you mean 'umt-b16'?"), ("resnet", "choose one of these.")):
         with pytest.raises(ValueError) as error:
             get_preset(name)
-        assert str(error.value) == f"get_preset: presets are {names}; {name!r} came; {hint}"
+        assert str(error.value) == f"get_preset: presets are {names}; got {name!r}; {hint}"
 
 
 def test_a_config_is_frozen_and_survives_json():

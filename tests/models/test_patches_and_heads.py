@@ -65,7 +65,7 @@ def test_every_rule_of_pooling_by_its_definition():
     }  # fmt: skip
     for pooling, values in expected.items():
         np.testing.assert_allclose(pool_surviving(state, pooling, num_tokens=20), values, atol=1e-5, err_msg=pooling)
-    with pytest.raises(ValueError, match="'best' came"):
+    with pytest.raises(ValueError, match="got 'best'"):
         pool_surviving(state, "best", num_tokens=20)
 
 

@@ -102,7 +102,7 @@ def test_an_encoder_with_gaps_is_refused():
     with pytest.raises(ValueError) as error:
         stack_blocks({path: value for path, value in flat.items() if "block_1/mlp/fc1/bias" not in path})
     assert str(error.value) == (
-        "stack_blocks: blocks are numbered from 0 on, each with the same parameters; encoder/blocks/mlp/fc1/bias came "
+        "stack_blocks: blocks are numbered from 0 on, each with the same parameters; got encoder/blocks/mlp/fc1/bias "
         "for blocks [0, 2]; give all of an encoder's."
     )
 

@@ -242,7 +242,7 @@ def test_what_a_model_is_not_for_is_refused(shapes_unchecked):
     with pytest.raises(ValueError, match="a model for retrieval is needed; this one is for question_answering"):
         UMT(QA).apply({"params": read_params("umt_qa")}, ids, mask, method="encode_text")
     for k in (0, 8):
-        with pytest.raises(ValueError, match=f"k is 1 to 7, the number of answers; {k} came"):
+        with pytest.raises(ValueError, match=f"k is 1 to 7, the number of answers; got {k}"):
             UMT(QA).apply({"params": read_params("umt_qa")}, *states, ids, mask, k=k, method="rank_answers")
 
 

@@ -163,9 +163,9 @@ def test_what_does_not_fit_is_refused_by_name():
         ViViTConfig(**FIELDS, representation_dim=0)
     config = CONFIGS["spacetime cls"]
     params, video = make(config)
-    with pytest.raises(ValueError, match="r has one number for each of 3 blocks; 2 came"):
+    with pytest.raises(ValueError, match="r has one number for each of 3 blocks; got 2"):
         run(ViViT(config, r=(1, 1)), params, video)
-    with pytest.raises(ValueError, match=r"T a multiple of 2 and Y, X of 8; shape \(2, 3, 24, 24, 3\)"):
+    with pytest.raises(ValueError, match=r"T a multiple of 2 and Y, X of 8; got shape \(2, 3, 24, 24, 3\)"):
         run(ViViT(config), params, video[:, :3])
     for config in FACTORIZED.values():
         with pytest.raises(ValueError, match=f"{config.attention} needs the whole grid in every block"):

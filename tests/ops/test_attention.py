@@ -178,7 +178,7 @@ def test_shapes_that_differ_are_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(jnp.ones((1, 2, 3, 4)), jnp.ones((1, 3, 3, 4)), jnp.ones((1, 2, 3, 4)))
     assert str(error.value) == (
-        "attend: query, key and value have one shape [B, N, H, K]; (1, 2, 3, 4), (1, 3, 3, 4), (1, 2, 3, 4) came; "
+        "attend: query, key and value have one shape [B, N, H, K]; got (1, 2, 3, 4), (1, 3, 3, 4), (1, 2, 3, 4); "
         "split the heads first."
     )
     with pytest.raises(ValueError, match=r"^attend: query, key and value have one shape"):
@@ -188,26 +188,26 @@ def test_shapes_that_differ_are_refused(shapes_unchecked):
 def test_a_size_of_another_shape_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, jnp.ones((1, 3)))
-    assert str(error.value) == ("attend: size is [B, N] = (1, 2); (1, 3) came; one size for each key is needed.")
+    assert str(error.value) == ("attend: size is [B, N] = (1, 2); got (1, 3); one size for each key is needed.")
 
 
 def test_a_block_of_no_rows_is_refused():
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, block_size=0)
-    assert str(error.value) == "attend: block_size is at least 1; 0 came; leave it out for the default."
+    assert str(error.value) == "attend: block_size is at least 1; got 0; leave it out for the default."
 
 
 def test_an_unknown_form_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, form="flash")
     assert str(error.value) == (
-        "attend: form is one of auto, by_head, blocked, fused, kernel, dense; 'flash' came; "
+        "attend: form is one of auto, by_head, blocked, fused, kernel, dense; got 'flash'; "
         "leave it out for the default."
     )
 
 
 def test_protecting_every_token_is_refused():
-    with pytest.raises(ValueError, match=r"^attend: num_protected is from 0 to 1 for 2 tokens; 2 came; "):
+    with pytest.raises(ValueError, match=r"^attend: num_protected is from 0 to 1 for 2 tokens; got 2; "):
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, with_saliency=True, num_protected=2)
 
 

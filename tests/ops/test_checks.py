@@ -53,9 +53,9 @@ def test_a_missing_batch_axis_is_an_error_that_says_where_to_put_it(call, name, 
 
 @pytest.mark.parametrize("attend", [ops.attend, ops.attend_received])
 def test_attention_without_a_batch_axis_names_the_shape_that_it_wants(attend):
-    with pytest.raises(ValueError, match=r"one shape \[B, N, H, K\]; \(12, 2, 4\), \(12, 2, 4\), \(12, 2, 4\) came"):
+    with pytest.raises(ValueError, match=r"one shape \[B, N, H, K\]; got \(12, 2, 4\), \(12, 2, 4\), \(12, 2, 4\)"):
         attend(QKV[0], QKV[0], QKV[0])
-    with pytest.raises(ValueError, match=r"the attention map is \[B, H, N, N\]; shape \(2, 12, 12\) came"):
+    with pytest.raises(ValueError, match=r"the attention map is \[B, H, N, N\]; got shape \(2, 12, 12\)"):
         ops.attention_saliency(jnp.ones((2, 12, 12)))
 
 

@@ -179,5 +179,5 @@ def test_an_unknown_form_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.merge_tokens(make_state(tokens), match_tokens(jnp.asarray(tokens), r=1), form="scatter")
     assert str(error.value) == (
-        'merge_tokens: form is "segment_sum" or "one_hot"; \'scatter\' came; leave it out for the default.'
+        'merge_tokens: form is "segment_sum" or "one_hot"; got \'scatter\'; leave it out for the default.'
     )

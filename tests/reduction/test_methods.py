@@ -150,9 +150,9 @@ def test_a_method_goes_to_its_limit_and_no_further(name):
         plan = jax.eval_shape(functools.partial(method.choose, r=limit, num_protected=0), evidence).plan
         assert plan.kept.shape == (BATCH, num_tokens - limit)
         if not method.is_early:
-            with pytest.raises(ValueError, match=rf"r is from 0 to {limit} \(.*\); {limit + 1} came"):
+            with pytest.raises(ValueError, match=rf"r is from 0 to {limit} \(.*\); got {limit + 1}"):
                 method.choose(evidence, r=limit + 1, num_protected=0)
-        with pytest.raises(ValueError, match="-1 came"):
+        with pytest.raises(ValueError, match="got -1"):
             method.choose(evidence, r=-1, num_protected=0)
 
 
@@ -213,9 +213,9 @@ def test_comparisons_are_counted(name, num_free, expected):
 
 
 def test_an_unknown_method_names_the_nearest():
-    with pytest.raises(ValueError, match=r"get_method: methods are vidtldr, .*; 'tomme' came; did you mean 'tome'\?"):
+    with pytest.raises(ValueError, match=r"get_method: methods are vidtldr, .*; got 'tomme'; did you mean 'tome'\?"):
         get_method("tomme")
-    with pytest.raises(ValueError, match="'xyz' came; take one of them"):
+    with pytest.raises(ValueError, match="got 'xyz'; take one of them"):
         get_method("xyz")
 
 

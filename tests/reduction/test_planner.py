@@ -183,15 +183,15 @@ def test_a_budget_that_the_plain_model_meets_asks_for_no_merging(budget):
     ("budget", "message"),
     [
         ({"max_gmacs": 30}, "max_gmacs is from 38.9 to 303.3 for this model by vidtldr, whose first layer can lose "
-         "half of 2352 tokens at most (2352 -> 2 in the end); 30 came; take one in between"),
+         "half of 2352 tokens at most (2352 -> 2 in the end); got 30; take one in between"),
         ({"speedup": 9}, "speedup is from 1 to 7.8 for this model"),
         ({"keep": 0.0004}, "keep is from 0.000851 to 1 for this model"),
-        ({"max_gmacs": 0}, "max_gmacs is a number above 0; 0 came"),
-        ({"max_gmacs": math.nan}, "max_gmacs is a number above 0; nan came"),
-        ({"keep": 1.2}, "keep is above 0 and at most 1; 1.2 came"),
-        ({"speedup": 0.9}, "speedup is a number from 1 on; 0.9 came"),
-        ({}, "exactly one budget is given: max_gmacs, keep or speedup; none came"),
-        ({"keep": 0.5, "speedup": 2}, "exactly one budget is given: max_gmacs, keep or speedup; keep = 0.5 and"),
+        ({"max_gmacs": 0}, "max_gmacs is a number above 0; got 0"),
+        ({"max_gmacs": math.nan}, "max_gmacs is a number above 0; got nan"),
+        ({"keep": 1.2}, "keep is above 0 and at most 1; got 1.2"),
+        ({"speedup": 0.9}, "speedup is a number from 1 on; got 0.9"),
+        ({}, "exactly one budget is given: max_gmacs, keep or speedup; got none"),
+        ({"keep": 0.5, "speedup": 2}, "exactly one budget is given: max_gmacs, keep or speedup; got keep = 0.5 and"),
     ],
 )  # fmt: skip
 def test_an_impossible_budget_says_what_is_possible(budget, message):
@@ -212,7 +212,7 @@ def test_a_model_that_cannot_merge_is_refused():
 
 
 def test_frames_that_tubelets_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="frames are a multiple of the model's tubelet, 2; 3 came"):
+    with pytest.raises(ValueError, match="frames are a multiple of the model's tubelet, 2; got 3"):
         plan_schedule(TINY, keep=0.5, num_frames=3)
 
 

@@ -131,19 +131,19 @@ def test_a_written_schedule_is_read_back(entries, text):
 @pytest.mark.parametrize(
     ("written", "fault"),
     [
-        ("600;200", "entries are numbers; '600;200' came in '600;200'"),
-        ("600,,200", "entries are numbers; '' came in '600,,200'"),
-        ("all", "entries are numbers; 'all' came in 'all'"),
-        ("60x", "entries are numbers; '60x' came in '60x'"),
-        ("60x-2", "entries are numbers; '60x-2' came in '60x-2'"),
-        (["a"], "entries are numbers; 'a' came in ['a']"),
-        ([True], "entries are numbers; True came in [True]"),
-        ([None, 3], "entries are numbers; None came in [None, 3]"),
-        ("-5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; -5.0 came in '-5'"),
-        ("1.5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; 1.5 came in '1.5'"),
-        (-0.5, "an entry is a whole number from 0 on, or a ratio above 0 and below 1; -0.5 came in -0.5"),
-        ([float("inf")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; inf came in [inf]"),
-        ([float("nan")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; nan came in [nan]"),
+        ("600;200", "entries are numbers; got '600;200' in '600;200'"),
+        ("600,,200", "entries are numbers; got '' in '600,,200'"),
+        ("all", "entries are numbers; got 'all' in 'all'"),
+        ("60x", "entries are numbers; got '60x' in '60x'"),
+        ("60x-2", "entries are numbers; got '60x-2' in '60x-2'"),
+        (["a"], "entries are numbers; got 'a' in ['a']"),
+        ([True], "entries are numbers; got True in [True]"),
+        ([None, 3], "entries are numbers; got None in [None, 3]"),
+        ("-5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; got -5.0 in '-5'"),
+        ("1.5", "an entry is a whole number from 0 on, or a ratio above 0 and below 1; got 1.5 in '1.5'"),
+        (-0.5, "an entry is a whole number from 0 on, or a ratio above 0 and below 1; got -0.5 in -0.5"),
+        ([float("inf")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; got inf in [inf]"),
+        ([float("nan")], "an entry is a whole number from 0 on, or a ratio above 0 and below 1; got nan in [nan]"),
     ],
 )
 def test_a_wrong_entry_is_named(written, fault):
@@ -152,18 +152,18 @@ def test_a_wrong_entry_is_named(written, fault):
     assert str(error.value) == f"parse_schedule: {fault}; {FORMS}."
 
 
-@pytest.mark.parametrize(("written", "came"), [(True, "True"), (object(), "object")])
-def test_another_type_is_refused(written, came):
+@pytest.mark.parametrize(("written", "got"), [(True, "True"), (object(), "object")])
+def test_another_type_is_refused(written, got):
     with pytest.raises(TypeError) as error:
         parse_schedule(written)
-    assert str(error.value) == f"parse_schedule: a schedule is a text, numbers or None; {came} came; {FORMS}."
+    assert str(error.value) == f"parse_schedule: a schedule is a text, numbers or None; got {got}; {FORMS}."
 
 
 def test_more_entries_than_layers_are_refused():
     with pytest.raises(ValueError) as error:
         resolve_schedule("5x4", num_tokens=100, num_layers=3)
     assert str(error.value) == (
-        "resolve_schedule: at most 3 entries for 3 layers; 4 came (5,5,5,5); leave out the entries past layer 2."
+        "resolve_schedule: at most 3 entries for 3 layers; got 4 (5,5,5,5); leave out the entries past layer 2."
     )
 
 
@@ -187,7 +187,7 @@ def test_an_early_method_takes_out_at_once_what_the_layers_would_have_lost():
     assert (resolved.r, resolved.tokens) == ((28, 0, 0), (41, 13, 13, 13))
     assert resolved.attended == (13, 13, 13)
     assert resolved.describe() == "rlt; r = 28: 41 -> 13 tokens before 3 layers"
-    with pytest.raises(ValueError, match="a sequence of one moment came"):
+    with pytest.raises(ValueError, match="got a sequence of one moment"):
         resolve_schedule("1", **{**sizes, "num_first": 40}, method="rlt")
 
 

@@ -50,7 +50,7 @@ def encode(
       ValueError: tokens are to be merged with fused attention, which has no map to look at.
     """
     if attention == "fused" and any(r):
-        raise ValueError("encode: fused attention gives no map for the saliency; r came; leave it out.")
+        raise ValueError("encode: fused attention gives no map for the saliency; got r; leave it out.")
     functional = torch.nn.functional
     kernel = state["patch_embed.proj.weight"]
     patches = functional.conv3d(video, kernel, state["patch_embed.proj.bias"], stride=kernel.shape[2:])

@@ -108,7 +108,7 @@ def test_items_without_a_score_come_last_by_their_fallback():
     [
         ({1: 0.0, 3: 1.0}, 2, [3, 1, 4, 0, 2]),
         ({1: 0.0, 3: 0.0}, 2, [1, 3, 4, 0, 2]),  # equal match scores: by number, not by similarity
-        ({1: -9.0, 3: -8.0, 4: 2.0}, 3, [4, 3, 1, 0, 2]),  # a match score is not held against a similarity
+        ({1: -9.0, 3: -8.0, 4: 2.0}, 3, [4, 3, 1, 0, 2]),  # a match score is not compared with a similarity
         ({0: 5.0, 1: 1.0, 3: 2.0, 4: 3.0}, 4, [0, 4, 3, 1, 2]),  # 0 and 2 are equally similar, 0 is matched
         ({0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0, 4: 5.0}, 9, [4, 3, 2, 1, 0]),  # k beyond the gallery is all of it
     ],

@@ -20,7 +20,7 @@ from vidtldr_jax.scenic_adapter.settings import read_architecture
 
 FAULT = find_scenic_fault()
 pytestmark = [
-    pytest.mark.skipif(FAULT is not None, reason=f"nothing is held against Scenic: {FAULT}"),
+    pytest.mark.skipif(FAULT is not None, reason=f"nothing is compared with Scenic: {FAULT}"),
     pytest.mark.filterwarnings("ignore:SelfAttention will be deprecated:DeprecationWarning"),  # Scenic calls it
 ]
 
@@ -194,7 +194,7 @@ def test_forms_that_need_the_whole_grid_refuse_a_schedule(form):
 
 
 def test_an_unknown_model_is_answered_with_all_names():
-    with pytest.raises(ValueError, match=r"vivit_classification, vivit_classification_token_merging, .*'vivid' came"):
+    with pytest.raises(ValueError, match=r"vivit_classification, vivit_classification_token_merging, .*got 'vivid'"):
         get_models().get_model_cls("vivid")
 
 

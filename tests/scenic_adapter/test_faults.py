@@ -54,7 +54,7 @@ def start(way, folder, *changes):
         (["model_name='vivit_classification'"], "(did you mean 'vivit_classification_token_merging'?)"),
         (["model_name='vivit_multi_label_classification'"], "(did you mean 'vivit_multilabel_classification'?)"),
         ([AUGMENTED], "augmentation_params asks for do_jitter_scale, which video_tfrecord_dataset has"),
-        (["model.token_merging.schedule='eight'"], "entries are numbers; 'eight' came"),
+        (["model.token_merging.schedule='eight'"], "entries are numbers; got 'eight'"),
         (["model.token_merging.methods='tome'"], "there is no field 'methods' (did you mean 'method'?)"),
         (["model.attention_config.type='axial'"], "axial"),
         (["dataset_name='video_manifests'"], "did you mean 'video_manifest_dataset'?"),

@@ -1,4 +1,4 @@
-"""First parameters from a file, for the trainer that reads none: what came is logged, what doesn't fit is refused."""
+"""First parameters from a file, for the trainer that reads none: what it gave is logged, what can't fit is refused."""
 
 import logging
 import sys

@@ -62,7 +62,7 @@ def test_every_way_to_write_a_schedule_is_read(schedule):
             {"schedule": "800", "method": "best", "pooling": "max"},
             r"method = 'best' is none of vidtldr, .*, random_drop; pooling = 'max'",
         ),
-        ({"schedule": "eight"}, "entries are numbers; 'eight' came"),
+        ({"schedule": "eight"}, "entries are numbers; got 'eight'"),
         ("800,270", "write config.model.token_merging.schedule = '800,270'"),
     ],
 )

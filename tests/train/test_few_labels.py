@@ -30,5 +30,5 @@ def test_classes_with_fewer_are_all_named():
     assert "2 videos of each class are wanted; these classes have fewer: swim (1), run (1), fly (0);" in str(
         caught.value
     )
-    with pytest.raises(ValueError, match="k is at least 1; 0 came"):
+    with pytest.raises(ValueError, match="k is at least 1; got 0"):
         select_few(ENTRIES, k=0, seed=0, classes=range(3))

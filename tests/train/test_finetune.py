@@ -264,7 +264,7 @@ def test_what_has_no_place_for_a_classifier_or_merging_is_refused(place, tmp_pat
         encoding="joint", num_frames=4, image_size=16, patch_size=8, dim=8, depth=1, num_heads=2, mlp_dim=16
     )
     save_checkpoint(tmp_path / "clip", params=make_params(config), config=config, preprocessing=PREPROCESSING)
-    with pytest.raises(TrainError, match="CLIP's vision tower came, which compares videos with texts"):
+    with pytest.raises(TrainError, match="got CLIP's vision tower, which compares videos with texts"):
         prepare(tmp_path / "clip", place / "train.csv", Recipe())
 
 

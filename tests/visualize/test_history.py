@@ -101,10 +101,13 @@ def test_a_video_that_is_too_short_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frames": np.zeros((4, 8, 8, 3), np.float32)}, r"ClipHistory: frames are \[T, Y, X, 3\] uint8; float32 of"),
+        (
+            {"frames": np.zeros((4, 8, 8, 3), np.float32)},
+            r"ClipHistory: frames are \[T, Y, X, 3\] uint8; got float32 of",
+        ),
         (
             {"frames": np.zeros((3, 8, 8, 3), np.uint8)},
-            r"its first number divides 3 frames; shapes \[\(2, 3, 3\)\] came",
+            r"its first number divides 3 frames; got shapes \[\(2, 3, 3\)\]",
         ),
         (
             {"layers": (LayerMap(0, np.ones((2, 2, 2)), np.ones(GRID, int), np.ones(GRID)),)},

@@ -52,13 +52,13 @@ def test_class_tokens_of_every_sequence_are_left_out_and_indices_stay():
 
 def test_a_trace_without_weights_is_refused():
     bare = TRACE._replace(steps=(FIRST._replace(weight=None), SECOND))
-    with pytest.raises(ValueError, match=r'needed; a trace without them came; encode with trace="every_layer"'):
+    with pytest.raises(ValueError, match=r'needed; got a trace without them; encode with trace="every_layer"'):
         make_layer_maps(bare, grid=GRID)
 
 
 @pytest.mark.parametrize("spread", [spread_groups, lambda source, grid: spread_saliency(np.ones(6), source, grid=grid)])
 def test_a_grid_of_another_clip_is_refused(spread):
-    with pytest.raises(ValueError, match=r"a grid of \(1, 2, 4\) has 8 patches; a source of shape \(6,\) came"):
+    with pytest.raises(ValueError, match=r"a grid of \(1, 2, 4\) has 8 patches; got a source of shape \(6,\)"):
         spread(np.arange(6), grid=(1, 2, 4))
 
 

@@ -151,7 +151,7 @@ def _find_shape(config: Config, batch_size: int, frames: int | None) -> tuple[in
     count = config.num_frames if frames is None else frames
     if count % config.tubelet_size:
         raise CommandError(
-            f"--frames is a multiple of the model's tubelet, {config.tubelet_size}; {count} came; "
+            f"--frames is a multiple of the model's tubelet, {config.tubelet_size}; got {count}; "
             f"take {count + config.tubelet_size - count % config.tubelet_size}."
         )
     return (batch_size, count, config.image_size, config.image_size, config.num_channels)

@@ -35,4 +35,4 @@ class ChoiceType(click.Choice):
         except click.BadParameter:
             known = [str(choice) for choice in self.choices]
             hint = suggest(str(value), known, otherwise="take one of them.", cutoff=0.5)
-            self.fail(f"it is one of {', '.join(known)}; {str(value)!r} came; {hint}", param, ctx)
+            self.fail(f"it is one of {', '.join(known)}; got {str(value)!r}; {hint}", param, ctx)

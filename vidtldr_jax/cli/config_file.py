@@ -45,7 +45,7 @@ def run_config(place: str) -> Any:
         spec.loader.exec_module(module)
         get_config = module.get_config
         if argument and not inspect.signature(get_config).parameters:
-            raise CommandError(f"get_config of {path} takes no argument; {argument!r} came; leave it out.")
+            raise CommandError(f"get_config of {path} takes no argument; got {argument!r}; leave it out.")
         config = get_config(argument) if argument else get_config()
     except CommandError:
         raise
@@ -54,10 +54,10 @@ def run_config(place: str) -> Any:
         raise CommandError(f"{path} needs the module {error.name}, which is not installed; {hint}.") from error
     except Exception as error:  # whatever a user's file may do wrong
         reason = " ".join(str(error).split())
-        raise CommandError(f"{path} can't be run ({type(error).__name__}: {reason}); mend it.") from error
+        raise CommandError(f"{path} can't be run ({type(error).__name__}: {reason}); fix it.") from error
     finally:
         sys.dont_write_bytecode = keeps_bytecode
     log.info("config %s: %s", path, f"argument {argument}" if argument else "no argument")
     if not hasattr(config, "get"):
-        raise CommandError(f"get_config returns a ConfigDict; that of {path} does not; mend it.")
+        raise CommandError(f"get_config returns a ConfigDict; that of {path} does not; fix it.")
     return config

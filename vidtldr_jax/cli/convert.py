@@ -46,7 +46,7 @@ class SettingType(click.ParamType):
         """Returns name and value, or fails."""
         name, equals, text = str(value).partition("=")
         if not equals or not name or not text:
-            self.fail(f"a setting is name=value, such as heads=12; {value!r} came", param, ctx)
+            self.fail(f"a setting is name=value, such as heads=12; got {value!r}", param, ctx)
         return name, text
 
 
@@ -179,7 +179,7 @@ def collect_settings(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
     if len(settings) < len(pairs):
         names = [name for name, _ in pairs]
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise click.UsageError(f"a setting is given once; {', '.join(twice)} came again.")
+        raise click.UsageError(f"a setting is given once; got {', '.join(twice)} twice.")
     return settings
 
 

@@ -128,7 +128,7 @@ def classification(
     )  # fmt: skip
     ways = {"plain" if setup.model.schedule.is_plain else "merged": setup.model}
     if compare_plain and "plain" in ways:
-        raise CommandError("--compare-plain needs a schedule that merges; none came; give --schedule.")
+        raise CommandError("--compare-plain needs a schedule that merges; got none; give --schedule.")
     if compare_plain:
         ways["plain"] = setup.model.with_schedule(None)
     place = manifest or (experiment.manifest if experiment else None)

@@ -112,7 +112,7 @@ def qa(
     asked = [question for question in listed if question.video in paths and question.video not in skipped]
     if k_test is not None and k_test > len(choices):
         raise CommandError(
-            f"--k-test is at most the number of answers, {len(choices)}; {k_test} came; take fewer, or leave it out."
+            f"--k-test is at most the number of answers, {len(choices)}; got {k_test}; take fewer, or leave it out."
         )
     k = min(k_test or setup.config.get("k_test") or _K_TEST, len(choices))
     given = {"max_question_tokens": max_question_tokens, "max_answer_tokens": max_answer_tokens}

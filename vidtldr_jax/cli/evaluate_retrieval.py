@@ -187,7 +187,7 @@ class _Job(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What came of it. Seconds are those of this start: of videos, texts and pairs, with how many there were."""
+    """The results. Seconds are those of this start: of videos, texts and pairs, with how many there were."""
 
     ranks: Mapping[str, Mapping[str, list[int]]]
     plan: PairPlan
@@ -237,8 +237,8 @@ def _choose_k(asked: int | None, configured: int | None, data: RetrievalSet) -> 
     most = min(len(data.videos), len(data.texts))
     if asked is not None and asked > most:
         raise CommandError(
-            f"--k-test is at most the number of videos, {len(data.videos)}, and of texts, {len(data.texts)}; {asked} "
-            "came; take fewer, or leave it out."
+            f"--k-test is at most the number of videos, {len(data.videos)}, and of texts, {len(data.texts)}; got "
+            f"{asked}; take fewer, or leave it out."
         )
     return min(asked or configured or K_TEST, most)
 

@@ -77,7 +77,7 @@ def load_experiment(place: str) -> Experiment:
     if config.get("model") is None or config.get("dataset_configs") is None:
         raise CommandError(
             f"get_config returns a ConfigDict with model and dataset_configs, as Scenic's do, or with task; that of "
-            f"{place} does not; mend it, or take the command that it is for."
+            f"{place} does not; fix it, or take the command that it is for."
         )
     name = str(config.get("model_name", ""))
     if "multilabel" in name:
@@ -125,7 +125,7 @@ def _read_plain(fields: Mapping[str, Any], place: str) -> Experiment:
     if average not in AVERAGES:
         unknown.append(f"average = {average!r} is none of {', '.join(AVERAGES)}")
     if unknown:
-        raise CommandError(f"{place}: {'; '.join(unknown)}; fields are {', '.join(_PLAIN_FIELDS)}; mend the config.")
+        raise CommandError(f"{place}: {'; '.join(unknown)}; fields are {', '.join(_PLAIN_FIELDS)}; fix the config.")
     try:
         schedule = parse_schedule(fields.get("schedule"))
         method = get_method(fields.get("method") or DEFAULT_METHOD)
@@ -171,7 +171,7 @@ def match_architecture(found: Config, wanted: ViViTConfig, *, place: str) -> ViV
     if faults:
         raise CommandError(
             f"a checkpoint has the architecture of its config; that of {place} is another one: the checkpoint has "
-            f"{'; '.join(faults)}; take another checkpoint or mend the config."
+            f"{'; '.join(faults)}; take another checkpoint or fix the config."
         )
     return dataclasses.replace(found, pooling=wanted.pooling)
 
@@ -215,6 +215,6 @@ def _read_heads(data: Any, num_classes: int | None) -> tuple[Head, ...] | None:
     if len(splits) > 1:
         names = tuple(data.get("split_names") or [f"label_{number + 1}" for number in range(len(splits))])
         if len(names) != len(splits):
-            raise CommandError(f"class_splits and split_names go together; {splits} and {names} came; mend the config.")
+            raise CommandError(f"class_splits and split_names go together; got {splits} and {names}; fix the config.")
         return tuple(Head(name, count) for name, count in zip(names, splits))
     return None if num_classes is None else (Head("label", num_classes),)

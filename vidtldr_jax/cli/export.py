@@ -68,9 +68,9 @@ class NamesType(NameType):
         unknown = [name for name in names if name not in self.known]
         if unknown:
             hint = suggest(unknown[0], self.known, otherwise="take some of them.")
-            self.fail(f"names are {', '.join(self.known)}; {unknown[0]!r} came; {hint}", param, ctx)
+            self.fail(f"names are {', '.join(self.known)}; got {unknown[0]!r}; {hint}", param, ctx)
         if len(set(names)) < len(names):
-            self.fail(f"each name is given once; {value!r} came", param, ctx)
+            self.fail(f"each name is given once; got {value!r}", param, ctx)
         return names
 
 

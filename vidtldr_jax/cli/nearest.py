@@ -10,7 +10,7 @@ def suggest(name: str, known: Iterable[str], *, otherwise: str, cutoff: float = 
     """Asks whether the nearest name was meant.
 
     Args:
-      name: what came.
+      name: the unknown name.
       known: the names that there are.
       otherwise: what to say where none is near.
       cutoff: how alike two names must be, from 0 to 1.

@@ -36,7 +36,7 @@ class ScheduleType(click.ParamType):
     name = "schedule"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the text as it came, or fails."""
+        """Returns the text unchanged, or fails."""
         from vidtldr_jax.reduction.schedule import parse_schedule
 
         try:
@@ -57,7 +57,7 @@ class MethodType(NameType):
         return list(METHODS)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the name as it came, or fails."""
+        """Returns the name unchanged, or fails."""
         from vidtldr_jax.reduction.methods import get_method
 
         try:
@@ -77,7 +77,7 @@ class PresetType(NameType):
         return list(PRESETS)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the name as it came.
+        """Returns the name unchanged.
 
         Raises:
           CommandError: there is no such preset.
@@ -103,7 +103,7 @@ class ModelType(NameType):
         return _list_models(with_presets=self.with_presets)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the name as it came.
+        """Returns the name unchanged.
 
         Raises:
           CommandError: it stands for no model.
@@ -167,7 +167,7 @@ def choose_mesh(devices: int) -> Mesh | None:
     found = jax.devices()
     if devices > len(found):
         raise CommandError(
-            f"--devices is at most the number of devices, {len(found)} ({found[0].platform}); {devices} came; take "
+            f"--devices is at most the number of devices, {len(found)} ({found[0].platform}); got {devices}; take "
             "fewer."
         )
     return None if devices == 1 else make_mesh(found[:devices])

@@ -180,8 +180,8 @@ class _Budget(NamedTuple):
 
 def _choose_budget(given: dict[str, float]) -> _Budget:
     if len(given) != 1:
-        came = " and ".join(_BUDGETS[name] for name in given) or "none"
-        raise click.UsageError(f"exactly one budget is needed: {', '.join(_BUDGETS.values())}; {came} came.")
+        got = " and ".join(_BUDGETS[name] for name in given) or "none"
+        raise click.UsageError(f"exactly one budget is needed: {', '.join(_BUDGETS.values())}; got {got}.")
     return _Budget(*next(iter(given.items())))
 
 
@@ -257,7 +257,7 @@ def _plan(
 
 def _check_speedup(number: float) -> float:
     if not number >= 1:
-        raise CommandError(f"--speedup is a number from 1 on; {number:g} came; give another.")
+        raise CommandError(f"--speedup is a number from 1 on; got {number:g}; give another.")
     return number
 
 

@@ -36,9 +36,7 @@ def check_config_place(place: str) -> None:
     """
     path = Path(place)
     if path.suffix != ".py" or not path.parent.is_dir():
-        raise CommandError(
-            f"--write-config is a file that ends in .py in a folder that exists; {place!r} came; mend it."
-        )
+        raise CommandError(f"--write-config is a file that ends in .py in a folder that exists; got {place!r}; fix it.")
     if path.exists():
         raise CommandError(
             f"--write-config overwrites nothing; {place!r} is there; give another name, or move it away."

@@ -26,7 +26,7 @@ def check_plot_place(place: str) -> None:
     """
     path = Path(place)
     if path.suffix.lower() != ".png" or path.is_dir() or not path.parent.is_dir():
-        raise CommandError(f"--plot is a file that ends in .png in a folder that exists; {place!r} came; give another.")
+        raise CommandError(f"--plot is a file that ends in .png in a folder that exists; got {place!r}; give another.")
     if importlib.util.find_spec("matplotlib") is None:
         raise CommandError(f"--plot needs the module matplotlib, which is not installed; {_INSTALL}.")
 

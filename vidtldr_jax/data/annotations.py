@@ -120,7 +120,7 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
         elif not clean_text(entry["question"]):
             faults.add(f"entry {number}: the question {show(entry['question'])} has no words")
         elif key in questions:
-            faults.add(f"entry {number}: question_id {show(entry['question_id'])} came before")
+            faults.add(f"entry {number}: question_id {show(entry['question_id'])} is there twice")
         else:
             questions[key] = Question(key, entry["video"], clean_text(entry["question"]), entry["answer"])
     _refuse(path, faults, "video, question, answer, question_id", is_empty=not questions)

@@ -174,7 +174,7 @@ class TextTokenizer:
           ValueError: max_tokens is less than 2.
         """
         if max_tokens < 2:
-            raise ValueError(f"TextTokenizer.encode: max_tokens is at least 2; {max_tokens} came; allow more.")
+            raise ValueError(f"TextTokenizer.encode: max_tokens is at least 2; got {max_tokens}; allow more.")
         backend = _import_tokenizers().Tokenizer.from_str(self._json)
         backend.enable_truncation(max_tokens)
         with _name_errors(self.name):

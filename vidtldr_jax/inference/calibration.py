@@ -83,7 +83,7 @@ def calibrate_schedules(
       WorkerError: see `read_videos`.
     """
     if not schedules:
-        raise ValueError("calibrate_schedules: at least one schedule is compared; none came; give some.")
+        raise ValueError("calibrate_schedules: at least one schedule is compared; got none; give some.")
     compared: Output = "pooled" if model.config.embed_dim is None else "embedding"
     outputs: tuple[Output, ...] = (compared,) if model.config.num_classes is None else (compared, "logits")
     models = [model.with_schedule(None), *(model.with_schedule(schedule) for schedule in schedules)]
@@ -102,7 +102,7 @@ def calibrate_schedules(
                 same += [compare_answers(logits) for logits in video.outputs[1:]]
             progress(1)
     if not cosines:
-        reason = next(iter(errors.values()), "no video came")
+        reason = next(iter(errors.values()), "got no video")
         raise ValueError(f"calibrate_schedules: at least one video must be readable; none is ({reason}); give others.")
     means = np.mean([rows.mean(1) for rows in cosines], axis=0)
     least = np.min([rows.min(1) for rows in cosines], axis=0)

@@ -106,7 +106,7 @@ class FeatureStore:
 
     @property
     def keys(self) -> list[str]:
-        """The keys, in the order in which what counts of them came."""
+        """The keys, in the order in which their rows were added."""
         return list(self._rows)
 
     def __contains__(self, key: object) -> bool:
@@ -163,8 +163,8 @@ class FeatureStore:
         first = next(iter(self._parts.values()), None)
         if first is not None and not _is_alike(first, table.schema):
             raise FeaturesError(
-                f"append: all features of {self.folder} have one shape and kind; {describe_kind(table.schema)} came, "
-                f"there are {describe_kind(first.contents.schema)}; give another folder."
+                f"all features of {self.folder} have one shape and kind, {describe_kind(first.contents.schema)}; "
+                f"got {describe_kind(table.schema)}; give another folder."
             )
         most = max(1, _LARGE_BYTES * len(features) // max(table.nbytes, 1))
         for start in range(0, len(features), most):

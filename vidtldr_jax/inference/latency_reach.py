@@ -58,10 +58,10 @@ def check_reach(
     assert max_seconds is not None
     if max_seconds >= _CLEARLY_BELOW * fastest:
         return
-    came = f"{1000 * max_seconds:.4g} ms" if speedup is None else f"{speedup:g} x the plain model's speed"
+    got = f"{1000 * max_seconds:.4g} ms" if speedup is None else f"{speedup:g} x the plain model's speed"
     raise ValueError(
         f"one run takes {1000 * fastest:.4g} ms on this machine {name}, the fastest schedule tried"
-        f"{search.explain_limit()}; {came} came; take more time, a smaller batch, or fewer frames."
+        f"{search.explain_limit()}; got {got}; take more time, a smaller batch, or fewer frames."
     )
 
 

@@ -182,7 +182,7 @@ def time_in_turn(runs: Mapping[str, Callable[[], Any]], *, repeats: int, warm_up
 
 def _check_repeats(where: str, repeats: int) -> None:
     if repeats < 1:
-        raise ValueError(f"{where}: repeats is at least 1; {repeats} came; give a larger number.")
+        raise ValueError(f"{where}: repeats is at least 1; got {repeats}; give a larger number.")
 
 
 def _plan_memory(compiled: Any, params: Any) -> int | None:

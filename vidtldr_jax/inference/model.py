@@ -245,7 +245,7 @@ class VideoModel:
         """
         if len(shape) != 5:
             raise ValueError(
-                f"VideoModel: a video is [B, T, Y, X, C]; shape {tuple(shape)} came; "
+                f"VideoModel: a video is [B, T, Y, X, C]; got shape {tuple(shape)}; "
                 "put a batch axis in front: clip[None]."
             )
         if 0 in shape[1:]:

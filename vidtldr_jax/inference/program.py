@@ -166,14 +166,14 @@ def _check(
     wanted = there[:1] if output is None else (output,) if isinstance(output, str) else tuple(output)
     missing = [name for name in wanted if name not in there]
     if missing or not wanted or len(set(wanted)) < len(wanted):
-        came = f"{missing[0]!r}" if missing else f"{len(wanted)} with {len(set(wanted))} names"
-        raise ValueError(f"make_program: this model gives {', '.join(there)}; {came} came; take of these, each once.")
+        got = f"{missing[0]!r}" if missing else f"{len(wanted)} with {len(set(wanted))} names"
+        raise ValueError(f"make_program: this model gives {', '.join(there)}; got {got}; take of these, each once.")
     if "text_embedding" in wanted and len(wanted) > 1:
         raise ValueError(
-            f"make_program: texts and videos are two programs; {', '.join(wanted)} came together; export them apart."
+            f"make_program: texts and videos are two programs; got {', '.join(wanted)} together; export them apart."
         )
     if input_dtype not in get_args(InputDtype):
-        raise ValueError(f"make_program: the input is float32 or uint8; {input_dtype!r} came; take one of these.")
+        raise ValueError(f"make_program: the input is float32 or uint8; got {input_dtype!r}; take one of these.")
     if input_dtype == "uint8" and wanted == ("text_embedding",):
         raise ValueError("make_program: uint8 is for pixels; text_embedding reads numbers of words; leave uint8 out.")
     if input_dtype == "uint8" and model.config.num_channels != len(model.preprocessing.mean):
@@ -183,8 +183,8 @@ def _check(
         )
     unknown = [name for name in platforms if name not in PLATFORMS]
     if unknown or not platforms or len(set(platforms)) < len(platforms):
-        came = f"{unknown[0]!r}" if unknown else f"{len(platforms)} with {len(set(platforms))} names"
-        raise ValueError(f"make_program: platforms are {', '.join(PLATFORMS)}; {came} came; take of these, each once.")
+        got = f"{unknown[0]!r}" if unknown else f"{len(platforms)} with {len(set(platforms))} names"
+        raise ValueError(f"make_program: platforms are {', '.join(PLATFORMS)}; got {got}; take of these, each once.")
     return wanted
 
 

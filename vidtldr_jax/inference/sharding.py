@@ -42,7 +42,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, model_parallel: in
     found = list(jax.devices() if devices is None else devices)
     if model_parallel < 1 or len(found) % model_parallel:
         raise ValueError(
-            f"make_mesh: model_parallel divides the number of devices, {len(found)}; {model_parallel} came; "
+            f"make_mesh: model_parallel divides the number of devices, {len(found)}; got {model_parallel}; "
             "take a divisor, or give fewer devices."
         )
     return Mesh(np.array(found).reshape(-1, model_parallel), (DATA_AXIS, MODEL_AXIS))
@@ -61,13 +61,13 @@ def check_mesh(mesh: Mesh, *, num_heads: int) -> None:
     axes = tuple(mesh.axis_names)
     if DATA_AXIS not in axes or set(axes) - {DATA_AXIS, MODEL_AXIS}:
         raise ValueError(
-            f'VideoModel: a mesh has the axis "{DATA_AXIS}" and perhaps "{MODEL_AXIS}"; {axes} came; '
+            f'VideoModel: a mesh has the axis "{DATA_AXIS}" and perhaps "{MODEL_AXIS}"; got {axes}; '
             "make_mesh makes one."
         )
     if num_heads % count_model_devices(mesh):
         raise ValueError(
-            f'VideoModel: heads are split evenly along the mesh\'s axis "{MODEL_AXIS}"; {num_heads} heads and '
-            f"{count_model_devices(mesh)} devices came; take a divisor of the heads."
+            f'VideoModel: heads are split evenly along the mesh\'s axis "{MODEL_AXIS}"; got {num_heads} heads '
+            f"and {count_model_devices(mesh)} devices; take a divisor of the heads."
         )
 
 
@@ -135,8 +135,8 @@ def place_batch(batch: Any, mesh: Mesh) -> jax.Array:
     count = mesh.shape[DATA_AXIS]
     if batch.shape[0] % count:
         raise ValueError(
-            f'VideoModel: a batch is a multiple of the {count} devices along "{DATA_AXIS}"; {batch.shape[0]} clips '
-            "came; fill it up by repeating some, and leave their results out."
+            f'VideoModel: a batch is a multiple of the {count} devices along "{DATA_AXIS}"; got {batch.shape[0]} '
+            "clips; fill it up by repeating some, and leave their results out."
         )
     return jax.device_put(batch, NamedSharding(mesh, PartitionSpec(DATA_AXIS)))
 

@@ -97,7 +97,7 @@ def export_model(
     if importlib.util.find_spec("flatbuffers") is None:
         raise ValueError("export_model: a program is written by flatbuffers; pip install 'vidtldr-jax[export]'.")
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"export_model: batch_size is at least 1; {batch_size} came; leave it out to take any.")
+        raise ValueError(f"export_model: batch_size is at least 1; got {batch_size}; leave it out to take any.")
     made = make_program(model, output=output, input_dtype=input_dtype, platforms=platforms)
     num_bytes = sum(value.nbytes for value in made.weights.values())
     if weights == "inside" and num_bytes > _MOST_BYTES_INSIDE:

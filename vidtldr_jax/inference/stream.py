@@ -105,17 +105,17 @@ def _take_first(videos: Generator[EncodedVideo, None, None]) -> Generator[Encode
 def _check(model: VideoModel, outputs: Sequence[str], batch_size: int) -> None:
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs:
-        came = unknown[0] if unknown else "none"
-        raise ValueError(f"encode_videos: output is one of {', '.join(OUTPUTS)}; {came!r} came; choose one of these.")
+        got = unknown[0] if unknown else "none"
+        raise ValueError(f"encode_videos: output is one of {', '.join(OUTPUTS)}; got {got!r}; choose one of these.")
     if batch_size < 1:
-        raise ValueError(f"encode_videos: batch_size is at least 1; {batch_size} came; give another.")
+        raise ValueError(f"encode_videos: batch_size is at least 1; got {batch_size}; give another.")
     config = model.config
     has = {"logits": config.num_classes is not None, "embedding": config.embed_dim is not None}
     missing = [output for output in outputs if not has.get(output, True)]
     if missing:
         there = ", ".join(name for name in OUTPUTS if has.get(name, True))
         raise ValueError(
-            f"encode_videos: the model must have the output; {missing[0]} came, it has {there}; take of these."
+            f"encode_videos: the model must have the output, one of {there}; got {missing[0]}; take of these."
         )
 
 

@@ -77,8 +77,8 @@ class TextModel(VideoModel):
             raise TextError(f"TextModel.tokenize: a text has words; {texts[cleaned.index('')]!r} has none; write some.")
         if max_tokens > self.config.text.max_positions:
             raise TextError(
-                f"TextModel.tokenize: a text has at most {self.config.text.max_positions} tokens in this model; "
-                f"{max_tokens} came; allow fewer."
+                f"TextModel.tokenize: a text has at most {self.config.text.max_positions} tokens in this model; got "
+                f"{max_tokens}; allow fewer."
             )
         return self.text_tokenizer.encode(cleaned, max_tokens=max_tokens)
 

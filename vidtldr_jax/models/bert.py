@@ -222,7 +222,7 @@ class Bert(nn.Module):
         num_tokens = input_ids.shape[1]
         if num_tokens > self.config.max_positions:
             raise ValueError(
-                f"Bert: a text has at most {self.config.max_positions} tokens; {num_tokens} came; cut it shorter."
+                f"Bert: a text has at most {self.config.max_positions} tokens; got {num_tokens}; cut it shorter."
             )
         words = jnp.take(self.word_embed, input_ids, axis=0, mode="fill", fill_value=jnp.nan)  # [P, N, D]
         tokens = words + self.position_embed[:num_tokens] + self.token_type_embed[0]
@@ -299,10 +299,10 @@ class Bert(nn.Module):
         width = config.dim if config.context_dim is None else config.context_dim
         is_fitting = context is not None and context.shape[-1] == width and num_texts % context.shape[0] == 0
         if context is None or config.fusion_from_layer is None or not is_fitting:
-            came = "none" if context is None else context.shape
+            got = "none" if context is None else context.shape
             raise ValueError(
                 f"Bert: layers from {config.fusion_from_layer} on look at a context [G, M, {width}] with G a divisor "
-                f"of the {num_texts} texts; {came} came; give such a one."
+                f"of the {num_texts} texts; got {got}; give such a one."
             )
         return context
 

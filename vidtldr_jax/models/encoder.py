@@ -22,7 +22,7 @@ class ReductionStep(NamedTuple):
     """What one block saw.
 
     Attributes:
-      saliency: `[B, N]` float32 in [0, 1], of the tokens that came into the block: vid-TLDR's, or another method's
+      saliency: `[B, N]` float32 in [0, 1], of the tokens that entered the block: vid-TLDR's, or another method's
         score of single tokens, scaled; 1 everywhere where the method has no opinion of single tokens.
       source: `[B, N0]` int32, which of those tokens held each original one (-1: dropped before).
       weight: `[B, N0]` float32, product of the weights on its way there, 0 if it was dropped before; None unless every

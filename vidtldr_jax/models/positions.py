@@ -67,15 +67,15 @@ def interpolate_positions(
       grid_to: (t, y, x) wanted; equal to grid_from returns the table as it is.
 
     Returns:
-      Float32, one row per token of grid_to, NumPy or JAX as it came.
+      Float32, one row per token of grid_to, NumPy or JAX as the table is.
 
     Raises:
       ValueError: the table has another number of rows than grid_from has tokens.
     """
     if table.shape[0] != int(np.prod(grid_from)):
         raise ValueError(
-            f"interpolate_positions: a grid {grid_from} has {int(np.prod(grid_from))} positions; a table of "
-            f"{table.shape[0]} came; set position_grid to the grid that the table was made for."
+            f"interpolate_positions: a grid {grid_from} has {int(np.prod(grid_from))} positions; got a table of "
+            f"{table.shape[0]}; set position_grid to the grid that the table was made for."
         )
     if tuple(grid_from) == tuple(grid_to):
         return table

@@ -102,4 +102,4 @@ def get_preset(name: str) -> VideoViTConfig | ViViTConfig:
         return PRESETS[name]
     near = difflib.get_close_matches(name, PRESETS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
-    raise ValueError(f"get_preset: presets are {', '.join(PRESETS)}; {name!r} came; {hint}")
+    raise ValueError(f"get_preset: presets are {', '.join(PRESETS)}; got {name!r}; {hint}")

@@ -50,7 +50,7 @@ def stack_blocks(params: Mapping[str, Any]) -> dict[str, Any]:
     for place, layers in stacks.items():
         if sorted(layers) != list(range(len(layers))):
             raise ValueError(
-                f"stack_blocks: blocks are numbered from 0 on, each with the same parameters; {place} came for blocks "
+                f"stack_blocks: blocks are numbered from 0 on, each with the same parameters; got {place} for blocks "
                 f"{sorted(layers)}; give all of an encoder's."
             )
         values = [layers[number] for number in range(len(layers))]

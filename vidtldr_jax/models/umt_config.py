@@ -195,7 +195,7 @@ class UMTConfig:
         ]
         if strange:
             raise ValueError(
-                f"UMTConfig: {', '.join(strange)} are objects with fields; something else came; mend the architecture "
+                f"UMTConfig: {', '.join(strange)} are objects with fields; got something else; fix the architecture "
                 "in config.json."
             )
         return read_fields(cls, read)

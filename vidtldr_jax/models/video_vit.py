@@ -113,11 +113,11 @@ class VideoViT(nn.Module):
         if len(shape) != 5 or shape[-1] != config.num_channels or any(n % u for n, u in zip(shape[1:4], units)):
             raise ValueError(
                 f"VideoViT: a video is [B, T, Y, X, {config.num_channels}] with T a multiple of {units[0]} and Y, X of "
-                f"{units[1]}; shape {shape} came; resize it, pad it, or put channels last."
+                f"{units[1]}; got shape {shape}; resize it, pad it, or put channels last."
             )
         if self.r and len(self.r) != config.depth:
             raise ValueError(
-                f"VideoViT: r has one number for each of {config.depth} blocks; {len(self.r)} came; "
+                f"VideoViT: r has one number for each of {config.depth} blocks; got {len(self.r)}; "
                 "resolve_schedule makes such a tuple."
             )
         t, y, x = (n // u for n, u in zip(shape[1:4], units))

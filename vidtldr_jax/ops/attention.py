@@ -116,7 +116,7 @@ def attend_received(
       num_protected: leading tokens (CLS); where there are any, the attention that *they* pay is what counts, else that
         of all tokens. Static.
       form: as in `attend`. Of a few queries it is found beside any form; of all, blocks of rows add it up ("by_head" or
-        "blocked" run then, also where "kernel" or "fused" came). Static.
+        "blocked" run then, also for "kernel" and "fused"). Static.
       block_size: as in `attend`. Static.
 
     Returns:
@@ -152,20 +152,20 @@ def _check_inputs(
 ) -> None:
     if not query.shape == key.shape == value.shape or query.ndim != 4:
         raise ValueError(
-            f"{function}: query, key and value have one shape [B, N, H, K]; "
-            f"{query.shape}, {key.shape}, {value.shape} came; split the heads first."
+            f"{function}: query, key and value have one shape [B, N, H, K]; got "
+            f"{query.shape}, {key.shape}, {value.shape}; split the heads first."
         )
     if size is not None and size.shape != query.shape[:2]:
         raise ValueError(
-            f"{function}: size is [B, N] = {query.shape[:2]}; {size.shape} came; one size for each key is needed."
+            f"{function}: size is [B, N] = {query.shape[:2]}; got {size.shape}; one size for each key is needed."
         )
     if block_size is not None:
         check_count("block_size", block_size)
         if block_size < 1:
-            raise ValueError(f"{function}: block_size is at least 1; {block_size} came; leave it out for the default.")
+            raise ValueError(f"{function}: block_size is at least 1; got {block_size}; leave it out for the default.")
     if form not in FORM_NAMES:
         raise ValueError(
-            f"{function}: form is one of {', '.join(FORM_NAMES)}; {form!r} came; leave it out for the default."
+            f"{function}: form is one of {', '.join(FORM_NAMES)}; got {form!r}; leave it out for the default."
         )
 
 

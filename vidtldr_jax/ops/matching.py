@@ -130,8 +130,8 @@ def _check_r(function: str, r: int, num_free: int) -> None:
     check_count("r", r)
     if not 0 <= r <= num_free // 2:
         raise ValueError(
-            f"{function}: r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); "
-            f"{r} came; resolve the schedule first, which clamps it."
+            f"{function}: r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); got "
+            f"{r}; resolve the schedule first, which clamps it."
         )
 
 

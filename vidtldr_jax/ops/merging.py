@@ -42,7 +42,7 @@ def merge_tokens(
     """
     if form not in get_args(MergeForm):
         raise ValueError(
-            f'merge_tokens: form is "segment_sum" or "one_hot"; {form!r} came; leave it out for the default.'
+            f'merge_tokens: form is "segment_sum" or "one_hot"; got {form!r}; leave it out for the default.'
         )
     tokens, size = state.tokens, state.size
     check_axes("tokens", tokens, "B N D")

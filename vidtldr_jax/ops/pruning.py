@@ -98,6 +98,6 @@ def _check_r(function: str, r: int, num_tokens: int, num_protected: int) -> None
     num_free = num_tokens - num_protected
     if not 0 <= r < num_free:
         raise ValueError(
-            f"{function}: r is from 0 to {num_free - 1} (all but one of {num_free} unprotected tokens); {r} came; "
+            f"{function}: r is from 0 to {num_free - 1} (all but one of {num_free} unprotected tokens); got {r}; "
             "resolve the schedule first, which clamps it."
         )

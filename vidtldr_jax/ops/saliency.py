@@ -100,7 +100,7 @@ def attention_saliency(attention: Float[Array, "B H N N"], *, num_protected: int
     """
     if attention.ndim != 4 or attention.shape[-1] != attention.shape[-2]:
         raise ValueError(
-            f"attention_saliency: the attention map is [B, H, N, N]; shape {attention.shape} came; "
+            f"attention_saliency: the attention map is [B, H, N, N]; got shape {attention.shape}; "
             "pass the softmax of all heads, before it is applied to the values."
         )
     check_protected("attention_saliency", attention.shape[-1], num_protected)
@@ -113,7 +113,7 @@ def check_protected(function: str, num_tokens: int, num_protected: int) -> None:
 
     Args:
       function: who asks; the message starts with it.
-      num_tokens: tokens that came.
+      num_tokens: tokens of the input.
       num_protected: leading tokens to protect.
 
     Raises:
@@ -122,6 +122,6 @@ def check_protected(function: str, num_tokens: int, num_protected: int) -> None:
     check_count("num_protected", num_protected)
     if not 0 <= num_protected < num_tokens:
         raise ValueError(
-            f"{function}: num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; "
-            f"{num_protected} came; count only CLS-like tokens at the front."
+            f"{function}: num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; got "
+            f"{num_protected}; count only CLS-like tokens at the front."
         )

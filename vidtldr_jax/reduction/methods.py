@@ -322,5 +322,5 @@ def get_method(method: str | Method) -> Method:
     if method not in METHODS:
         near = difflib.get_close_matches(str(method), METHODS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "take one of them."
-        raise ValueError(f"get_method: methods are {', '.join(METHODS)}; {method!r} came; {hint}")
+        raise ValueError(f"get_method: methods are {', '.join(METHODS)}; got {method!r}; {hint}")
     return METHODS[method]

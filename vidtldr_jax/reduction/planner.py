@@ -166,7 +166,7 @@ def plan_schedule(
         budget = f"at most {limit:.4g} GMACs"
     if not search.proposals:
         raise ValueError(
-            f"plan_schedule: {name} is {feasible} for this model{search.explain_limit()}; {number:g} came; take one in "
+            f"plan_schedule: {name} is {feasible} for this model{search.explain_limit()}; got {number:g}; take one in "
             "between, or fewer frames."
         )
     return Plan(budget=budget, limit=limit, proposals=search.proposals, plain=search.plain)
@@ -237,9 +237,9 @@ def count_last_tokens(schedule: ResolvedSchedule) -> float:
 
 def _check_budget(given: dict[str, float]) -> tuple[str, float]:
     if len(given) != 1:
-        came = " and ".join(f"{name} = {value:g}" for name, value in given.items()) or "none"
+        got = " and ".join(f"{name} = {value:g}" for name, value in given.items()) or "none"
         raise ValueError(
-            f"plan_schedule: exactly one budget is given: max_gmacs, keep or speedup; {came} came; give one."
+            f"plan_schedule: exactly one budget is given: max_gmacs, keep or speedup; got {got}; give one."
         )
     ((name, number),) = given.items()
     rules = {
@@ -249,7 +249,7 @@ def _check_budget(given: dict[str, float]) -> tuple[str, float]:
     }
     rule, is_met = rules[name]
     if not (math.isfinite(number) and is_met(number)):
-        raise ValueError(f"plan_schedule: {name} is {rule}; {number:g} came; give another.")
+        raise ValueError(f"plan_schedule: {name} is {rule}; got {number:g}; give another.")
     return name, number
 
 
@@ -269,7 +269,7 @@ def _find_room(config: Plannable, method: str | Method, num_frames: int | None) 
     frames = config.num_frames if num_frames is None else num_frames
     if frames < 1 or frames % config.tubelet_size:
         raise ValueError(
-            f"plan_schedule: frames are a multiple of the model's tubelet, {config.tubelet_size}; {frames} came; give "
+            f"plan_schedule: frames are a multiple of the model's tubelet, {config.tubelet_size}; got {frames}; give "
             "another number."
         )
     count, first = (config.count_tokens(n, config.image_size, config.image_size) for n in (frames, config.tubelet_size))

@@ -79,17 +79,15 @@ def get_dataset(
     """
     del rng
     if dataset_service_address:
-        raise ValueError(
-            f"get_dataset: {NAME} reads on every host; an address of tf.data's service came; leave it out."
-        )
+        raise ValueError(f"get_dataset: {NAME} reads on every host; got an address of tf.data's service; leave it out.")
     check_manifest_fields(dataset_configs)
     splits = tuple(dataset_configs.get("class_splits") or ())
     counts = splits or (dataset_configs.get("num_classes"),)
     manifests = dataset_configs.get("manifests")
     if not manifests or None in counts:
         raise ValueError(
-            f"get_dataset: {NAME} needs dataset_configs.manifests and num_classes (or class_splits); "
-            f"{dict(dataset_configs)} came; write them."
+            f"get_dataset: {NAME} needs dataset_configs.manifests and num_classes (or class_splits); got "
+            f"{dict(dataset_configs)}; write them."
         )
     recipe = read_preprocessing({"dataset_configs": dataset_configs})
     middle = read_preprocessing({"dataset_configs": dataset_configs}, num_clips=1, crop="center")

@@ -165,7 +165,7 @@ def restore_pretrained_checkpoint(
     del train_state, assert_exist
     if step is not None:
         raise ValueError(
-            f"restore_pretrained_checkpoint: a file says the step; step = {step} came; give checkpoint_{step}."
+            f"restore_pretrained_checkpoint: a file says the step; got step = {step}; give checkpoint_{step}."
         )
     read = read_checkpoint(checkpoint_path)
     params = flax.core.freeze(jax.tree.map(jnp.asarray, read.params))

@@ -99,11 +99,9 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
         do, the devices can't share the views evenly, or there are several hosts.
     """
     if checkpoint is None:
-        raise ValueError(
-            "evaluate: weights are needed; no --checkpoint came; give a file of the model zoo or of a run."
-        )
+        raise ValueError("evaluate: weights are needed; got no --checkpoint; give a file of the model zoo or of a run.")
     if jax.process_count() > 1:
-        raise ValueError(f"evaluate: one host is needed; {jax.process_count()} came; start it on one.")
+        raise ValueError(f"evaluate: one host is needed; got {jax.process_count()}; start it on one.")
     check_config(config, is_training=False)
     devices = {"num_devices": jax.device_count(), "num_local_devices": jax.local_device_count()}
     check_sharing(config, **devices, is_training=False)

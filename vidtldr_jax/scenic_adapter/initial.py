@@ -2,7 +2,7 @@
 
 Scenic's model classes say what of a checkpoint goes where: all but the head, positions adapted to another size. The
 other trainers ask them; this one starts from the random values that `train_utils.initialize_model` returns, so that is
-where the file's come in. What came from the file is logged, and a file that gives nothing, or other shapes, is refused.
+where the file's come in. What the file gave is logged, and a file that gives nothing, or other shapes, is refused.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def take_params(model: Any, config: Any, params: Any) -> Any:
       params: nested first values.
 
     Returns:
-      The parameters, nested as they came.
+      The parameters, nested as before.
 
     Raises:
       ValueError: the file can't be read, gives nothing, or does not fit the model.

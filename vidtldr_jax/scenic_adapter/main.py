@@ -49,7 +49,7 @@ def get_trainer(trainer_name: str) -> Callable[..., Any]:
     """
     if trainer_name not in TRAINERS:
         raise ValueError(
-            f"get_trainer: trainers are {', '.join(TRAINERS)}; {trainer_name!r} came; set config.trainer_name."
+            f"get_trainer: trainers are {', '.join(TRAINERS)}; got {trainer_name!r}; set config.trainer_name."
         )
     if trainer_name == "vivit_trainer":
         install_stand_in()

@@ -112,5 +112,5 @@ def get_model_cls(model_name: str) -> Any:
         return vivit_model.get_model_cls(model_name)
     except ValueError as error:
         raise ValueError(
-            f"get_model_cls: models are {', '.join(MODEL_NAMES)}; {model_name!r} came; choose one of these."
+            f"get_model_cls: models are {', '.join(MODEL_NAMES)}; got {model_name!r}; choose one of these."
         ) from error

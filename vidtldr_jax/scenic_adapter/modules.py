@@ -264,14 +264,12 @@ class MergingViViT(nn.Module):
           Logits, or what the `return_` attributes say.
 
         Raises:
-          ValueError: boxes came, the attention can't merge, or the schedule does not fit.
+          ValueError: boxes are given, the attention can't merge, or the schedule does not fit.
         """
         del debug
         config = self.config
         if boxes is not None:
-            raise ValueError(
-                "MergingViViT: it looks at videos only; boxes came; take ObjectViViT's own model for them."
-            )
+            raise ValueError("MergingViViT: it looks at videos only; got boxes; take ObjectViViT's own model for them.")
         self.check_mergeable()
         grid = self._embed(x)  # [B, t, y, x, D]
         batch, times, rows, columns, dim = grid.shape
@@ -306,7 +304,7 @@ class MergingViViT(nn.Module):
         if not self.config.is_mergeable:
             raise ValueError(
                 "MergingViViT: merging takes tokens out of the grid, and this attention needs the whole grid in every "
-                f"block; {self.config.attention} came; take out token_merging, or take spacetime or factorized_encoder."
+                f"block; got {self.config.attention}; take out token_merging, or take spacetime or factorized_encoder."
             )
 
     def _embed(self, x: Float[Array, "B T Y X C"]) -> Float[Array, "B t y x D"]:

@@ -76,7 +76,7 @@ def read_token_merging(model: Mapping[str, Any] | Any) -> TokenMerging | None:
         return None
     if not hasattr(subtree, "keys"):
         raise ValueError(
-            f"read_token_merging: {_SUBTREE} has fields, schedule first; {subtree!r} came; write "
+            f"read_token_merging: {_SUBTREE} has fields, schedule first; got {subtree!r}; write "
             f"{_SUBTREE}.schedule = {subtree!r}."
         )
     choices = {"method": METHODS, "pooling": POOLINGS, "attention": FORM_NAMES}
@@ -148,7 +148,7 @@ def read_architecture(config: Any, *, num_classes: int | None = None) -> ViViTCo
     faults += [f"{wanted[name][1]} is missing" for name, value in fields.items() if value is None]
     if faults:
         raise ValueError(
-            f"read_architecture: a ViViT of Scenic is described in full; {'; '.join(faults)}; mend the config."
+            f"read_architecture: a ViViT of Scenic is described in full; {'; '.join(faults)}; fix the config."
         )
     if attention == "factorized_encoder":
         fields.setdefault("temporal_depth", 0)

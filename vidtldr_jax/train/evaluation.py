@@ -88,7 +88,7 @@ def encode_entries(
                     raise TrainError(f"{entry.name}: {reason}, or --skip-unreadable to go on without it")
                 if not skips:
                     raise TrainError(
-                        f"finetune: every video must be readable; {entry.name}: {reason}; mend it or take it off the "
+                        f"finetune: every video must be readable; {entry.name}: {reason}; fix it or take it off the "
                         "list, or --skip-unreadable to go on without it."
                     )
             values.append(None if video.outputs is None else np.asarray(video.outputs[0], np.float32))

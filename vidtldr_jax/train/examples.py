@@ -166,7 +166,7 @@ def stream_batches(
                     unreadable[name] = reason
                 if draw.clip is None:
                     raise TrainError(
-                        f"finetune: every training video must be readable; {name}: {reason}; mend it or take it off "
+                        f"finetune: every training video must be readable; {name}: {reason}; fix it or take it off "
                         "the list, or --skip-unreadable to take others instead."
                     )
             assert draw.clip is not None

@@ -148,7 +148,7 @@ class _Run:
                 progress(1)
 
     def finish(self, place: Path) -> dict[str, Any]:
-        """Writes the model and says what came out."""
+        """Writes the model and returns the results."""
         setup, log = self._setup, self._log
         kept = setup.num_steps
         if setup.recipe.keep == "best":

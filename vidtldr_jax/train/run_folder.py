@@ -5,7 +5,7 @@ train.csv      the videos that were chosen, where few of each class were asked f
 metrics.jsonl  a record per step and evaluation
 checkpoints/   states to go on from
 model/         the checkpoint folder that `load_model` reads, once the run is through
-result.json    what came out
+result.json    the results
 """
 
 from __future__ import annotations

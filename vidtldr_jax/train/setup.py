@@ -146,8 +146,8 @@ def _check_architecture(stored: Checkpoint) -> VideoViTConfig | ViViTConfig:
     if isinstance(config, CLIPConfig | UMTConfig):
         what = f"a UMT for {config.task}" if isinstance(config, UMTConfig) else "CLIP's vision tower"
         raise TrainError(
-            f"finetune: a video transformer that has a classifier, or takes one, is trained (video_vit, vivit); {what} "
-            "came, which compares videos with texts; take another checkpoint."
+            f"finetune: a video transformer that has a classifier, or takes one, is trained (video_vit, vivit); got "
+            f"{what}, which compares videos with texts; take another checkpoint."
         )
     return config
 

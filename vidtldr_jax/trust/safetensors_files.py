@@ -68,7 +68,7 @@ class SafetensorsFile:
     Attributes:
       path: of the file.
       entries: name -> where the array is, in the header's order.
-      metadata: texts by name that came with the arrays.
+      metadata: texts by name that the file has beside the arrays.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -82,14 +82,14 @@ class ClipHistory:
         frames = self.frames
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise ValueError(
-                f"ClipHistory: frames are [T, Y, X, 3] uint8; {frames.dtype} of shape {frames.shape} came; "
+                f"ClipHistory: frames are [T, Y, X, 3] uint8; got {frames.dtype} of shape {frames.shape}; "
                 "pass the pixels before normalisation."
             )
         shapes = [part.shape for layer in self.layers for part in (layer.saliency, layer.group, layer.weight)]
         if {*shapes} - {self.grid} or len(frames) % self.grid[0]:
             raise ValueError(
                 f"ClipHistory: maps have the grid's shape, {self.grid}, and its first number divides {len(frames)} "
-                f"frames; shapes {sorted({*shapes})} came; pass maps of this clip."
+                f"frames; got shapes {sorted({*shapes})}; pass maps of this clip."
             )
 
     @property

@@ -21,7 +21,7 @@ class LayerMap(NamedTuple):
 
     Attributes:
       layer: index of the layer.
-      saliency: `[t, y, x]` float32 in [0, 1] of the token that held each patch when it came into the layer; NaN where
+      saliency: `[t, y, x]` float32 in [0, 1] of the token that held each patch when it entered the layer; NaN where
         the patch had been dropped before.
       group: `[t, y, x]` int32, index of the token that holds each patch after the layer; -1 where it is dropped.
       weight: `[t, y, x]` float32, the patch's say in that token: the product of the weights on its way; 0 where it is
@@ -50,7 +50,7 @@ def make_layer_maps(trace: Trace, *, grid: Grid, example: int = 0) -> tuple[Laye
     """
     if any(step.weight is None for step in trace.steps):
         raise ValueError(
-            "make_layer_maps: the weights before every layer are needed; a trace without them came; encode with "
+            "make_layer_maps: the weights before every layer are needed; got a trace without them; encode with "
             'trace="every_layer".'
         )
     after = [(step.source, step.weight) for step in trace.steps[1:]] + [(trace.source, trace.weight)]
@@ -135,6 +135,6 @@ def count_members(group: Int[np.ndarray, "t y x"]) -> Int[np.ndarray, "t y x"]:
 def _check_grid(function: str, source: np.ndarray, grid: Grid) -> None:
     if source.shape != (grid[0] * grid[1] * grid[2],):
         raise ValueError(
-            f"{function}: a grid of {grid} has {grid[0] * grid[1] * grid[2]} patches; a source of shape "
-            f"{source.shape} came; pass the grid of this clip."
+            f"{function}: a grid of {grid} has {grid[0] * grid[1] * grid[2]} patches; got a source of shape "
+            f"{source.shape}; pass the grid of this clip."
         )

@@ -22,7 +22,7 @@ def reconstruct_frames(
       weight: each patch's say in that token, at least 0; not 0 for all patches of a group.
 
     Returns:
-      The frames; dropped patches are black, patches alone as they came.
+      The frames; got dropped patches are black, patches alone as they.
 
     Raises:
       ValueError: the grid does not divide the frames.
@@ -30,8 +30,8 @@ def reconstruct_frames(
     grid = group.shape
     if any(length % count for length, count in zip(frames.shape, grid)):
         raise ValueError(
-            f"reconstruct_frames: the grid divides frames, rows and columns; {frames.shape[:3]} and a grid of {grid} "
-            "came; resize the frames to whole pixels per patch."
+            f"reconstruct_frames: the grid divides frames, rows and columns; got {frames.shape[:3]} and a grid of "
+            f"{grid}; resize the frames to whole pixels per patch."
         )
     held = group.ravel()
     is_held = held != DROPPED

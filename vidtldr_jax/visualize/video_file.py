@@ -39,11 +39,11 @@ def write_video(
     pictures = iter(frames)
     first = next(pictures, None)
     if first is None or not fps > 0:
-        came = "no picture" if first is None else f"fps = {fps}"
-        raise ValueError(f"write_video: at least one picture and fps above 0 are needed; {came} came; pass others.")
+        got = "no picture" if first is None else f"fps = {fps}"
+        raise ValueError(f"write_video: at least one picture and fps above 0 are needed; got {got}; pass others.")
     rows, columns = first.shape[:2]
     if rows % 2 or columns % 2:
-        raise ValueError(f"write_video: H.264 needs even sides; {rows} x {columns} came; pad the pictures.")
+        raise ValueError(f"write_video: H.264 needs even sides; got {rows} x {columns}; pad the pictures.")
     with write_aside(Path(path)) as aside, av.open(str(aside), "w", options={"movflags": "faststart"}) as container:
         rate = Fraction(fps).limit_denominator(1000)
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "medium"})
@@ -51,7 +51,7 @@ def write_video(
         for picture in _chain(first, pictures):
             if picture.shape != first.shape:
                 raise ValueError(
-                    f"write_video: all pictures have one size, here {first.shape}; {picture.shape} came; resize it."
+                    f"write_video: all pictures have one size, here {first.shape}; got {picture.shape}; resize it."
                 )
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
         container.mux(stream.encode(None))
@@ -79,8 +79,8 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[UInt8[np.ndarray, "
     sizes = sorted({picture.shape for picture in pictures})
     if len(sizes) != 1 or not fps > 0:
         raise ValueError(
-            f"write_gif: at least one picture, all of one size, and fps above 0 are needed; sizes {sizes}, fps = {fps} "
-            "came; pass others."
+            f"write_gif: at least one picture, all of one size, and fps above 0 are needed; got sizes {sizes}, "
+            f"fps = {fps}; pass others."
         )
     palette = Image.fromarray(np.concatenate(pictures[:: -(-len(pictures) // _MOST_FOR_PALETTE)])).quantize(256)
     images = [Image.fromarray(picture).quantize(palette=palette) for picture in pictures]
