@@ -125,7 +125,7 @@ def test_videos_are_compared_drawn_and_a_bad_one_is_named(model, clip, call, tmp
     assert list(found["calibration"]["errors"]) == [str(bad)]
     assert 0.5 < found["proposals"][0]["cosine"] < 1
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
-    assert_one_error(call(*words, "--calibrate", bad), "at least one video must be readable; none is (")
+    assert_one_error(call(*words, "--calibrate", bad), f"at least one video must be readable; none is ({bad}: ")
 
 
 def test_pieces_are_timed_once_and_the_second_plan_is_instant(model, call, call_json, monkeypatch, tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.reference import retrieval_oracle
@@ -18,6 +18,7 @@ from vidtldr_jax.inference.ranking import (
 
 # Of few values, so that there are ties; float32 does not tell 1 + 1e-9 from 1.
 VALUES = st.sampled_from([-1.5, -0.0, 0.0, 0.25, 1.0, 1 + 1e-9, 1 + 2**-23])
+MANY = 10**6  # items: more than there are ranks
 RANKS = st.lists(st.integers(0, 14), min_size=1, max_size=12)
 
 
@@ -88,9 +89,10 @@ def test_nothing_right_is_behind_everything():
     assert choose_candidates(scores, 9).tolist() == [2, 1, 0]
 
 
+@example(text_to_video=[0], video_to_text=7 * [0])  # whose interval ended at 1 - 1e-16
 @given(RANKS, RANKS)
 def test_summaries_are_those_of_plain_loops_and_of_the_originals(text_to_video, video_to_text):
-    found = {"text_to_video": describe_ranks(text_to_video), "video_to_text": describe_ranks(video_to_text)}
+    found = {"text_to_video": describe_ranks(text_to_video, MANY), "video_to_text": describe_ranks(video_to_text, MANY)}
     expected = retrieval_oracle.summarise_both(text_to_video, video_to_text)
     for direction, described in found.items():
         plain = expected.pop(direction)
@@ -107,7 +109,7 @@ def test_summaries_are_those_of_plain_loops_and_of_the_originals(text_to_video, 
 
 def test_summaries_worked_out_by_hand():
     one, two = [0, 1, 4, 9, 10], [0, 0, 30, 31]
-    found = {"text_to_video": describe_ranks(one), "video_to_text": describe_ranks(two)}
+    found = {"text_to_video": describe_ranks(one, MANY), "video_to_text": describe_ranks(two, MANY)}
     assert [found["text_to_video"][n]["value"] for n in ("r1", "r5", "r10")] == [0.2, 0.6, 0.8]
     assert (found["text_to_video"]["median_rank"], found["text_to_video"]["mean_rank"]) == (5, 5.8)
     assert (found["video_to_text"]["median_rank"], found["video_to_text"]["mean_rank"]) == (16, 16.25)
@@ -115,8 +117,13 @@ def test_summaries_worked_out_by_hand():
         "txt_r1": 50.0, "txt_r5": 50.0, "txt_r10": 50.0, "txt_r_mean": 50.0,
         "img_r1": 20.0, "img_r5": 60.0, "img_r10": 80.0, "img_r_mean": 53.33, "r_mean": 51.67,
     }  # fmt: skip
-    nothing = describe_ranks([])
+    nothing = describe_ranks([], 0)
     assert (nothing["median_rank"], nothing["mean_rank"], nothing["r1"]["of"]) == (None, None, 0)
+
+
+def test_what_finds_nothing_among_few_is_in_no_recall():
+    found = describe_ranks([0, 2, 3], 3)
+    assert [found[name]["right"] for name in ("r1", "r5", "r10")] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1024])

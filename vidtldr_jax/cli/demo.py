@@ -80,8 +80,8 @@ def demo(
     batch = read_clip(path, merged.preprocessing)[None]
     out.mkdir(parents=True, exist_ok=True)
     with show_progress("compiling, running and timing both"):
+        history = record_history(merged, path, top_k=top_k)  # names the video where its outputs are not finite
         result = compare_models(merged, batch, repeats=repeats)
-        history = record_history(merged, path, top_k=top_k)
     for name, answer in (("plain", history.plain), ("merged", history.merged)):
         result[name]["predictions"] = answer.predictions
     with show_progress("drawing"):

@@ -46,7 +46,11 @@ def build_result(ranks: Mapping[str, Mapping[str, list[int]]], model: VideoModel
     """
     results = {}
     for way, directions in ranks.items():
-        found = {direction: describe_ranks(directions[direction]) for direction in DIRECTIONS}
+        # What is ranked in one direction asks in the other one.
+        found = {
+            direction: describe_ranks(directions[direction], len(directions[other]))
+            for direction, other in zip(DIRECTIONS, reversed(DIRECTIONS))
+        }
         mean = sum(found[direction]["r1"]["value"] for direction in DIRECTIONS) / len(DIRECTIONS)
         results[way] = {**found, "mean_r1": mean, "originals": name_as_originals(found)}
     return {"task": "retrieval", "results": results, **describe_run(model, **described)}

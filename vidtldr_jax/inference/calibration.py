@@ -102,7 +102,7 @@ def calibrate_schedules(
                 same += [compare_answers(logits) for logits in video.outputs[1:]]
             progress(1)
     if not cosines:
-        reason = next(iter(errors.values()), "got no video")
+        reason = next((f"{path}: {reason}" for path, reason in errors.items()), "got no video")
         raise ValueError(f"calibrate_schedules: at least one video must be readable; none is ({reason}); give others.")
     means = np.mean([rows.mean(1) for rows in cosines], axis=0)
     least = np.min([rows.min(1) for rows in cosines], axis=0)

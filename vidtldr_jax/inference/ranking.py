@@ -87,10 +87,18 @@ def rank_right_reranked(
     return min((int(place[item]) for item in right if similarity[item] > -np.inf), default=len(similarity))
 
 
-def describe_ranks(ranks: Sequence[int]) -> dict[str, Any]:
-    """Returns recalls with Wilson's intervals, and median and mean rank from 1, as plain data."""
+def describe_ranks(ranks: Sequence[int], num_items: int) -> dict[str, Any]:
+    """Return recalls with Wilson's intervals, and median and mean rank from 1.
+
+    Args:
+      ranks: of the best right item of each query, from 0.
+      num_items: that were ranked; a rank of so many is that of nothing found, which no recall counts.
+
+    Returns:
+      Plain data.
+    """
     values = np.asarray(ranks, np.int64)
-    found = {f"r{k}": count_right(int((values < k).sum()), len(values)) for k in RECALLS}
+    found = {f"r{k}": count_right(int((values < min(k, num_items)).sum()), len(values)) for k in RECALLS}
     return {
         **found,
         "median_rank": float(np.median(values)) + 1 if len(values) else None,

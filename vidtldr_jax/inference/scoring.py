@@ -174,11 +174,12 @@ def count_right(right: int, total: int) -> dict[str, Any]:
 
 
 def find_interval(right: int, total: int) -> tuple[float, float]:
-    """Returns Wilson's 95 % interval of a share, within 0 and 1."""
+    """Return Wilson's 95 % interval of a share, within 0 and 1 and around the share: rounding may leave it out."""
     share, spread = right / total, _Z95 * _Z95 / total
     middle = share + spread / 2
     half = math.sqrt(spread * share * (1 - share) + spread * spread / 4)
-    return max((middle - half) / (1 + spread), 0.0), min((middle + half) / (1 + spread), 1.0)
+    low, high = ((middle + side) / (1 + spread) for side in (-half, half))
+    return min(max(low, 0.0), share), max(min(high, 1.0), share)
 
 
 def count_accuracies(answers: Sequence[Sequence[Answer] | None], heads: Sequence[Head]) -> dict[str, Any]:
