@@ -12,6 +12,7 @@ from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.families import FAMILIES, Family
 from checkpoints_convert.rules import matches, strip_prefix
 from checkpoints_convert.sources import Source
+from checkpoints_convert.wrappers import find_part
 
 # Below this share of known keys a source is not of the family, and faults key by key would say nothing.
 _KNOWN_SHARE: Final = 0.5
@@ -35,7 +36,7 @@ def choose_family(source: Source, name: str | None) -> Family:
     """
     if name is not None:
         if name not in FAMILIES:
-            raise ConversionError(f"choose_family: families are {', '.join(FAMILIES)}; got {name!r}; choose one.")
+            raise ConversionError(f"families are {', '.join(FAMILIES)}; got {name!r}; choose one.")
         return FAMILIES[name]
     keys = list(source.tensors)
     kinds = _count_kinds(keys)
@@ -46,9 +47,13 @@ def choose_family(source: Source, name: str | None) -> Family:
     examples = ", ".join(show_value(key)[1:-1] for key in keys[:4])
     counts = ", ".join(f"{known} {share:.0%}" for known, share in shares.items())
     others = f" (the file also holds {', '.join(source.other_entries)})" if source.other_entries else ""
+    part = find_part(keys, lambda names: rate_keys(names, None))
+    advice = "name the family, or convert one of these kinds"
+    if part is not None:
+        advice = f"the names below {show_value(part)} are a family's; take them with --weights {show_value(part)[1:-1]}"
     raise ConversionError(
-        f"choose_family: the family is told by the keys; of {source.name} the families know: {counts}; its keys "
-        f"are like {examples}{others}; name the family, or convert one of these kinds."
+        f"the family is told by the keys; of {source.name} the families know: {counts}; its keys "
+        f"are like {examples}{others}; {advice}."
     )
 
 

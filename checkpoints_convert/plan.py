@@ -92,14 +92,14 @@ def plan_conversion(
       ConversionError: the family can't be told, settings have unknown names, the checkpoint's config asks for what is
         not built, a pattern fits nothing, or labels don't fit.
     """
-    source = unwrap_source(source, lambda keys: rate_keys(keys, family))
+    source = unwrap_source(source, lambda keys: rate_keys(keys, family), ignore)
     chosen = choose_family(source, family)
     given = name_settings(read_texts(settings), [*PREPROCESSING_FIELDS, "labels"], family=chosen)
-    ignored = tuple(
+    ignored = dict.fromkeys(
         key for key in source.tensors if any(is_left_out(name, ignore) for name in _list_names(source, key))
     )
     assignments, left_out, unknown = plan_assignments(
-        [key for key in source.tensors if key not in set(ignored)],
+        [key for key in source.tensors if key not in ignored],
         chosen.rules,
         prefixes=chosen.prefixes,
         leave_out=chosen.leave_out,
@@ -131,7 +131,7 @@ def plan_conversion(
         labels=None,
         assignments=tuple(assignments),
         left_out=(*left_out, *source.left_out),
-        ignored=ignored,
+        ignored=tuple(ignored),
         fresh=(),
         missing=tuple(missing),
         faults=tuple(f"unknown key {key}" for key in unknown),
@@ -146,13 +146,13 @@ def plan_conversion(
     except (ValueError, TypeError) as error:
         raise ConversionError(f"plan_conversion: {error}") from error
     targets = find_param_shapes(config)
-    fresh = _find_fresh(chosen, targets, assignments, allow_missing)
+    fresh = dict.fromkeys(_find_fresh(chosen, targets, assignments, allow_missing))
     _check_patterns(source, ignore=ignore, allow_missing=allow_missing, targets=targets, family=chosen)
     faults = find_faults(
         assignments,
         unknown,
         source_shapes=used,
-        target_shapes={path: shape for path, shape in targets.items() if path not in set(fresh)},
+        target_shapes={path: shape for path, shape in targets.items() if path not in fresh},
         rules=chosen.rules,
     )
     faults += _find_odd_dtypes(source, assignments)

@@ -29,6 +29,8 @@ _FOLDER_WEIGHTS: Final = (
     "pytorch_model.bin.index.json",
 )
 _CONFIG_FILE: Final = "config.json"
+# Of PEFT: transformers applies them to the weights in the same folder.
+_ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 # Where transformers keeps what happens to pixels, in the order in which version 5 looks for it: inside a file for a
 # whole processor, in one for videos, in one for images.
 _PROCESSOR_FILES: Final = ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json")
@@ -111,6 +113,8 @@ def _open_hub(address: str, weights: str | None) -> Source:
         place = parse_place(address)
         if place.file is not None:
             path = download_file(place, place.file)
+        elif _download_if_there(place, _ADAPTER_FILES[0], is_needed=False) is not None:
+            raise _refuse_adapters(address, _ADAPTER_FILES[:1])
         else:
             path = next((path for name in _FOLDER_WEIGHTS if (path := download_file(place, name)) is not None), None)
         if path is None:
@@ -133,12 +137,13 @@ def _open_hub(address: str, weights: str | None) -> Source:
     return dataclasses.replace(_open_folder(path.parent, weights), name=address)
 
 
-def _download_if_there(place: HubPlace, name: str, *, is_needed: bool) -> None:
+def _download_if_there(place: HubPlace, name: str, *, is_needed: bool) -> Path | None:
     try:
-        download_file(place, name)
+        return download_file(place, name)
     except HubError:
         if is_needed:
             raise  # out of reach: nobody knows whether the repository has it
+        return None
 
 
 def _open_file(path: Path, weights: str | None) -> Source:
@@ -157,7 +162,18 @@ def _open_file(path: Path, weights: str | None) -> Source:
     )
 
 
+def _refuse_adapters(place: str | Path, names: Sequence[str]) -> ConversionError:
+    """Returns the error for a folder whose weights are not the model's without the adapters beside them."""
+    return ConversionError(
+        f"weights are converted with adapters merged into them; {place} has {', '.join(names)}; merge them with PEFT's "
+        "merge_and_unload() and save the model, or remove what is merged already."
+    )
+
+
 def _open_folder(folder: Path, weights: str | None) -> Source:
+    adapters = [name for name in _ADAPTER_FILES if (folder / name).is_file()]
+    if adapters:
+        raise _refuse_adapters(folder, adapters)
     found = [folder / name for name in _FOLDER_WEIGHTS if (folder / name).is_file()]
     if not found:
         opened = _open_file(_find_flax_file(folder), weights)
@@ -187,9 +203,18 @@ def _open_folder(folder: Path, weights: str | None) -> Source:
 
 
 def _join_shards(index: Path, files: Sequence[Path]) -> State:
-    parts = {file.name: choose_state(_read_states(file)[0], "", str(file)).tensors for file in files}
+    parts = {file.name: _read_shard(file) for file in files}
     _check_index(index, parts)
     return {key: tensor for part in parts.values() for key, tensor in part.items()}
+
+
+def _read_shard(file: Path) -> State:
+    states, _ = _read_states(file)
+    if "" not in states:
+        raise ConversionError(
+            f"a shard is a dict of tensors; {file} has them below {show_value(list(states))}; save the model again."
+        )
+    return states[""]
 
 
 def _read_processors(folder: Path) -> dict[str, dict[str, Any]]:

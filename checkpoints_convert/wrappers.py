@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from checkpoints_convert.errors import ConversionError, show_value
+from checkpoints_convert.rules import is_left_out
 from checkpoints_convert.sources import Source
 
 # Before all keys: DDP and its relatives, Lightning's attributes, averages of weights, PEFT ("base_model.model.").
@@ -28,11 +30,12 @@ _MARKERS_OF_PARTS: Final = _MARKERS | {"module"}
 # What a wrapper keeps of its own beside the model's keys.
 _OWN_KEYS: Final = frozenset(("n_averaged", "num_updates", "decay", "initted", "step"))
 _DEEPEST: Final = 8
+_MOST_HEADS: Final = 3
 _SEPARATOR: Final = re.compile(r"[./]")
-# Parts of PEFT's layers before `merge_and_unload`.
+# Parts of PEFT's layers before `merge_and_unload`, by the names of its methods.
 _ADAPTER: Final = re.compile(
-    r"(?:^|\.)(lora_[A-Za-z_]+|base_layer|modules_to_save|original_module|ia3_l|vera_lambda_[bd]|hada_w[12]_[ab]|"
-    r"lokr_w\w+|oft_[rs]|boft_[RSs])(?:\.|$)"
+    r"(?:^|\.)((?:lora|vblora|randlora|delora|ia3|vera_lambda|hada|lokr|boft|oft|hra|bone|miss|shira|c3a|road|fourierft"
+    r"|trainable_tokens|ln_tuning|adaption)_\w+|base_layer|modules_to_save|original_module|prompt_embeddings)(?:\.|$)"
 )
 
 
@@ -48,12 +51,13 @@ class Unwrapped(NamedTuple):
     stripped: str
 
 
-def unwrap_source(source: Source, rate: Callable[[Sequence[str]], float]) -> Source:
+def unwrap_source(source: Source, rate: Callable[[Sequence[str]], float], ignore: Sequence[str] = ()) -> Source:
     """Takes wrappers' names off the keys of a source where a family fits without them.
 
     Args:
       source: the opened checkpoint.
       rate: returns which share of keys the family knows that knows most of them; 0 for no family.
+      ignore: patterns of keys that the user leaves out, which need not share the prefix of the others.
 
     Returns:
       The source itself, or one with other names, which `stripped` and `original_names` tell.
@@ -63,14 +67,19 @@ def unwrap_source(source: Source, rate: Callable[[Sequence[str]], float]) -> Sou
     """
     refuse_adapters(source)
     found = find_names(list(source.tensors), rate)
+    ignored: dict[str, str] = {}
+    if found is None and ignore:
+        ignored = {key: key for key in source.tensors if is_left_out(key, ignore)}
+        found = find_names([key for key in source.tensors if key not in ignored], rate)
     if found is None:
         return source
+    names = {**ignored, **found.names}
     return dataclasses.replace(
         source,
-        tensors={name: source.tensors[key] for key, name in found.names.items()},
+        tensors={name: source.tensors[key] for key, name in names.items()},
         stripped=found.stripped,
         original_names={name: key for key, name in found.names.items() if name != key},
-        left_out=tuple(key for key in source.tensors if key not in found.names),
+        left_out=tuple(key for key in source.tensors if key not in names),
     )
 
 
@@ -91,6 +100,31 @@ def find_names(keys: Sequence[str], rate: Callable[[Sequence[str]], float]) -> U
         if share > best:
             found, best = Unwrapped(names, stripped), share
     return found
+
+
+def find_part(keys: Sequence[str], rate: Callable[[Sequence[str]], float], depth: int = 2) -> str | None:
+    """Finds a part of the keys that a family knows by the names below it, such as "model" beside a loss's keys.
+
+    Args:
+      keys: of the file, which no family knows as they are.
+      rate: returns which share of keys the family knows that knows most of them; 0 for no family.
+      depth: how many parts of names are taken off at most.
+
+    Returns:
+      The dotted beginning of its keys; None where there is none, or what lies beside it belongs to a model too.
+    """
+    heads = Counter(_SEPARATOR.split(key, maxsplit=1)[0] for key in keys)
+    for head, count in heads.most_common(_MOST_HEADS):
+        names = [key[len(head) + 1 :] for key in keys if _starts(key, head)]
+        others = [key for key in keys if not _starts(key, head)]
+        if count < 2 or (others and rate(others) > 0):
+            continue
+        if rate(names) > 0 or find_names(names, rate) is not None:
+            return head
+        inner = find_part(names, rate, depth - 1) if depth > 1 else None
+        if inner is not None:
+            return f"{head}.{inner}"
+    return None
 
 
 def _list_readings(keys: Sequence[str]) -> Iterator[tuple[dict[str, str], str]]:

@@ -57,6 +57,7 @@ def make_repositories() -> dict[str, Any]:
         "lab/whole": {**beside, "model.safetensors": safetensors.numpy.save(state)},
         "lab/shards": {**beside, "model.safetensors.index.json": index, **shards},
         "lab/one-lost": {**beside, "model.safetensors.index.json": index, names[0]: shards[names[0]]},
+        "lab/adapters": {**beside, "model.safetensors": b"", "adapter_config.json": b"{}"},
         "lab/other-names": {"README.md": b"", "weights/best.safetensors": safetensors.numpy.save(state)},
         "lab/gated": "gated",
         "lab/private": "private",
@@ -132,6 +133,7 @@ def test_a_file_is_named_behind_the_repository_and_a_repository_without_weights_
         ("hf://lab/whole@v9", "hf://lab/whole has no revision v9"),
         ("hf://lab/whole/no.pth", "hf://lab/whole/no.pth has no no.pth; it has config.json"),
         ("hf://lab/one-lost", "lists model-00002-of-00002.safetensors and has it not; tell its owner"),
+        ("hf://lab/adapters", "hf://lab/adapters has adapter_config.json; merge them with PEFT's merge_and_unload()"),
         ("hf://-lab/x", "the owner '-lab' is not of 1 to 96 letters, digits and single - _ . between them"),
     ],
 )

@@ -116,9 +116,76 @@ def test_patterns_fit_names_with_and_without_the_prefix(find_golden: Find, tmp_p
         assert plan.ignored == ("head.weight", "head.bias", "head.extra")
 
 
+def test_keys_of_a_loss_beside_the_model_are_a_question_with_its_answer(find_golden: Find, tmp_path: Path):
+    state = read_state(find_golden)
+    lightning = {f"model.module.{key}": value for key, value in state.items()} | {"criterion.weight": torch.ones(3)}
+    path = save(tmp_path, {"epoch": 1, "state_dict": lightning, "callbacks": {}, "optimizer_states": []})
+    with pytest.raises(ConversionError, match=r"names below 'model' are a family's; take them with --weights model\."):
+        convert_checkpoint(path, tmp_path / "model", settings=SETTINGS)
+    taken = plan_conversion(open_source(path, weights="model"), settings=SETTINGS)
+    assert (list(taken.source.tensors), taken.source.other_entries) == (list(state), ("criterion",))
+    left = plan_conversion(open_source(path), settings=SETTINGS, ignore=["criterion.*"])
+    assert (left.ignored, left.faults, left.source.stripped) == (("criterion.weight",), (), "model.module.")
+    assert list(left.source.tensors) == ["criterion.weight", *state]
+    deeper = {f"module.{key}": value for key, value in lightning.items()}
+    with pytest.raises(ConversionError, match=r"take them with --weights module\.model\."):
+        convert_checkpoint(save(tmp_path, deeper), tmp_path / "model", settings=SETTINGS)
+    path = save(tmp_path, {f"my_own_name.{key}": value for key, value in state.items()})
+    with pytest.raises(ConversionError, match=r"take them with --weights my_own_name\."):
+        convert_checkpoint(path, tmp_path / "model", settings=SETTINGS)
+    assert list(open_source(path, weights="my_own_name").tensors) == list(state)
+
+
+def test_part_of_a_model_is_never_offered_as_a_model(find_golden: Find, tmp_path: Path):
+    state = read_state(find_golden)
+    half = {(f"module.{key}" if "blocks" in key else key): value for key, value in state.items()}
+    twice = state | {f"module.{key}": value for key, value in state.items()}
+    other = {key.replace(".", "_"): value for key, value in state.items()}
+    for names in (half, twice, other):
+        with pytest.raises(ConversionError, match="name the family, or convert one of these kinds"):
+            convert_checkpoint(save(tmp_path, names), tmp_path / "model", settings=SETTINGS)
+
+
+def save_shards(folder: Path, state: dict[str, torch.Tensor]) -> Path:
+    names = ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+    where = {key: names[number % 2] for number, key in enumerate(state)}
+    for name in names:
+        torch.save({key: value for key, value in state.items() if where[key] == name}, folder / name)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": where}))
+    return folder
+
+
+def test_shards_are_joined_before_names_are_read(find_golden: Find, tmp_path: Path):
+    state = read_state(find_golden)
+    both = {f"model.{key}": value for key, value in state.items()}
+    both |= {f"model_ema.{key}": value + 1 for key, value in state.items()}
+    folder = save_shards(tmp_path, both)
+    source = open_source(folder)
+    assert (source.entry, source.other_entries, set(source.tensors)) == ("model", ("model_ema",), set(state))
+    assert open_source(folder, weights="model_ema").entry == "model_ema"
+    torch.save({"model": state}, folder / "pytorch_model-00001-of-00002.bin")
+    with pytest.raises(ConversionError, match=r"a shard is a dict of tensors; .*00001-of-00002.bin has them below"):
+        open_source(folder)
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"])
+@pytest.mark.parametrize("base", [True, False])
+def test_a_folder_with_adapters_beside_the_weights_is_refused_by_name(tmp_path: Path, file: str, base: bool):
+    folder = save_videomae(make_videomae(num_attention_heads=4), tmp_path / "hub", "hub")
+    open_source(folder)
+    (folder / file).write_text("{}")
+    if not base:
+        (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(ConversionError, match=rf"adapters merged into them; .*hub has {file}; merge them with PEFT"):
+        convert_checkpoint(folder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(
-    "part", ["lora_A.default", "lora_B", "base_layer", "modules_to_save.default", "lora_magnitude_vector"]
-)
+    "part",
+    ["lora_A.default", "lora_B", "base_layer", "modules_to_save.default", "lora_magnitude_vector", "ia3_l", "oft_R",
+     "hada_w1_a", "lokr_w1", "vera_lambda_b", "fourierft_spectrum", "prompt_embeddings"],
+)  # fmt: skip
 def test_adapters_that_are_not_merged_are_refused_by_name(find_golden: Find, tmp_path: Path, part: str):
     state = {f"base_model.model.{key}": value for key, value in read_state(find_golden).items()}
     state[f"base_model.model.blocks.0.attn.qkv.{part}.weight"] = torch.ones(4, 4)

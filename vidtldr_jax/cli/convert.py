@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -192,6 +194,14 @@ def describe_entries(entry: str, others: Sequence[str]) -> str:
     )
 
 
+def describe_parts(keys: Sequence[str]) -> str:
+    """Says which parts of a model keys belong to, such as ": text (148), logit_scale"; nothing for no keys."""
+    counts = Counter(re.split("[./]", key, maxsplit=1)[0] for key in keys)
+    parts = [f"{part} ({count})" if count > 1 else part for part, count in counts.most_common(_MOST_ENTRIES)]
+    more = f" and {len(counts) - len(parts):,} more" if len(counts) > len(parts) else ""
+    return f": {', '.join(parts)}{more}" if parts else ""
+
+
 def _export(source: str, destination: Path, family: str | None, *, overwrite: bool, as_json: bool) -> None:
     keep_inputs({"DESTINATION": [destination]}, [source])
     report = export_checkpoint(source, destination, family=family, overwrite=overwrite)
@@ -253,7 +263,8 @@ def _describe_check(check: VerificationReport) -> dict[str, Any]:
 
 def _print_report(report: ConversionReport) -> None:
     print_line(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
-    print_line(f"family {report.family}; {len(report.assignments)} keys used, {len(report.left_out)} left out by name")
+    left_out = f"{len(report.left_out)} left out{describe_parts(report.left_out)}"
+    print_line(f"family {report.family}; {len(report.assignments)} keys used, {left_out}")
     if report.stripped:
         print_line(f"names are read without {report.stripped!r}, which wrappers had added")
     if report.other_entries:
