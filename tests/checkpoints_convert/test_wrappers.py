@@ -97,7 +97,7 @@ def test_nothing_is_taken_off_where_it_would_not_be_plain(find_golden: Find, tmp
 
 def rate(names: Sequence[str]) -> float:
     """The share of the keys of a model that has two."""
-    return len({"a.weight", "a.bias"} & set(names)) / len(names)
+    return sum(name in ("a.weight", "a.bias") for name in names) / len(names)
 
 
 def test_names_that_would_become_one_stay_apart():
