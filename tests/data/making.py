@@ -85,7 +85,7 @@ def write_packets(path, packets, *, codec="mjpeg", height=48, width=64, rate=10)
     return path
 
 
-def mux_streams(path, *sources, dispositions=None, delay=0.0, skip=lambda number: False, options=None):
+def mux_streams(path, *sources, dispositions=None, delay=0.0, skip=lambda place, number: False, options=None):
     """Copies the only stream of each source into one file, `delay` seconds later, without the packets to skip."""
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(av.open(str(source))) for source in sources]
@@ -96,7 +96,7 @@ def mux_streams(path, *sources, dispositions=None, delay=0.0, skip=lambda number
             if dispositions is not None:
                 stream.disposition = dispositions[place]
             for number, packet in enumerate(p for p in source.demux() if p.size):
-                if skip(number):
+                if skip(place, number):
                     continue
                 shift = round(delay / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream

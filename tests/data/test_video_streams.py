@@ -54,6 +54,24 @@ def test_where_no_stream_is_the_default_the_largest_is_read(tmp_path):
     assert VideoFile(path).num_frames == 30
 
 
+@pytest.mark.parametrize(
+    ("name", "num_missing"), [("a.mkv", 12), ("a.nut", 12), ("a.avi", 12), ("a.asf", 12), ("a.mkv", 10), ("a.nut", 10)]
+)
+def test_a_default_stream_that_has_nothing_where_ffmpeg_looks_is_not_read(name, num_missing, tmp_path):
+    small = write_video(tmp_path / "small.mp4", num_frames=200, height=32, width=48, codec="mpeg4")
+    large = write_video(
+        tmp_path / "large.mp4", num_frames=12, height=96, width=128, codec="mpeg4", ticks=range(0, 2400, 200)
+    )
+    path = mux_streams(
+        *(tmp_path / name, large, small),
+        dispositions=[DEFAULT, NONE],
+        skip=lambda place, number: place == 0 and number < num_missing,
+    )
+    file = VideoFile(path)
+    assert file.num_frames == 200
+    assert file.notices[0].startswith("there are 2 video streams: number 2 is read (48 x 32")
+
+
 class Streams(list):
     """As PyAV lists them."""
 
@@ -62,17 +80,18 @@ class Streams(list):
         return self
 
 
-def fake_stream(disposition, width):
-    return SimpleNamespace(disposition=disposition, codec_context=SimpleNamespace(width=width, height=10), type="video")
+def fake_stream(index, disposition, width):
+    context = SimpleNamespace(width=width, height=10)
+    return SimpleNamespace(index=index, disposition=disposition, codec_context=context, type="video")
 
 
 @pytest.mark.parametrize("kind", [Disposition.attached_pic, Disposition.timed_thumbnails])
 def test_covers_and_timed_thumbnails_are_no_videos(kind):
-    cover, video = fake_stream(kind | DEFAULT, 400), fake_stream(NONE, 48)
-    chosen = choose_stream(SimpleNamespace(streams=Streams([cover, video])), Path("a.mp4"))
+    cover, video = fake_stream(0, kind | DEFAULT, 400), fake_stream(1, NONE, 48)
+    chosen = choose_stream(SimpleNamespace(streams=Streams([cover, video])), Path("a.mp4"), pytest.fail)
     assert chosen == (video, None)
-    with pytest.raises(VideoReadError, match=r"a video stream is needed; 'a\.mp4' has none \(only video\)"):
-        choose_stream(SimpleNamespace(streams=Streams([cover])), Path("a.mp4"))
+    with pytest.raises(VideoReadError, match=r"a video stream is needed; 'a\.mp4' has none \(only cover pictures\)"):
+        choose_stream(SimpleNamespace(streams=Streams([cover])), Path("a.mp4"), pytest.fail)
 
 
 def test_the_notice_reaches_whoever_reads_a_clip(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -58,7 +59,7 @@ def open_video(path: Path) -> Iterator[OpenedVideo]:
         check_mp4_index(path)
         check_riff_tags(path)
         with _open_container(path) as container:
-            stream, notice = choose_stream(container, path)
+            stream, notice = choose_stream(container, path, functools.partial(_open_container, path))
             size = stream.codec_context.width * stream.codec_context.height or _find_announced_size(path, stream.index)
             check_limit("frame_pixels", size, f"a frame of {str(path)!r}")
             stream.thread_type = "AUTO" if size <= _LARGE_FRAME else "SLICE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -9,10 +10,14 @@ from vidtldr_jax.data.errors import VideoReadError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
 # What FFmpeg's "automatic stream selection" adds to the pixels of a stream that is marked as the default.
 _BONUS_OF_DEFAULT: Final = 5_000_000
+# How far FFmpeg looks into a file before it chooses.
+_PROBED_SECONDS: Final = 5
+_PROBED_BYTES: Final = 5_000_000
 
 
 class ChosenStream(NamedTuple):
@@ -27,15 +32,17 @@ class ChosenStream(NamedTuple):
     notice: str | None
 
 
-def choose_stream(container: InputContainer, path: Path) -> ChosenStream:
+def choose_stream(container: InputContainer, path: Path, reopen: Callable[[], InputContainer]) -> ChosenStream:
     """Choose a container's video stream as the program ffmpeg does without `-map`.
 
-    Cover pictures and timed thumbnails are no videos. Of the others that can be decoded the one with most pixels is
-    taken; one marked as the default counts 5 million pixels more; the first of equals.
+    Cover pictures and timed thumbnails are no videos. Of the others that can be decoded, those that begin within what
+    FFmpeg probes are preferred; of these the one with most pixels is taken; one marked as the default counts 5 million
+    pixels more; the first of equals.
 
     Args:
       container: opened.
       path: of the file, for messages.
+      reopen: opens the file once more, to look at its first packets where there are several videos.
 
     Returns:
       The stream and what to tell about it.
@@ -48,7 +55,7 @@ def choose_stream(container: InputContainer, path: Path) -> ChosenStream:
     no_videos = Disposition.attached_pic | Disposition.timed_thumbnails
     videos = [stream for stream in container.streams.video if not stream.disposition & no_videos]
     if not videos:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
+        kinds = ", ".join(sorted(set(map(_name_kind, container.streams)))) or "no streams"
         raise VideoReadError(
             f"read_frames: a video stream is needed; {str(path)!r} has none (only {kinds}); give another file."
         )
@@ -60,9 +67,12 @@ def choose_stream(container: InputContainer, path: Path) -> ChosenStream:
             "re-encode it, for instance as H.264."
         )
 
-    def score(stream: VideoStream) -> int:
+    started = _find_started(decodable, reopen) if len(decodable) > 1 else ()
+
+    def score(stream: VideoStream) -> tuple[bool, int]:
         is_default = bool(stream.disposition & Disposition.default)
-        return stream.codec_context.width * stream.codec_context.height + _BONUS_OF_DEFAULT * is_default
+        pixels = stream.codec_context.width * stream.codec_context.height
+        return stream.index in started, pixels + _BONUS_OF_DEFAULT * is_default
 
     chosen = max(decodable, key=score)  # the first of equals
     if len(videos) == 1:
@@ -71,3 +81,34 @@ def choose_stream(container: InputContainer, path: Path) -> ChosenStream:
     which = f"{size}, the default" if chosen.disposition & Disposition.default else size
     place = videos.index(chosen) + 1
     return ChosenStream(chosen, f"there are {len(videos)} video streams: number {place} is read ({which})")
+
+
+def _find_started(streams: Sequence[VideoStream], reopen: Callable[[], InputContainer]) -> set[int]:
+    """Returns the indices of the streams that have a packet where FFmpeg looks for one.
+
+    A stream may be announced and stay empty, or begin long after the others.
+    """
+    import av
+
+    sought = {stream.index for stream in streams}
+    found: set[int] = set()
+    first: dict[int, float] = {}
+    num_bytes = 0
+    with reopen() as container:
+        try:
+            for packet in container.demux():
+                num_bytes += packet.size
+                if packet.size and packet.stream.index in sought:
+                    found.add(packet.stream.index)
+                seconds = 0.0 if packet.dts is None else float(packet.dts * packet.time_base)
+                passed = seconds - first.setdefault(packet.stream.index, seconds)
+                if found == sought or passed > _PROBED_SECONDS or num_bytes > _PROBED_BYTES:
+                    break
+        except av.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+    return found
+
+
+def _name_kind(stream: Stream) -> str:
+    return "cover pictures" if stream.type == "video" else stream.type
