@@ -227,6 +227,18 @@ def test_an_architecture_beyond_all_models_is_refused_before_memory_or_time_is_s
             {"preprocessing": {"num_frames": 4, "image_size": 16, "std": [0.5, 1e-30, 1]}},
             "preprocessing.std from",
         ),
+        (
+            {"preprocessing": {"num_frames": 4, "image_size": 16, "std": [1e308, 0.5, 1]}},
+            "preprocessing.std from",
+        ),
+        (
+            {"preprocessing": {"num_frames": 3, "image_size": 16}},
+            "preprocessing.num_frames equals the architecture's, 4; got 3",
+        ),
+        (
+            {"preprocessing": {"num_frames": 4, "image_size": 8}},
+            "preprocessing.image_size equals the architecture's, 16; got 8",
+        ),
         ({"preprocessing": {"num_frames": 4, "image_size": 10**6}}, "VIDTLDR_MAX_CLIP_PIXELS"),
         ({"preprocessing": {"num_frames": 4, "image_size": 16, "num_clips": 10**7}}, "VIDTLDR_MAX_CLIPS"),
         ({"labels": "abc"}, "labels: Expected `array | null`, got `str`"),

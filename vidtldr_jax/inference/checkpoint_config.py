@@ -252,6 +252,10 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 def _check_sizes(config: Config, recipe: Preprocessing, labels: Sequence[str] | None) -> None:
     check_architecture(config)
     check_preprocessing(recipe)
+    for name in ("num_frames", "image_size"):
+        made, wanted = getattr(recipe, name), getattr(config, name)
+        if made != wanted:
+            raise ValueError(f"preprocessing.{name} equals the architecture's, {wanted}; got {made}; fix one of them")
     check_limit("classes", len(labels or ()), "labels")
 
 
