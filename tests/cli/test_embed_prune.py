@@ -1,7 +1,6 @@
 """embed --prune, what a search says of videos that are gone, and what is safe when the disk is full."""
 
 import errno
-import json
 import os
 import shutil
 
@@ -9,7 +8,7 @@ import pytest
 
 from tests.cli.indexes import make_place, read_rows
 from tests.cli.test_main import assert_one_error
-from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.inference.features import Feature, FeatureStore, read_features
 
 TEXT = "w3 w4"
 
@@ -121,10 +120,9 @@ def test_a_full_disk_names_the_file_and_says_how_many_videos_are_safe(call, call
     ("name", "value"), [("dtype", 7), ("schedule", ["16"]), ("checkpoint_sha256", None), ("tokens", "yes")]
 )
 def test_a_description_with_a_value_of_another_type_is_one_error(call, made, tmp_path, name, value):
-    index = shutil.copytree(made.index, tmp_path / "index")
-    path = index / "description.json"
-    head = json.loads(path.read_text())
-    head["run"][name] = value
-    zeros = json.dumps(head | {"sha256": "0" * 64}).encode()
-    path.write_bytes(zeros.replace(b"0" * 64, hash_bytes(zeros).encode()))
-    assert_one_error(call("search", index, TEXT), f"{path} does not describe an index (Expected `")
+    index, sound = tmp_path / "index", read_features(made.index)
+    with FeatureStore(index, sound.description | {name: value}, about=sound.about) as store:
+        store.append([Feature(key, sound.get_name(key), row) for key, row in zip(sound.keys, sound.read_embeddings())])
+    assert_one_error(
+        call("search", index, TEXT), f"{index / 'description.json'} does not describe an index (Expected `"
+    )

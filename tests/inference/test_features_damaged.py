@@ -18,7 +18,8 @@ from vidtldr_jax.inference import features
 from vidtldr_jax.inference.arrow_parts import make_table, write_bytes
 from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.features_check import verify_features
-from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.inference.part_files import PartFile
+from vidtldr_jax.trust.digests import hash_bytes, hash_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -246,6 +247,32 @@ def test_parts_of_two_kinds_are_told(tmp_path):
     assert verify_features(tmp_path).faults[0].startswith("all parts have one shape and kind; ")
 
 
+@pytest.mark.parametrize("dtype", [None, np.float32])
+def test_a_part_of_another_run_is_told_whatever_its_shape(tmp_path, dtype):
+    for name, run in (("a", RUN), ("b", {**RUN, "checkpoint": "def"})):
+        with FeatureStore(tmp_path / name, run) as store:
+            store.append([make_feature(0 if name == "a" else 1, dtype=dtype)])
+    strange = Path(shutil.copy(find_part(tmp_path / "b", 0), tmp_path / "a"))
+    refuse(rf"are of one run; {strange.name} is of another; move it away", read_features, tmp_path / "a")
+    refuse(rf"are of one run; {strange.name} is of another; move it away", FeatureStore, tmp_path / "a", RUN)
+    assert verify_features(tmp_path / "a").faults == (
+        f"the parts of an index are of one run; {strange} is of another; move it away",
+    )
+    strange.unlink()
+    check(read_features(tmp_path / "a"), [make_feature(0, dtype=dtype)])
+
+
+def test_parts_that_are_merged_or_written_anew_stay_of_their_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_MOST_SMALL", 2)
+    make_old(tmp_path, make_features(0, 1))
+    write(tmp_path, make_features(2), make_features(3))
+    with FeatureStore(tmp_path, RUN) as store:
+        store.remove(["2.mp4"])
+        check(store, make_features(0, 1, 3))
+    runs = {PartFile(path).contents.run for path in tmp_path.glob("part-*")}
+    assert runs == {hash_json(RUN)}
+
+
 def test_a_part_larger_than_a_limit_is_told(tmp_path, monkeypatch):
     write(tmp_path, make_features(0))
     monkeypatch.setenv("VIDTLDR_MAX_PART_BYTES", "1000")
@@ -268,15 +295,15 @@ def test_features_of_an_older_version_are_read_with_a_note_and_get_digests_as_th
     store = read_features(tmp_path)
     check(store, make_features(0, 1, 2))
     assert store.about == {"checkpoint": "models/a"}
-    why = "are of an older version and have no digest to check them by"
-    assert store.notes == (f"{tmp_path}: 2 of 2 parts and description.json {why}",)
+    why = f"{tmp_path}: of an older version, without a digest to check it by: "
+    assert store.notes == (f"{why}2 of 2 parts and description.json",)
     assert caplog.messages == list(store.notes)
     assert read_folder(tmp_path) == before
     write(tmp_path, make_features(3))
     store = read_features(tmp_path)
     check(store, make_features(0, 1, 2, 3))
     assert store.about == {"checkpoint": "models/a"}
-    assert store.notes == (f"{tmp_path}: 2 of 3 parts {why}",)
+    assert store.notes == (f"{why}2 of 3 parts",)
     with FeatureStore(tmp_path, RUN) as store:
         store.remove(["0.mp4", "2.mp4"])
         check(store, make_features(1, 3))

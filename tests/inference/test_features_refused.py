@@ -1,6 +1,7 @@
 """The folder of features refuses other runs, second writers, strangers' files, damage and features of another kind."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -84,6 +85,19 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, name, restar
     assert list(tmp_path.iterdir()) == [stranger]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and FIFOs are those of POSIX")
+@pytest.mark.parametrize(
+    ("make", "kind"), [(lambda path: os.mkfifo(path), "a FIFO"), (lambda path: path.symlink_to("mine"), "a link")]
+)
+def test_a_lock_that_is_no_file_is_told_and_left_alone(tmp_path, make, kind):
+    write(tmp_path, make_features(0))
+    (tmp_path / "lock").unlink()
+    make(tmp_path / "lock")
+    refuse(rf"a regular file is needed; .*lock' is {kind}; ", FeatureStore, tmp_path, RUN)
+    assert sorted(path.name for path in tmp_path.glob("[!p]*")) == ["description.json", "lock"]
+    check(read_features(tmp_path), make_features(0))
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_hidden_files_of_somebody_else_lie_where_they_are(tmp_path, restart):
     for name in (".notes.tmp", ".DS_Store"):
@@ -114,8 +128,10 @@ def test_a_folder_without_features_is_not_read(tmp_path):
         '{"kind": "other", "format": 1, "run": {}}',
         '{"kind": "vidtldr-jax features", "format": 1, "run": 1, "about": {}}',
         '{"kind": "vidtldr-jax features", "format": 1, "run": {}, "about": 1}',
+        '{"kind": "vidtldr-jax features", "format": 2, "run": {}, "about": {}, "sha256": ""}',
+        '{"kind": "vidtldr-jax features", "format": 2, "run": {}, "about": {}, "sha256": "\\ud800"}',
     ],
-    ids=lambda text: text[:30],
+    ids=lambda text: text[-30:],
 )
 def test_a_description_that_is_none_is_told_and_nothing_is_lost(tmp_path, text):
     write(tmp_path, make_features(0))

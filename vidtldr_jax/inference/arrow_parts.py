@@ -19,6 +19,7 @@ _MAGIC: Final = b"ARROW1"
 _MAGIC_PADDING: Final = 2
 _SHAPE: Final = b"tokens_shape"
 _DTYPE: Final = b"tokens_dtype"
+_RUN: Final = b"run"  # SHA-256 of the description of the run; parts of older versions don't have it
 # Arrow knows no bfloat16; the bits of what is not float32 are kept as integers of 16.
 _STORED: Final = {"float32": "float", "bfloat16": "uint16", "float16": "uint16"}
 
@@ -66,7 +67,8 @@ class Contents(NamedTuple):
     """What a part holds.
 
     Attributes:
-      schema: of Arrow.
+      schema: of Arrow, without the run.
+      run: SHA-256 of what describes the run, or None.
       keys: one a row.
       names: one a row.
       embeddings: where they lie.
@@ -74,6 +76,7 @@ class Contents(NamedTuple):
     """
 
     schema: Any
+    run: str | None
     keys: list[str]
     names: list[str]
     embeddings: Lists
@@ -122,6 +125,11 @@ def write_bytes(table: Any) -> Any:
     with arrow.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue()
+
+
+def mark_run(table: Any, run: str) -> Any:
+    """Returns a table that says which run it is of."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _RUN: run.encode("ascii")})
 
 
 def read_bytes(data: Any) -> Any:
@@ -178,7 +186,10 @@ def find_contents(data: Any, batch: Any) -> Contents:
     if "tokens" in batch.schema.names:
         shape, dtype = _read_metadata(batch.schema)
         tokens = Lists(_find_offset(data, batch, "tokens"), np.dtype(jnp.dtype(dtype)), shape)
-    return Contents(batch.schema, keys, names, embeddings, tokens)
+    marks = dict(batch.schema.metadata or {})
+    run = marks.pop(_RUN, None)
+    schema = batch.schema.with_metadata(marks)
+    return Contents(schema, None if run is None else run.decode("ascii", "replace"), keys, names, embeddings, tokens)
 
 
 def join_batches(batches: Sequence[Any]) -> Any:

@@ -8,9 +8,9 @@
 
 Every file `part-NUMBER-SHA256.arrow` has the columns key, name, embedding (list of float32) and, where they were asked
 for, tokens (list of float32, or of uint16 that are the bits of bfloat16). Any library that reads Arrow's files reads
-them. `description.json` says of which run they are. A part is written beside its place, brought to the disk and then
-renamed, so that a process may be killed at any moment. What is opened is compared with the digest in its name, unless
-`VIDTLDR_CHECK_DIGESTS=0`. Needs pyarrow, which the extra "retrieval" brings.
+them. `description.json` says of which run they are, which each part repeats as a digest. A part is written beside
+its place, brought to the disk and then renamed, so that a process may be killed at any moment. What is opened is
+compared with the digest in its name, unless `VIDTLDR_CHECK_DIGESTS=0`. Needs pyarrow (the extra "retrieval").
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import contextlib
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -37,7 +38,9 @@ from vidtldr_jax.inference.arrow_parts import (
 from vidtldr_jax.inference.features_description import NAME, read_description, write_description
 from vidtldr_jax.inference.part_files import PartFile, is_part_name, parse_name, remove_half_written, write_part
 from vidtldr_jax.inference.records import RecordsError, find_differences, lock_file
+from vidtldr_jax.trust.digests import hash_json
 from vidtldr_jax.trust.notes import tell_note
+from vidtldr_jax.trust.regular import NotRegularError, open_own
 
 # Many small parts in a row become one: a part per batch of embeddings would be thousands of files.
 _MOST_SMALL: Final = 64
@@ -89,7 +92,7 @@ class FeatureStore:
         """
         import_arrow()  # or what was computed first would be lost
         self.folder = Path(folder)
-        self._lock: IO[bytes] | None = None
+        self._lock: FileIO | None = None
         self._parts: dict[str, PartFile] = {}
         self._rows: dict[str, _Row] = {}
         self._next = 0
@@ -97,6 +100,7 @@ class FeatureStore:
             self._prepare()
         try:
             self.description, self.about = self._match(description, dict(about or {}), restart=restart)
+            self._run = hash_json(self.description)
             self._read_parts(is_writer=is_writer)
         except BaseException:
             self.close()
@@ -131,8 +135,7 @@ class FeatureStore:
         files = [f"{old} of {len(self._parts)} parts"] * (old > 0) + [NAME] * (not self._has_digest)
         if not files:
             return ()
-        what = " and ".join(files)
-        return (f"{self.folder}: {what} are of an older version and have no digest to check them by",)
+        return (f"{self.folder}: of an older version, without a digest to check it by: {' and '.join(files)}",)
 
     def count_bytes(self) -> int:
         """Returns the size of the files."""
@@ -228,7 +231,7 @@ class FeatureStore:
             ]  # fmt: skip
             if counting:
                 table = join_batches([part.read_batch()]).take(counting)
-                rest = PartFile(write_part(self.folder, part.number, table))
+                rest = PartFile(write_part(self.folder, part.number, table, run=self._run))
                 self._parts[rest.path.name] = rest
             self._drop(name)
         self._parts = dict(sorted(self._parts.items(), key=lambda item: (item[1].number, item[0])))
@@ -261,10 +264,10 @@ class FeatureStore:
                 f"{', '.join(sorted(strangers)[:3])}; give another place."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _open_lock(self.folder / "lock")
         try:
+            self._lock = open_own(self.folder / "lock")
             lock_file(self._lock, self.folder)
-        except RecordsError as error:
+        except (NotRegularError, RecordsError) as error:
             self.close()
             raise FeaturesError(str(error)) from error
         remove_half_written(self.folder)
@@ -328,6 +331,8 @@ class FeatureStore:
 
     def _take(self, path: Path) -> None:
         part = PartFile(path)
+        if part.contents.run not in (None, self._run):
+            raise FeaturesError(f"the parts of {self.folder} are of one run; {path.name} is of another; move it away")
         first = next(iter(self._parts.values()), part)
         if not _is_alike(first, part.contents.schema):
             raise FeaturesError(
@@ -350,7 +355,7 @@ class FeatureStore:
         self._parts.pop(name).path.unlink(missing_ok=True)
 
     def _write(self, number: int, table: Any) -> None:
-        self._take(write_part(self.folder, number, table))
+        self._take(write_part(self.folder, number, table, run=self._run))
         self._next = max(self._next, number + 1)
 
     def _merge_small_parts(self) -> None:
@@ -388,8 +393,3 @@ def _is_ours(name: str) -> bool:
 
 def _is_alike(part: PartFile, schema: Any) -> bool:
     return bool(part.contents.schema.equals(schema, check_metadata=True))
-
-
-def _open_lock(path: Path) -> IO[bytes]:
-    """Opens the file that writers lock; a link is not followed."""
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from vidtldr_jax.inference.arrow_parts import describe_kind
 from vidtldr_jax.inference.features_description import NAME, read_description
 from vidtldr_jax.inference.part_files import PartFile, is_part_name
+from vidtldr_jax.trust.digests import hash_json
 from vidtldr_jax.trust.verification import Verification
 
 _OURS: Final = (NAME, "lock")
@@ -39,6 +40,7 @@ class _Found:
         self.num_checked = 0
         self.notes: list[str] = []
         self.faults: list[str] = []
+        self._run: str | None = None
         self._first: tuple[Path, Any] | None = None
 
     def check_description(self, place: Path) -> None:
@@ -50,6 +52,7 @@ class _Found:
         if description is None:
             self.faults.append(f"features are a folder with {NAME}; {place} has none; check the path")
         else:
+            self._run = hash_json(description.run)
             self._count(place / NAME, description.has_digest)
 
     def check_part(self, path: Path) -> None:
@@ -61,6 +64,8 @@ class _Found:
         except (ValueError, OSError) as error:
             self.faults.append(_describe(error))
             return
+        if part.contents.run not in (None, self._run):
+            self.faults.append(f"the parts of an index are of one run; {path} is of another; move it away")
         schema = part.contents.schema
         first, expected = self._first = self._first or (path, schema)
         if not schema.equals(expected, check_metadata=True):

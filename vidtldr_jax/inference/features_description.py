@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -53,7 +53,7 @@ class _New(msgspec.Struct, forbid_unknown_fields=True):
     format: Literal[2]
     run: dict[str, Any]
     about: dict[str, Any]
-    sha256: str
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 def write_description(folder: Path, run: Mapping[str, Any], about: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from vidtldr_jax.inference.arrow_parts import (
     Lists,
     find_contents,
     import_arrow,
+    mark_run,
     read_bytes,
     write_bytes,
 )
@@ -158,13 +159,14 @@ def parse_name(name: str) -> tuple[int, str | None]:
     return int(match[1]), match[2]
 
 
-def write_part(folder: Path, number: int, table: Any) -> Path:
+def write_part(folder: Path, number: int, table: Any, *, run: str) -> Path:
     """Writes a part in one step.
 
     Args:
       folder: that it belongs to.
       number: its place among the parts.
       table: a `pyarrow.Table`.
+      run: SHA-256 of what describes the run.
 
     Returns:
       Where it is.
@@ -172,7 +174,7 @@ def write_part(folder: Path, number: int, table: Any) -> Path:
     Raises:
       OSError: it can't be written; it names the path.
     """
-    data = write_bytes(table)
+    data = write_bytes(mark_run(table, run))
     path = folder / f"part-{number:06d}-{hash_bytes(memoryview(data))}.arrow"
     write_whole(path, memoryview(data))
     return path

@@ -132,7 +132,9 @@ def check_preprocessing(recipe: Preprocessing, place: str = "preprocessing") -> 
     check_limit(
         "clip_pixels", recipe.num_frames * side**2, f"a clip of num_frames x image_size x image_size in {place}"
     )
-    if max(map(abs, recipe.mean)) > _LARGEST_COLOUR or not all(_SMALLEST_STD <= std <= _LARGEST_COLOUR for std in recipe.std):
+    if max(map(abs, recipe.mean)) > _LARGEST_COLOUR or not all(
+        _SMALLEST_STD <= std <= _LARGEST_COLOUR for std in recipe.std
+    ):
         raise ValueError(
             f"{place}.mean is within +-{_LARGEST_COLOUR:g} and {place}.std from {_SMALLEST_STD:g} to "
             f"{_LARGEST_COLOUR:g}; got {list(recipe.mean)} and {list(recipe.std)}; fix them"

@@ -22,7 +22,7 @@ from vidtldr_jax.trust.digests import hash_bytes
 from vidtldr_jax.trust.json_files import JsonError, check_type, parse_json
 from vidtldr_jax.trust.limits import check_limit
 from vidtldr_jax.trust.notes import tell_note
-from vidtldr_jax.trust.regular import NotRegularError, check_regular
+from vidtldr_jax.trust.regular import NotRegularError, open_own
 from vidtldr_jax.trust.whole_files import sync_folder
 
 _KIND: Final = "vidtldr-jax records"
@@ -79,9 +79,9 @@ class Records:
 
         Raises:
           RecordsError: the file is of a run with another description or damaged, and restart is off; or another process
-            has it.
+            has it, or it is a link or no regular file.
           LimitError: the file is larger than the limit "records_bytes".
-          OSError: the file can't be read or written, or is a link.
+          OSError: the file can't be read or written.
         """
         self.path = path
         self.found: dict[str, dict[str, Any]] = {}
@@ -91,7 +91,10 @@ class Records:
         wanted = json.loads(json.dumps(dict(description)))  # as it will be read again
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _open(path)
+            try:
+                self._file = open_own(path)
+            except NotRegularError as error:
+                raise RecordsError(str(error)) from error
             try:
                 lock_file(self._file, path)
                 check_limit("records_bytes", os.fstat(self._file.fileno()).st_size, f"records file {str(path)!r}")
@@ -190,18 +193,6 @@ class Records:
         if num_old or not has_check:
             tell_note(f"{path} is of an older version: {num_old} records have no digest to check them by")
         return len(whole)
-
-
-def _open(path: Path) -> FileIO:
-    """Opens a file to read and write, or makes it; a link is not followed, and a FIFO not waited for."""
-    try:
-        check_regular(path)
-    except FileNotFoundError:
-        pass
-    except NotRegularError as error:
-        raise RecordsError(str(error)) from error
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return FileIO(os.open(path, flags, 0o666), "r+b")
 
 
 def _parse_head(line: bytes, path: Path) -> tuple[_Head, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from io import FileIO
 from typing import Final
 
 _KINDS: Final = (
@@ -34,3 +35,24 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         return
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "of an unknown kind")
     raise NotRegularError(f"a regular file is needed; {os.fspath(path)!r} is {kind}; give a file")
+
+
+def open_own(path: str | os.PathLike[str]) -> FileIO:
+    """Open a file to read and write, or make it; what a link leads to would be overwritten, so none is followed.
+
+    Args:
+      path: of a regular file, or of nothing.
+
+    Returns:
+      The open file, at its start.
+
+    Raises:
+      NotRegularError: the path names a link, a folder, a FIFO, a device or a socket.
+      OSError: it can't be opened.
+    """
+    if os.path.islink(path):
+        raise NotRegularError(f"a regular file is needed; {os.fspath(path)!r} is a link; remove it")
+    if os.path.exists(path):
+        check_regular(path)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return FileIO(os.open(path, flags, 0o666), "r+b")
