@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import struct
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_an_ogg_file_is_a_video_where_it_says_so(tmp_path):
 
 
 ANIMATED = {
-    ".webp": {"lossless": True}, ".png": {}, ".avif": {}, ".tiff": {}, ".apng": {"format": "PNG"},
+    ".webp": {"lossless": True}, ".png": {}, ".avif": {}, ".avifs": {"format": "AVIF"}, ".tiff": {},
+    ".tif": {"big_tiff": True}, ".apng": {"format": "PNG"}, ".jpg": {"format": "GIF"},
 }  # fmt: skip
 
 
@@ -99,6 +101,19 @@ def test_an_animated_picture_is_a_video_and_a_still_is_not(suffix, tmp_path):
         assert "1 picture left out, in the folder itself" in look_into(tmp_path).notes[0]
 
 
+def test_an_animation_of_one_frame_is_a_still(tmp_path):
+    path = tmp_path / "a.webp"
+    frames = [Image.fromarray(draw_frame(number)) for number in range(2)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    assert is_animated(path)
+    data = path.read_bytes()
+    second = data.rindex(b"ANMF")
+    path.write_bytes(b"RIFF" + (second - 8).to_bytes(4, "little") + data[8:second])
+    assert not is_animated(path)
+    (tmp_path / "b.png").write_bytes(b"")
+    assert look_into(tmp_path).videos == [tmp_path]
+
+
 DAMAGED = (
     b"",
     b"\x89PNG\r\n\x1a\n",
@@ -106,7 +121,12 @@ DAMAGED = (
     b"II*\0\x08\0\0\0",
     b"II*\0\x08\0\0\0\xff\xff",
     b"MM\0*\0\0\0\x08\0\x01" + bytes(12) + b"\0\0\0\x08",  # its next page is itself
+    b"II+\0\x08\0\0\0" + b"\xff" * 8,
+    b"GIF89a",
+    b"GIF89a" + bytes(7) + b"!\xff\xff\xff\xff",
+    b"GIF89a" + bytes(7) + b"," + bytes(12) + b"!\xf9",
     b"RIFF\0\0\0\0WEBPVP8X",
+    b"RIFF\0\0\0\0WEBPVP8X\xff\xff\xff\xff\x02",
     b"\0\0\0\x20ftyp",
 )
 
@@ -117,13 +137,27 @@ def test_a_damaged_picture_ends_the_look_at_it(tmp_path):
         assert is_animated(tmp_path / "a.png") == content.startswith(b"MM")
 
 
-def test_pages_that_are_smaller_copies_are_no_film(tmp_path):
+@pytest.mark.parametrize("tags", [{254: 1}, {254: 4}, {255: 2}])
+def test_pages_that_are_smaller_copies_are_no_film(tags, tmp_path):
     page, copy = Image.fromarray(draw_frame(0)), Image.fromarray(draw_frame(1))
-    copy.encoderinfo = {"tiffinfo": {254: 1}}
+    copy.encoderinfo = {"tiffinfo": tags}
     page.save(tmp_path / "a.tiff", save_all=True, append_images=[copy])
     with Image.open(tmp_path / "a.tiff") as image:
         assert image.n_frames == 2
     assert not is_animated(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4], ids=["short", "long"])
+def test_a_mask_is_one_in_either_order_of_bytes(kind, order, tmp_path):
+    value = struct.pack(f"{order}{'HH' if kind == 3 else 'I'}", *((4, 0) if kind == 3 else (4,)))
+    last = struct.pack(f"{order}HHHI", 1, 254, kind, 1) + value + bytes(4)
+    first = struct.pack(f"{order}HHHII", 1, 254, 4, 1, 0) + struct.pack(f"{order}I", 26)
+    begin = b"II*\0" if order == "<" else b"MM\0*"
+    (tmp_path / "a.tif").write_bytes(begin + struct.pack(f"{order}I", 8) + first + last)
+    assert not is_animated(tmp_path / "a.tif")
+    (tmp_path / "a.tif").write_bytes(begin + struct.pack(f"{order}I", 8) + first + last.replace(value, bytes(4)))
+    assert is_animated(tmp_path / "a.tif")
 
 
 def test_links_and_what_is_no_file_never_stop_a_folder(tmp_path):

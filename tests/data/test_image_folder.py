@@ -21,7 +21,9 @@ def test_images_come_in_the_order_of_their_numbers(tmp_path):
     assert [read_number(frame) for _, frame in folder.read([0, 2, 3, 5])] == [0, 2, 10, 100]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".ppm", ".tif", ".webp", ".JPG"])
+@pytest.mark.parametrize(
+    "suffix", [".png", ".bmp", ".ppm", ".pnm", ".tif", ".webp", ".JPG", ".jfif", ".mpo", ".jp2", ".dib"]
+)
 def test_every_kind_of_image_is_read(suffix, tmp_path):
     Image.fromarray(draw_frame(5)).save(tmp_path / f"a{suffix}", quality=95)
     ((_, frame),) = ImageFolder(tmp_path).read([0])

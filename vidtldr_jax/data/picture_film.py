@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from vidtldr_jax.data.animation import NEW_SUBFILE_TYPE, SUBFILE_TYPE, is_copy_or_mask
 from vidtldr_jax.data.pictures import check_picture_size, decode_picture, open_picture
 from vidtldr_jax.trust.limits import check_limit
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _USUAL_SECONDS: Final = 0.1  # that browsers show a frame whose duration is 0
-_NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 254, 255  # tags of TIFF
-_REDUCED_OR_MASK: Final = 0b101
-_OLD_REDUCED: Final = 2
 
 
 class PictureFilm:
@@ -119,7 +117,7 @@ class PictureFilm:
                 self.notices = (f"pages after number {page} can't be read and are left out",)
                 break
             tags = getattr(image, "tag_v2", {})
-            if not tags.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK and tags.get(_SUBFILE_TYPE) != _OLD_REDUCED:
+            if not is_copy_or_mask(tags.get(NEW_SUBFILE_TYPE, 0), tags.get(SUBFILE_TYPE, 0)):
                 pages.append(page)
             page += 1
             check_limit("frames", page, f"the video {str(self.path)!r}")

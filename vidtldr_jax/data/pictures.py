@@ -49,9 +49,15 @@ def find_picture_format(path: Path) -> str | None:
         return "TIFF"
     if begin.startswith((b"GIF87a", b"GIF89a")):
         return "GIF"
+    return "AVIF" if read_brands(begin) & _AVIF_BRANDS else None
+
+
+def read_brands(begin: bytes) -> set[bytes]:
+    """Return the brands that a file of ISO's media format names, by its first bytes; none of another file."""
+    if begin[4:8] != b"ftyp":
+        return set()
     length = min(int.from_bytes(begin[:4], "big"), len(begin))
-    brands = {begin[8:12], *(begin[place : place + 4] for place in range(16, length, 4))}
-    return "AVIF" if begin[4:8] == b"ftyp" and brands & _AVIF_BRANDS else None
+    return {begin[8:12], *(begin[place : place + 4] for place in range(16, length, 4))}
 
 
 def can_read_avif() -> bool:

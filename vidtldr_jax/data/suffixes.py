@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-IMAGE_SUFFIXES: Final = (".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES: Final = (
+    *(".avif", ".avifs", ".bmp", ".dib", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm"),
+    *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
 
 # Containers and bare streams that FFmpeg decodes. A suffix that mostly stands for something else (.bin, .dat, .mod,
 # .swf, .yuv, whose size nothing tells) is not here.
