@@ -189,7 +189,18 @@ def test_formats_that_open_further_files_are_not_on_the_list():
     listed = set(SAFE_OPTIONS["format_whitelist"].split(","))
     assert not listed & {
         *("concat", "hls", "applehttp", "dash", "sdp", "rtsp", "rtp", "sap", "image2", "image2pipe", "imf", "lavfi"),
-        *("webm_dash_manifest", "vobsub", "vapoursynth", "avisynth", "dvdvideo", "bluray", "mpjpeg", "svg_pipe", "tty"),
+        *(
+            "webm_dash_manifest",
+            "vobsub",
+            "mlv",
+            "vapoursynth",
+            "avisynth",
+            "dvdvideo",
+            "bluray",
+            "mpjpeg",
+            "svg_pipe",
+            "tty",
+        ),
         *("x11grab", "fbdev", "kmsgrab", "v4l2", "video4linux2", "alsa", "oss", "data", "rawvideo"),
     }
     names = {name for name in av.formats_available for name in name.split(",")}

@@ -1,7 +1,8 @@
 """Which files FFmpeg may open: formats that are one self-contained file.
 
 A playlist (HLS, ffconcat, DASH, SDP), a pattern of picture names or a script makes FFmpeg open further files and
-addresses, whatever the suffix says. So only the formats listed here are opened, all of which carry their own content.
+addresses, whatever the suffix says; an MLV goes on in a.m00, a.m01 and so forth. So only the formats listed here are
+opened, all of which carry their own content.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _VIDEO: Final = (
     *("ea", "evc", "film_cpk", "filmstrip", "flic", "flv", "frm", "gdv", "gif", "gxf", "h261", "h263", "h264", "hevc"),
     *("hnm", "hxvs", "idcin", "iff", "ifv", "ingenient", "ipmovie", "ipu", "iss", "iv8", "ivf", "ivr", "jpegxl_anim"),
     *("jv", "kux", "live_flv", "lmlm4", "luodat", "lvf", "lxf", "m4v", "matroska", "mgsts", "mjpeg", "mjpeg_2000"),
-    *("mlv", "mm", "mods", "moflex", "mov", "mp4", "mpeg", "mpegts", "mpegvideo", "msnwctcp", "mtv", "mv", "mvi"),
+    *("mm", "mods", "moflex", "mov", "mp4", "mpeg", "mpegts", "mpegvideo", "msnwctcp", "mtv", "mv", "mvi"),
     *("mxf", "mxg", "nc", "nsv", "nut", "nuv", "obu", "ogg", "paf", "pdv", "pmp", "pva", "r3d", "rl2", "rm", "roq"),
     *("rpl", "ser", "sga", "simbiosis_imx", "smjpeg", "smk", "smush", "swf", "thp", "tiertexseq", "tmv", "txd", "ty"),
     *("usm", "vc1", "vc1test", "vividas", "vivo", "vmd", "vvc", "wc3movie", "webm", "wsvqa", "wtv", "xmv", "yop"),

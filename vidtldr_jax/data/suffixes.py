@@ -19,7 +19,7 @@ VIDEO_SUFFIXES: Final = (
     *(".264", ".265", ".266", ".3g2", ".3gp", ".3gpp", ".amv", ".apng", ".asf", ".av1", ".avc", ".avi", ".avs2"),
     *(".bik", ".cine", ".dav", ".dif", ".divx", ".dv", ".dvr-ms", ".evo", ".f4v", ".flc", ".fli", ".flv", ".gif"),
     *(".gxf", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".ismv", ".ivf", ".ivr", ".kux", ".lrv"),
-    *(".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mlv", ".moflex"),
+    *(".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".moflex"),
     *(".mov", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg", ".mpg4", ".mpv", ".mts", ".mxf", ".mxg", ".nsv", ".nut"),
     *(".nuv", ".obu", ".ogm", ".ogv", ".ogx", ".pva", ".qt", ".r3d", ".rm", ".rmvb", ".roq", ".ser", ".smk", ".thp"),
     *(".tod", ".tp", ".trp", ".ts", ".ty", ".usm", ".vc1", ".viv", ".vob", ".vro", ".vvc", ".webm", ".wm", ".wmv"),
