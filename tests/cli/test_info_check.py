@@ -1,6 +1,7 @@
 """info --check: what was written is what lies there, or each difference is a line and the exit code is 1."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -80,13 +81,38 @@ def test_an_export_is_checked_by_any_of_its_files(call, call_json, tmp_path):
     assert_one_error(call("info", program, "--check"), "m.stablehlo is damaged or not of the run that")
 
 
+def test_an_export_whose_program_is_gone_is_damaged_and_a_place_with_nothing_is_told(call, tmp_path):
+    place = save_export(make(), tmp_path / "m.stablehlo")
+    place.unlink()
+    assert_one_error(call("info", place, "--check"), f"1 fault found in {place}: {place} can't be read (No such file")
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert_one_error(call("info", place, "--check"), f"; there is no {place}; check the path.")
+    assert_one_error(call("info", place), "a model is a checkpoint folder or one of moving-objects, ")
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("suffix", ["", ".json", ".safetensors"])
+def test_an_export_that_was_stopped_before_a_file_had_its_name_is_completed(call, monkeypatch, tmp_path, suffix):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            save_export(make(), tmp_path / "m.stablehlo")
+    result = call("info", tmp_path / f"m.stablehlo{suffix}", "--check")
+    assert "no fault found" in result.stdout
+    assert "was completed: the process that wrote it was stopped" in result.stderr
+
+
 def test_a_folder_of_nothing_known_says_what_can_be_checked(call, tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x.mp4").write_bytes(b"x")
     for name in ("x", "x.mp4"):
         assert_one_error(call("info", tmp_path / name, "--check"), "what can be checked is a checkpoint (a folder with")
     assert_one_error(call("info", tmp_path / "y", "--check"), "there is no")
-    assert_one_error(call("info", "umt-b16", "--check"), "umt-b16 is none of them; check the path")
+    assert_one_error(call("info", "umt-b16", "--check"), "there is no umt-b16; check the path")
 
 
 def test_other_options_are_wrong_usage(call, place):

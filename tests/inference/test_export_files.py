@@ -120,7 +120,7 @@ def test_the_files_of_a_writer_that_is_stopped_between_them_are_completed_by_the
     ]  # fmt: skip
 
 
-def test_a_sound_export_is_counted_and_one_without_its_digests_is_noted(place):
+def test_a_sound_export_is_counted_and_one_without_its_digests_is_noted(place, caplog):
     assert verify_export(place) == ("export", 3, (), ())
     description = json.loads(Path(f"{place}.json").read_text())
     older = {name: value for name, value in description.items() if name not in ("run", "digest")} | {"format": 1}
@@ -131,6 +131,12 @@ def test_a_sound_export_is_counted_and_one_without_its_digests_is_noted(place):
     assert not found.is_sound, "weights that name a run that their sidecar does not"
     (note,) = found.notes
     assert "of a version before digests of all parts" in note
+    inside = place.with_name("inside.json")
+    older = {name: value for name, value in json.loads(inside.read_text()).items() if name not in ("run", "digest")}
+    inside.write_text(json.dumps(older | {"format": 1}))
+    caplog.clear()
+    assert open_export(inside.with_suffix("")).program == bytes([1] * 64)
+    assert caplog.messages == list(verify_export(inside.with_suffix("")).notes)
 
 
 def test_weights_of_a_program_that_is_replaced_by_one_with_its_own_are_removed(place):
@@ -157,8 +163,15 @@ def test_the_comparison_can_be_left_out(place, monkeypatch):
         ({"file": "../m.stablehlo"}, "is of '../m.stablehlo', not of 'm.stablehlo'"),
         ({"weights_file": "../../etc/passwd"}, "names other weights than m.stablehlo.safetensors"),
         ({"kind": "savedmodel"}, "describes no program"),
-        ({"sha256": ...}, "describes no program, or ['sha256'] lack"),
-        ({"digest": ...}, "describes no program, or ['digest'] lack"),
+        ({"sha256": ..., "file": ...}, "describes an export without file, sha256; export again"),
+        ({"digest": ...}, "describes an export without digest; export again"),
+        ({"inputs": []}, "describes no export: Expected `array` of length >= 1 - at `$.inputs`"),
+        ({"inputs": [{"name": "v", "shape": ["b"], "dtype": "uint8"}]}, "Invalid enum value 'v'"),
+        ({"inputs": [{"name": "video", "shape": [], "dtype": "uint8"}]}, "of length >= 1 - at `$.inputs[0].shape`"),
+        ({"inputs": [{"name": "video", "shape": [0], "dtype": "uint8"}]}, "Expected `int` >= 1"),
+        ({"inputs": [{"name": "video", "shape": ["b"], "dtype": "x"}]}, "Invalid enum value 'x'"),
+        ({"outputs": []}, "Expected `array` of length >= 1 - at `$.outputs`"),
+        ({"platforms": ["gpu"]}, "Invalid enum value 'gpu'"),
     ],
 )
 def test_a_sidecar_of_something_else_is_one_line(place, monkeypatch, changes, message):

@@ -17,6 +17,7 @@ from vidtldr_jax.cli.info_check import show_check
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
     ModelType,
+    check_model_name,
     json_option,
     method_option,
     schedule_option,
@@ -47,9 +48,17 @@ Examples:
 """
 
 
+class _PlaceType(ModelType):
+    """What --check takes need not be a model, and may be there in part alone."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name unchanged."""
+        return str(value)
+
+
 @click.command(epilog=_EPILOG)
 @click.argument(
-    "model", type=ModelType(with_presets=True), default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET|SOURCE]"
+    "model", type=_PlaceType(with_presets=True), default=DEFAULT_MODEL, metavar="[FOLDER|NAME|PRESET|SOURCE]"
 )
 @click.option(
     "--check",
@@ -85,6 +94,7 @@ def info(
             raise click.UsageError("--check looks at files alone; leave the other options out.")
         show_check(model, as_json=as_json)
         return
+    check_model_name(model, with_presets=True)
     if is_source(model):
         if schedule is not None:
             raise click.UsageError("--schedule belongs to a model; convert the source first.")

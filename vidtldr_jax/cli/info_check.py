@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from vidtldr_jax.inference.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from vidtldr_jax.inference.export_files import FOLDER_MARK, FOLDER_SIDECAR, SIDECAR_SUFFIX, WEIGHTS_SUFFIX
 from vidtldr_jax.inference.hub import SCHEME
 from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
+from vidtldr_jax.trust.recovery import complete_and_tell, recover_and_tell
 from vidtldr_jax.trust.verification import Verification
 
 _RUN: Final = "run.json"
@@ -60,6 +62,7 @@ def choose_check(name: str) -> tuple[Path, Callable[[Path], Verification]]:
     from vidtldr_jax.inference.export_files import verify_export
 
     place = Path(name)
+    recover_and_tell(place)
     if name.startswith(SCHEME) or (name in SHIPPED_MODELS and not place.is_dir()):
         return find_checkpoint(name), verify_checkpoint_folder
     if place.is_dir():
@@ -79,7 +82,8 @@ def choose_check(name: str) -> tuple[Path, Callable[[Path], Verification]]:
         raise CommandError(f"{_RULE}; {place} is none of them; check the path.")
     program = _find_program(place)
     if program is None:
-        raise CommandError(f"{_RULE}; {place} is none of them; check the path.")
+        what = f"{place} is none of them" if os.path.lexists(place) else f"there is no {place}"
+        raise CommandError(f"{_RULE}; {what}; check the path.")
     return program, verify_export
 
 
@@ -87,6 +91,8 @@ def _find_program(place: Path) -> Path | None:
     """Return the program of an export, of which any file may be named; None where it is none."""
     names = [place.name.removesuffix(suffix) for suffix in ("", SIDECAR_SUFFIX, WEIGHTS_SUFFIX)]
     programs = [place.with_name(name) for name in names if name]
+    for path in programs:
+        complete_and_tell(path)
     return next((path for path in programs if path.with_name(path.name + SIDECAR_SUFFIX).exists()), None)
 
 

@@ -2,8 +2,8 @@
 
 A program (`save_export`) has its sidecar beside it, PROGRAM.json, and perhaps its weights, PROGRAM.safetensors. A
 SavedModel (`export_savedmodel`) has its sidecar inside, assets.extra/description.json. `run` is a random name of the
-run that wrote them, which the weights repeat; `digest` is the SHA-256 of the sidecar's content without that field. The
-sidecar takes its name last: parts of two runs, as a killed process can leave them, don't fit together.
+run that wrote them, which the weights repeat; `digest` is the SHA-256 of the sidecar's content without that field. So
+parts of two runs, as a copy or a killed process can leave them, don't fit together.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypedDict
 
+import msgspec
 import numpy as np
 
 from vidtldr_jax.trust.digests import hash_bytes, hash_file, hash_json, is_checking
 from vidtldr_jax.trust.faults import join_faults
 from vidtldr_jax.trust.json_files import JsonError, check_type, read_json
 from vidtldr_jax.trust.limits import LimitError
+from vidtldr_jax.trust.notes import tell_note
 from vidtldr_jax.trust.recovery import complete_and_tell, recover_and_tell
 from vidtldr_jax.trust.regular import check_regular
 from vidtldr_jax.trust.safetensors_files import DigestError, SafetensorsError, SafetensorsFile, describe_mismatch
@@ -37,7 +39,16 @@ class ExportError(ValueError):
     """An export is damaged, or its parts are not of one run; the message is one line."""
 
 
-class _Array(TypedDict):
+_NOT_EMPTY: Final = msgspec.Meta(min_length=1)
+
+
+class _Input(TypedDict):
+    name: Literal["video", "input_ids", "attention_mask"]
+    shape: Annotated[list[Annotated[int, msgspec.Meta(ge=1)] | Literal["b", "n"]], _NOT_EMPTY]
+    dtype: Literal["float32", "uint8", "int32"]
+
+
+class _Output(TypedDict):
     name: str
     shape: list[int | str]
     dtype: str
@@ -46,10 +57,10 @@ class _Array(TypedDict):
 class _Sidecar(TypedDict):
     format: Literal[1, 2]
     kind: Literal["stablehlo", "savedmodel"]
-    inputs: list[_Array]
-    outputs: list[_Array]
+    inputs: Annotated[list[_Input], _NOT_EMPTY]
+    outputs: Annotated[list[_Output], _NOT_EMPTY]
     is_dict: bool
-    platforms: list[str]
+    platforms: list[Literal["cpu", "cuda", "rocm", "tpu"]]
     weights: Literal["inside", "beside"]
     run: NotRequired[str]
     digest: NotRequired[str]
@@ -123,6 +134,8 @@ def open_export(place: Path) -> OpenedExport:
     description = read_sidecar(place)
     is_verifying = is_checking()
     if is_verifying:
+        if description["format"] != FORMAT:
+            tell_note(_describe_older(place))
         _check_sidecar(place, description)
     if description["kind"] == "savedmodel":
         if is_verifying:
@@ -162,8 +175,7 @@ def verify_export(place: Path) -> Verification:
             num_checked += count
     if description["format"] == FORMAT:
         return Verification("export", num_checked, (), tuple(faults))
-    note = f"{find_sidecar(place)} is of a version before digests of all parts, so damage may go unseen; {_ADVICE}"
-    return Verification("export", max(num_checked - 1, 0), (note,), tuple(faults))
+    return Verification("export", max(num_checked - 1, 0), (_describe_older(place),), tuple(faults))
 
 
 def read_sidecar(place: Path) -> dict[str, Any]:
@@ -195,10 +207,15 @@ def read_sidecar(place: Path) -> dict[str, Any]:
     wanted = ["files"] if is_folder and fields["format"] == FORMAT else [] if is_folder else ["file", "sha256"]
     wanted += ["run", "digest"] if fields["format"] == FORMAT else []
     wanted += ["weights_file", "weights_sha256"] if fields["weights"] == "beside" else []
-    missing = [name for name in wanted if name not in fields]
-    if missing or is_folder != (fields["kind"] == "savedmodel"):
-        raise ExportError(f"{path} describes no {'folder' if is_folder else 'program'}, or {missing} lack; {_ADVICE}.")
+    if is_folder != (fields["kind"] == "savedmodel"):
+        raise ExportError(f"{path} describes no {'folder' if is_folder else 'program'}; {_ADVICE}.")
+    if missing := [name for name in wanted if name not in fields]:
+        raise ExportError(f"{path} describes an export without {', '.join(missing)}; {_ADVICE}.")
     return fields
+
+
+def _describe_older(place: Path) -> str:
+    return f"{find_sidecar(place)} is of a version before digests of all parts, so damage may go unseen; {_ADVICE}"
 
 
 def _check_sidecar(place: Path, description: dict[str, Any]) -> None:
