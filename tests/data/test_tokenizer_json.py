@@ -39,6 +39,9 @@ TEMPLATE = {
     },
 }  # fmt: skip
 FAR_TEMPLATE = {**TEMPLATE, "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [2**31], "tokens": ["[CLS]"]}}}
+START = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+DOUBLE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 UNIGRAM = {"type": "Unigram", "unk_id": 1, "vocab": [[word, -1.0] for word in WORDS]}
 
 
@@ -88,6 +91,29 @@ HOSTILE = {
         change("post_processor", value={"processors": [{**SOUND["post_processor"], "sep": ["[SEP]", 9]}]}),
         r"id 9 for '\[SEP\]'",
     ),
+    "a template whose ids have no tokens": (
+        change("post_processor", value={**TEMPLATE, "special_tokens": {"[CLS]": {"ids": [2**31], "tokens": []}}}),
+        "mentions id 2147483648 for None",
+    ),
+    "a text a thousand times": (
+        change("post_processor", value={**TEMPLATE, "single": [START, *[TEXT] * 1000]}), "puts a text in 1,000 times",
+    ),
+    "no text": (
+        change("post_processor", value={"processors": [{**TEMPLATE, "single": [START]}]}), "puts a text in 0 times",
+    ),
+    "a text doubled 28 times": (
+        change("normalizer", value={"type": "Sequence", "normalizers": [DOUBLE] * 28}),
+        "normalizer makes a text more than 256 times as long",
+    ),
+    "characters between any two, 28 times": (
+        change("normalizer", value={"normalizers": [{**DOUBLE, "pattern": {"Regex": ""}, "content": "a"}] * 28}),
+        "more than 256 times",
+    ),
+    "a long beginning": (change("normalizer", value={"type": "Prepend", "prepend": "a" * 500}), "more than 256 times"),
+    "bytes of bytes": (
+        change("pre_tokenizer", value={"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}] * 24}),
+        "pre_tokenizer makes a text more than 256 times as long",
+    ),
     "a name twice": ('{"model": {}, "model": {}}', "is there twice in one object"),
     "not JSON": ("{", "is no tokenizer that the library reads"),
     "too deep": ("[" * 100_000, "is no tokenizer that the library reads"),
@@ -127,6 +153,38 @@ def test_thousands_of_faults_are_counted():
 def test_sound_files_are_read(content):
     found = TextTokenizer.from_json(content, name="t.json")
     assert found.encode(["a dogs"], max_tokens=8).ids.tolist() == [[2, 4, 6, 7, 3, 0, 0, 0]]
+
+
+def test_a_template_adds_two_tokens_before_any_text_is_encoded(monkeypatch):
+    many = {"id": "[CLS]", "ids": [2] * 3000, "tokens": ["[CLS]"] * 3000}
+    tokens = {**TEMPLATE["special_tokens"], "[CLS]": many}
+    content = change("post_processor", value={**TEMPLATE, "single": [*[START] * 3000, TEXT], "special_tokens": tokens})
+    with pytest.raises(TextError, match=r"a text becomes \[CLS\] words \[SEP\]; that of t.json adds 9,000,000 tokens"):
+        TextTokenizer.from_json(content, name="t.json")
+
+
+def test_steps_of_published_tokenizers_are_few(monkeypatch):
+    """Those of T5, Llama, CLIP and GPT-2, one after another."""
+    steps = [
+        {"type": "Prepend", "prepend": "\u2581"}, {**DOUBLE, "pattern": {"String": " "}, "content": "\u2581"},
+        {**DOUBLE, "pattern": {"Regex": " {2,}"}, "content": " "}, {"type": "NFKC"}, SOUND["normalizer"],
+    ]  # fmt: skip
+    content = json.loads(change("normalizer", value={"type": "Sequence", "normalizers": steps}))
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Whitespace"}]}
+    assert check_tokenizer(json.dumps(content), "it")["normalizer"]["normalizers"] == steps
+
+
+def test_the_library_may_fail_when_words_are_looked_up(monkeypatch):
+    found = TextTokenizer.from_json(json.dumps(SOUND), name="t.json")
+
+    def fail(texts):
+        raise ValueError("no\nwords")
+
+    backend = types.SimpleNamespace(model=None, encode_batch=fail)
+    library = types.SimpleNamespace(Tokenizer=types.SimpleNamespace(from_str=lambda text: backend))
+    monkeypatch.setattr(text_module, "_import_tokenizers", lambda: library)
+    with pytest.raises(TextError, match=r"t.json is no tokenizer that the library reads \(no words\)"):
+        found.look_up(["a"])
 
 
 def test_the_library_may_fail_in_any_way(monkeypatch):

@@ -101,11 +101,12 @@ class TextTokenizer:
         """
         backend.no_padding()
         backend.no_truncation()
+        num_added = backend.num_special_tokens_to_add(is_pair=False)
         with _name_errors(name):
-            first, second = (backend.encode(text).ids for text in ("a", "b"))
+            first, second = (backend.encode(text).ids for text in ("a", "b")) if num_added == 2 else ([], [])
         if len(first) < 3 or len(second) < 3 or first[0] != second[0] or first[-1] != second[-1]:
             raise TextError(
-                f"read_tokenizer: a text becomes [CLS] words [SEP]; that of {name} adds no such tokens; give BERT's "
+                f"a text becomes [CLS] words [SEP]; that of {name} adds {num_added:,} tokens or others; give BERT's "
                 f"{TOKENIZER_NAME} or {VOCABULARY_NAME}."
             )
         self._json: str = backend.to_str()
@@ -203,8 +204,10 @@ class TextTokenizer:
         backend = _import_tokenizers().Tokenizer.from_str(self._json)
         unknown_token = getattr(backend.model, "unk_token", None)
         unknown_id = None if unknown_token is None else backend.token_to_id(unknown_token)
+        with _name_errors(self.name):
+            encoded = backend.encode_batch(list(texts))
         found = []
-        for text, one in zip(texts, backend.encode_batch(list(texts)), strict=True):
+        for text, one in zip(texts, encoded, strict=True):
             words = [
                 (number, text[slice(*offsets)])
                 for number, offsets, is_frame in zip(one.ids, one.offsets, one.special_tokens_mask, strict=True)

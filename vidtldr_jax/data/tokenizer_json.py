@@ -1,11 +1,12 @@
-"""What a tokenizer.json says of token ids, checked before the library `tokenizers` reads it.
+"""What a tokenizer.json says of token ids and lengths, checked before the library `tokenizers` reads it.
 
-The library makes room for every number up to the largest id: a file of a few kilobytes can ask for all memory, and then
-the library ends the process.
+The library makes room for every number up to the largest id, and steps that double a text follow each other freely: a
+file of a few kilobytes can ask for all memory, and then the library ends the process.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ _LENGTHS: Final = ("truncation", "padding")
 _DEEPEST: Final = 32
 _LONGEST_WORD: Final = 40
 _MOST_BITS: Final = 64
+# Published tokenizers have up to three such steps, of 2 times each.
+_MOST_GROWTH: Final = 256
 
 
 class TokenizerError(ValueError):
@@ -35,7 +38,8 @@ def check_tokenizer(text: str, what: str) -> dict[str, Any]:
       The content, without truncation and padding.
 
     Raises:
-      TokenizerError: it is not JSON, or ids are missing, doubled, or beyond the number of tokens.
+      TokenizerError: it is not JSON, ids are missing, doubled, or beyond the number of tokens, or its steps make a text
+        many times as long.
       LimitError: it is larger than the limit "json_bytes", or has more tokens than the limit "token_id".
     """
     check_limit("json_bytes", len(text), what)
@@ -59,6 +63,12 @@ def check_tokenizer(text: str, what: str) -> dict[str, Any]:
         known = isinstance(number, int) and not isinstance(number, bool) and number in numbers
         if not known or (token is not None and ids.get(token) != number):
             faults.add(f"post_processor mentions id {_show(number)} for {_show(token)}")
+    for number in _count_texts(content.get("post_processor")):
+        if number != 1:
+            faults.add(f"post_processor puts a text in {number:,} times")
+    for name in ("normalizer", "pre_tokenizer"):
+        if _measure_growth(content.get(name)) > _MOST_GROWTH:
+            faults.add(f"its {name} makes a text more than {_MOST_GROWTH} times as long")
     unknown = model.get("unk_id")
     if unknown is not None and unknown not in numbers:
         faults.add(f"unk_id is {_show(unknown)}")
@@ -118,14 +128,50 @@ def _list_mentioned(part: Any, depth: int = 0) -> Iterator[tuple[str | None, Any
         for inner in part:
             yield from _list_mentioned(inner, depth + 1)
     elif isinstance(part, dict):
-        ids, tokens = part.get("ids"), part.get("tokens")
-        if isinstance(ids, list) and isinstance(tokens, list) and len(ids) == len(tokens):
-            yield from ((token if isinstance(token, str) else None, number) for token, number in zip(tokens, ids))
+        if "ids" in part:
+            ids, tokens = (value if isinstance(value, list) else [] for value in (part["ids"], part.get("tokens")))
+            for number, token in itertools.zip_longest(ids, tokens[: len(ids)]):
+                yield token if isinstance(token, str) else None, number
         for name, inner in part.items():
             if name not in ("id", "ids", "tokens", "type_id"):
                 yield from _list_mentioned(inner, depth + 1)
-            elif name == "ids" and not isinstance(tokens, list):
-                yield from ((None, number) for number in (inner if isinstance(inner, list) else [inner]))
+
+
+def _count_texts(part: Any, depth: int = 0) -> Iterator[int]:
+    """Yields how often each template of a post-processor puts the text in."""
+    if depth > _DEEPEST or not isinstance(part, dict):
+        return
+    single = part.get("single")
+    if isinstance(single, list):
+        yield sum(isinstance(piece, dict) and "Sequence" in piece for piece in single)
+    for inner in part["processors"] if isinstance(part.get("processors"), list) else ():
+        yield from _count_texts(inner, depth + 1)
+
+
+def _measure_growth(part: Any, depth: int = 0) -> int:
+    """Returns how many times as long a text becomes at most, in steps that follow each other."""
+    if depth > _DEEPEST or not isinstance(part, dict):
+        return 1
+    kind, pattern = part.get("type"), part.get("pattern")
+    growth = 1
+    if kind == "Replace":
+        replaced = _measure(pattern.get("String") if isinstance(pattern, dict) else pattern)
+        content = _measure(part.get("content"))
+        growth = max(1, -(-content // replaced)) if replaced else 1 + content  # between any two characters
+    elif kind == "Prepend":
+        growth = 1 + _measure(part.get("prepend"))
+    elif kind in ("ByteLevel", "Metaspace"):
+        growth = 2
+    for name in ("normalizers", "pretokenizers"):
+        for inner in part[name] if isinstance(part.get(name), list) else ():
+            growth *= _measure_growth(inner, depth + 1)
+            if growth > _MOST_GROWTH:
+                return growth
+    return growth
+
+
+def _measure(text: Any) -> int:
+    return len(text.encode(errors="surrogatepass")) if isinstance(text, str) else 0
 
 
 def _is_id(value: Any) -> bool:
