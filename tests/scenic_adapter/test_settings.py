@@ -1,6 +1,7 @@
 """What a Scenic config says, read without Scenic, and what is said of a `scenic` that is another project."""
 
 import importlib
+import os
 import sys
 
 import ml_collections
@@ -127,9 +128,10 @@ def test_all_that_is_wrong_with_a_config_is_named_at_once():
 
 @pytest.fixture
 def only_modules(tmp_path, monkeypatch):
-    """Puts a folder in front of the path, and forgets any scenic."""
+    """Takes any scenic off the path and out of what is imported, and puts a folder there."""
     for name in [name for name in sys.modules if name.split(".")[0] == "scenic"]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not os.path.isdir(os.path.join(place, "scenic"))])
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
