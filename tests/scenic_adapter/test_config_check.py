@@ -155,6 +155,14 @@ def test_first_parameters_are_no_matter_of_an_evaluation():
         ({"strid": 4}, "strid has no reader (did you mean 'stride'?)"),
         ({"use_mirrors": False}, "use_mirrors has no reader (did you mean 'use_mirror'?)"),
         ({"num_train_val_clips": 2}, "num_train_val_clips = 2 is 1 always"),
+        (
+            {"class_splits": (5, 3), "split_names": ("noun",)},
+            "split_names = ('noun',) are not one for each of class_splits = (5, 3)",
+        ),
+        (
+            {"class_splits": (5, 3), "labels_file": "names.txt"},
+            "labels_file names the classes of one label, and class_splits = (5, 3) are 2",
+        ),
     ],
 )
 def test_what_the_data_set_of_manifests_does_not_do_is_refused_by_name(fields, message):
@@ -198,6 +206,6 @@ def test_batches_that_devices_can_t_share_are_refused_by_name():
         share(make("eval_batch_size=8", "dataset_configs.test_batch_size=2"), 4)
     with pytest.raises(ValueError, match=r"batch_size = 6 can't .*; eval_batch_size = 6 can't be shared by 4 devices"):
         share(make("eval_batch_size=None", "dataset_configs.test_batch_size=2"), 4)
-    with pytest.raises(ValueError, match="config has no batch_size; write it"):
+    with pytest.raises(ValueError, match="config has none; write batch_size"):
         share(make("batch_size=None"), 4, is_training=True)
     share(make("batch_size=None", "eval_batch_size=None", "dataset_configs.test_batch_size=None"), 4)

@@ -109,6 +109,18 @@ def test_several_labels_are_one_hot_side_by_side(folder):
     assert dataset.meta_data["class_splits"] == (6, 4)
 
 
+def test_columns_without_names_are_numbered_as_in_evaluations(folder, tmp_path):
+    (tmp_path / "list.csv").write_text(f"path,label_1,label_2\n{folder}/0.mp4,5,2\n")
+    label = take(build(tmp_path, class_splits=(6, 4), splits=("validation",)).valid_iter, 1)[0]["label"][0, 0]
+    assert np.flatnonzero(label).tolist() == [5, 6 + 2]
+
+
+def test_there_are_as_many_names_as_classes(folder, tmp_path):
+    (tmp_path / "names").write_text("a\nb\n\nc\n")
+    with pytest.raises(ValueError, match="each class of 'label' has one name; got 3 names of 6 classes"):
+        build(folder, num_classes=6, labels_file=str(tmp_path / "names"))
+
+
 def test_hosts_share_the_videos(folder, monkeypatch):
     seen = []
     for host in range(2):

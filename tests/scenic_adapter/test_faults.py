@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.data.making import write_video
 from tests.reference.files import find_golden
 from tests.scenic_adapter.tiny import get_config
 from vidtldr_jax.scenic_adapter.availability import find_scenic_fault
@@ -33,6 +34,15 @@ def get_mains():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     (folder / "list.csv").write_text("path,label\n" + "".join(f"{n}.mp4,{n}\n" for n in range(8)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    for number in range(6):
+        write_video(folder / f"{number}.mp4", num_frames=8, height=36, width=36)
+    (folder / "list.csv").write_text("path,label\n" + "".join(f"{number}.mp4,{number}\n" for number in range(6)))
     return folder
 
 
@@ -64,6 +74,18 @@ def start(way, folder, *changes):
 )  # fmt: skip
 def test_a_fault_is_one_line_in_training_and_evaluation(folder, way, changes, message):
     assert message in start(way, folder, *changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["lr_configs=None"], "if 'base_learning_rate' not in config.lr_configs:"),
+        (["optimizer='addam'"], "module 'optax' has no attribute 'addam' at "),
+        (["model_dtype_str='float31'"], "has no attribute 'float31'"),
+    ],
+)
+def test_what_scenic_itself_finds_missing_is_one_line_too(videos, changes, message):
+    assert message in start("training", videos, *changes)
 
 
 @pytest.mark.parametrize("way", ["training", "evaluation"])

@@ -82,11 +82,24 @@ def check_manifest_fields(data: Any) -> None:
                 faults.append(f"{name} = {value!r} is {FIXED_MANIFEST_FIELDS[name][0]!r} always")
         elif name not in (*MANIFEST_FIELDS, *IGNORED_MANIFEST_FIELDS) and not _is_empty(value):
             faults.append(_name_unknown(name, (*MANIFEST_FIELDS, *FIXED_MANIFEST_FIELDS)))
+    faults += _check_columns(data)
     if faults:
         raise ValueError(
             f"video_manifest_dataset has {', '.join(MANIFEST_FIELDS)}; dataset_configs: {'; '.join(faults)}; take "
             "these out, or take video_tfrecord_dataset."
         )
+
+
+def _check_columns(data: Any) -> list[str]:
+    splits = tuple(_get(data, "class_splits") or ())
+    if len(splits) < 2:
+        return []
+    names, faults = _get(data, "split_names"), []
+    if names and len(names) != len(splits):
+        faults.append(f"split_names = {tuple(names)} are not one for each of class_splits = {splits}")
+    if _get(data, "labels_file"):
+        faults.append(f"labels_file names the classes of one label, and class_splits = {splits} are {len(splits)}")
+    return faults
 
 
 def check_sharing(config: Any, *, num_devices: int, num_local_devices: int, is_training: bool) -> None:
@@ -104,7 +117,7 @@ def check_sharing(config: Any, *, num_devices: int, num_local_devices: int, is_t
     data = _get(config, "dataset_configs") or {}
     batch_size = _get(config, "batch_size") or (None if is_training else num_devices)
     if batch_size is None:
-        raise ValueError("a training batch has batch_size videos; config has no batch_size; write it.")
+        raise ValueError("a training batch has batch_size videos; config has none; write batch_size.")
     eval_batch_size = _get(config, "eval_batch_size") or batch_size
     faults = [
         f"{name} = {size} can't be shared by {num_devices} devices"

@@ -162,7 +162,9 @@ def build_dataset(config: Any, rng: Any, *, address: str | None = None) -> datas
 
 
 def _read_entries(manifest: str, configs: Any, counts: Sequence[int]) -> list[ManifestEntry]:
-    columns = tuple(configs.get("split_names") or ("label",)) if len(counts) > 1 else ("label",)
+    columns = ("label",)
+    if len(counts) > 1:  # as `vidtldr evaluate classification` names them
+        columns = tuple(configs.get("split_names") or (f"label_{number + 1}" for number in range(len(counts))))
     file = configs.get("labels_file")
     names = None if file is None else [[line.strip() for line in split_lines(read_exact(file)) if line.strip()]]
     return read_manifest(manifest, root=configs.get("root"), columns=columns, class_names=names, num_classes=counts)

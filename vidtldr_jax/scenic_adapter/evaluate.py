@@ -10,9 +10,7 @@ probabilities where `config.multicrop_softmax_logits` says so, as Scenic's own t
 from __future__ import annotations
 
 import copy
-import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,13 +41,14 @@ from vidtldr_jax.scenic_adapter.config_check import check_config, check_sharing 
 from vidtldr_jax.scenic_adapter.config_fields import SUFFIX  # noqa: E402
 from vidtldr_jax.scenic_adapter.datasets import build_dataset  # noqa: E402
 from vidtldr_jax.scenic_adapter.models import build_merging_module, get_model_cls  # noqa: E402
+from vidtldr_jax.scenic_adapter.one_line import end_in_one_line  # noqa: E402
 from vidtldr_jax.scenic_adapter.settings import (  # noqa: E402
     TokenMerging,
     read_architecture,
     read_preprocessing,
     read_token_merging,
 )
-from vidtldr_jax.trust.harmless import make_harmless, make_lines_harmless  # noqa: E402
+from vidtldr_jax.trust.harmless import dump_json, make_lines_harmless  # noqa: E402
 from vidtldr_jax.trust.whole_files import write_whole  # noqa: E402
 
 flags.DEFINE_string("checkpoint", None, "File of Scenic's model zoo or of a run, or a folder with them.")
@@ -68,14 +67,11 @@ def main(rng: jax.Array, config: Any, workdir: str, writer: Any) -> dict[str, An
     Returns:
       What is written to `evaluation.json`.
     """
-    try:
+    with end_in_one_line():
         result = evaluate(config, flags.FLAGS.checkpoint, rng=rng, use_scenic_module=flags.FLAGS.scenic_module)
-    except (ValueError, OSError) as error:
-        logging.debug("where it failed", exc_info=True)
-        sys.exit(make_harmless(f"error: {' '.join(str(error).split())}"))
-    folder = Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "evaluation.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+        folder = Path(workdir)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "evaluation.json", dump_json(result, indent=2) + "\n")
     for name, way in result["ways"].items():
         writer.write_scalars(result["step"] or 0, {f"{name}/{key}": value for key, value in way["metrics"].items()})
     print(make_lines_harmless(describe(result)))

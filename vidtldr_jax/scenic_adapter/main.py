@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from vidtldr_jax.scenic_adapter.availability import require_scenic
 require_scenic(exits=__name__ == "__main__")
 
 import jax  # noqa: E402  # Scenic's flags are defined by the imports below, after the check that explains what is missing
-from absl import flags, logging  # noqa: E402
+from absl import flags  # noqa: E402
 from scenic import app  # noqa: E402
 
 from vidtldr_jax.scenic_adapter.config_check import check_config, check_sharing  # noqa: E402
@@ -29,7 +28,7 @@ from vidtldr_jax.scenic_adapter.datasets import build_dataset  # noqa: E402
 from vidtldr_jax.scenic_adapter.deprecated import install_stand_in  # noqa: E402
 from vidtldr_jax.scenic_adapter.initial import start_from  # noqa: E402
 from vidtldr_jax.scenic_adapter.models import get_model_cls  # noqa: E402
-from vidtldr_jax.trust.harmless import make_harmless  # noqa: E402
+from vidtldr_jax.scenic_adapter.one_line import end_in_one_line  # noqa: E402
 
 # What a module is called in the package index, where that is another name.
 _PACKAGES: Final = {"sklearn": "scikit-learn"}
@@ -83,11 +82,8 @@ def main(rng: jax.Array, config: Any, workdir: str, writer: Any) -> Any:
     Returns:
       What the trainer returns: its state and the summaries of training and evaluation.
     """
-    try:
+    with end_in_one_line():
         return train(rng, config, workdir, writer)
-    except (ValueError, OSError) as error:
-        logging.debug("where it failed", exc_info=True)
-        sys.exit(make_harmless(f"error: {' '.join(str(error).split())}"))
 
 
 def train(rng: jax.Array, config: Any, workdir: str, writer: Any) -> Any:
@@ -117,20 +113,10 @@ def train(rng: jax.Array, config: Any, workdir: str, writer: Any) -> Any:
     scenic_config = copy.deepcopy(config)
     # The trainers compare names to know what to compute, and know Scenic's only.
     scenic_config.model_name = config.model_name.removesuffix(SUFFIX)
-    _check_builds(model_cls, scenic_config, dataset.meta_data)
     options = {"rng": rng, "model_cls": model_cls, "dataset": dataset, "workdir": workdir, "writer": writer}
     # The other trainers read init_from themselves.
     with start_from(scenic_config, model_cls, dataset.meta_data, workdir, is_read=trainer_name == DEFAULT_TRAINER):
         return trainer(config=scenic_config, **options)
-
-
-def _check_builds(model_cls: Any, config: Any, meta_data: Any) -> None:
-    """Builds the model once, so that what Scenic finds missing is said before anything is trained."""
-    try:
-        model_cls(config, meta_data)
-    except (AssertionError, AttributeError, KeyError, TypeError) as error:
-        what = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"Scenic builds the model of a complete config; got {what}; fix config.model.") from error
 
 
 if __name__ == "__main__":
