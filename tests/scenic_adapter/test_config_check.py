@@ -111,6 +111,8 @@ def test_an_unknown_model_is_refused_with_the_nearest_name(name, nearest, is_tra
         ({"datset_configs": {"stride": 4}}, "datset_configs has no reader (did you mean 'dataset_configs'?)"),
         ({"init_from": "zoo/checkpoint"}, "init_from = 'zoo/checkpoint' has fields; write init_from.checkpoint_path"),
         ({"init_from": {"checkpoint": "zoo"}}, "init_from.checkpoint has no reader (did you mean 'checkpoint_path'?)"),
+        ({"model_dtype_str": "float31"}, "model_dtype_str = 'float31' is none of bfloat16, float16, float32, float64"),
+        ({"data_dtype_str": "uint8"}, "data_dtype_str = 'uint8' is none of"),
         ({"init_from": {"checkpoint_format": "scenic"}}, "init_from.checkpoint_path is missing"),
         (
             {"init_from": {"checkpoint_path": "a", "checkpoint_format": "big_vision"}},

@@ -1,7 +1,6 @@
 """First parameters from a file, for the trainer that reads none: what it gave is logged, what can't fit is refused."""
 
 import logging
-import sys
 import types
 
 import flax
@@ -76,44 +75,40 @@ def test_what_scenic_asserts_is_said_in_a_line(tmp_path):
 
 
 @pytest.fixture
-def scenic(monkeypatch):
-    """Stands in for the one function of Scenic that is replaced for a while."""
-    utils = types.ModuleType("scenic.train_lib.train_utils")
-    utils.initialize_model = lambda **options: (make_params(0.0), {}, 5, None)
-    library = types.ModuleType("scenic.train_lib")
-    library.train_utils = utils
-    for name, module in (
-        ("scenic", types.ModuleType("scenic")),
-        ("scenic.train_lib", library),
-        (utils.__name__, utils),
-    ):
-        monkeypatch.setitem(sys.modules, name, module)
-    return utils
+def utils():
+    """Stands in for the module of Scenic whose function is replaced for a while."""
+    return types.SimpleNamespace(initialize_model=lambda **options: (make_params(0.0), {}, 5, None))
 
 
-def start(config, workdir, is_read=True):
-    return start_from(config, lambda config, meta: Model(), {}, str(workdir), is_read=is_read)
+def start(config, workdir, utils):
+    return start_from(config, lambda config, meta: Model(), {}, str(workdir), train_utils=utils)
 
 
-def test_the_trainer_starts_from_the_file_and_scenic_is_left_as_it_was(tmp_path, scenic):
-    config, before = make_config(write(tmp_path / "file", make_params(7.0))), scenic.initialize_model
-    with start(config, tmp_path / "run"):
-        params, state, count, gflops = scenic.initialize_model(model_def=None)
+def test_the_trainer_starts_from_the_file_and_scenic_is_left_as_it_was(tmp_path, utils):
+    config, before = make_config(write(tmp_path / "file", make_params(7.0))), utils.initialize_model
+    with start(config, tmp_path / "run", utils):
+        params, state, count, gflops = utils.initialize_model(model_def=None)
     assert (params["cls"][0], state, count, gflops) == (7, {}, 5, None)
-    assert scenic.initialize_model is before
-    with pytest.raises(RuntimeError), start(config, tmp_path / "run"):
+    assert utils.initialize_model is before
+    with pytest.raises(RuntimeError), start(config, tmp_path / "run", utils):
         raise RuntimeError
-    assert scenic.initialize_model is before
+    assert utils.initialize_model is before
 
 
-def test_nothing_is_read_without_a_file_for_other_trainers_and_by_a_run_that_goes_on(tmp_path, scenic, caplog):
-    config, before = make_config(write(tmp_path / "file", make_params(7.0))), scenic.initialize_model
-    with start(config, tmp_path / "run", is_read=False):
-        assert scenic.initialize_model is before
-    with start(ml_collections.ConfigDict(), tmp_path / "run"):
-        assert scenic.initialize_model is before
+def test_nothing_is_read_without_a_file_and_by_a_run_that_goes_on(tmp_path, utils, caplog):
+    config, before = make_config(write(tmp_path / "file", make_params(7.0))), utils.initialize_model
+    with start(ml_collections.ConfigDict(), tmp_path / "run", utils):
+        assert utils.initialize_model is before
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoint_2").touch()
-    with caplog.at_level(logging.INFO, logger="vidtldr_jax"), start(config, tmp_path / "run"):
-        assert scenic.initialize_model is before
+    with caplog.at_level(logging.INFO, logger="vidtldr_jax"), start(config, tmp_path / "run", utils):
+        assert utils.initialize_model is before
     assert "the run goes on from its own checkpoint" in caplog.text
+
+
+def test_the_rest_of_a_checkpoint_that_was_not_written_to_its_end_is_none_to_go_on_from(tmp_path, utils):
+    config, before = make_config(write(tmp_path / "file", make_params(7.0))), utils.initialize_model
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint_tmp").touch()
+    with start(config, tmp_path / "run", utils):
+        assert utils.initialize_model is not before

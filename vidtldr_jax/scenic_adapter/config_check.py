@@ -26,6 +26,7 @@ from vidtldr_jax.scenic_adapter.config_fields import (
 from vidtldr_jax.scenic_adapter.settings import read_token_merging
 
 _CHECKPOINT_FORMATS: Final = ("scenic", "big_vision")
+_DTYPES: Final = ("bfloat16", "float16", "float32", "float64")
 
 
 def check_config(config: Any, *, is_training: bool, is_whole: bool = True) -> None:
@@ -146,7 +147,11 @@ def check_sharing(config: Any, *, num_devices: int, num_local_devices: int, is_t
 
 
 def _check_top(config: Any) -> list[str]:
-    faults = []
+    faults = [
+        f"{name} = {_get(config, name)!r} is none of {', '.join(_DTYPES)}"
+        for name in ("model_dtype_str", "data_dtype_str")
+        if (_get(config, name) or "float32") not in _DTYPES
+    ]
     known = (*TOP_FIELDS, *OTHER_TOP_FIELDS)
     for name in config:
         if name in known or _is_empty(config[name]):

@@ -18,13 +18,10 @@ from typing import Any, Final
 
 import flax
 import jax
-import jax.numpy as jnp
 import optax
 from flax import jax_utils
 from flax.training import checkpoints
 from scenic.train_lib import lr_schedules, optimizers, train_utils
-
-from vidtldr_jax.scenic_adapter.checkpoints import read_checkpoint
 
 PACKAGE: Final = "scenic.train_lib_deprecated"
 _MOST_KEPT: Final = 3
@@ -148,30 +145,6 @@ def save_checkpoint(workdir: str, train_state: TrainState) -> None:
     checkpoints.save_checkpoint(workdir, state, int(state.global_step), keep=_MOST_KEPT, overwrite=True)
 
 
-def restore_pretrained_checkpoint(
-    checkpoint_path: str, train_state: TrainState | None = None, assert_exist: bool = False, step: int | None = None
-) -> TrainState:
-    """Returns a state with the parameters of a checkpoint, of either layout, whatever its file is called.
-
-    Args:
-      checkpoint_path: a file or a folder.
-      train_state: not used.
-      assert_exist: not used; a missing file is an error always.
-      step: must be None; give the file of the step.
-
-    Returns:
-      The state.
-    """
-    del train_state, assert_exist
-    if step is not None:
-        raise ValueError(
-            f"restore_pretrained_checkpoint: a file says the step; got step = {step}; give checkpoint_{step}."
-        )
-    read = read_checkpoint(checkpoint_path)
-    params = flax.core.freeze(jax.tree.map(jnp.asarray, read.params))
-    return TrainState(global_step=read.step or 0, optimizer=Optimizer(params, None, None), model_state={})
-
-
 def _decay_weight(weight: Any, *, lr: Any, decay: float) -> Any:
     return weight * (1 - lr * decay)
 
@@ -191,7 +164,7 @@ def install_stand_in() -> bool:
             "tree_map_with_names": optimizers.tree_map_with_names,
             "decay_weight_fn": _decay_weight,
         },
-        "pretrain_utils": {"restore_pretrained_checkpoint": restore_pretrained_checkpoint},
+        "pretrain_utils": {},  # the trainer asks it for init_from alone, which `initial` reads
         "train_utils": {
             **{name: getattr(train_utils, name) for name in _UNCHANGED},
             "TrainState": TrainState,

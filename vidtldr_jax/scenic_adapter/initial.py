@@ -1,8 +1,9 @@
-"""`config.init_from` for Scenic's `classification_trainer`, which does not read it.
+"""`config.init_from`, read for all of Scenic's trainers.
 
-Scenic's model classes say what of a checkpoint goes where: all but the head, positions adapted to another size. The
-other trainers ask them; this one starts from the random values that `train_utils.initialize_model` returns, so that is
-where the file's come in. What the file gave is logged, and a file that gives nothing, or other shapes, is refused.
+Of these `classification_trainer` ignores it, `objectvivit_trainer` finds no file of the model zoo, and none says what a
+file gave. Scenic's model classes say what of a checkpoint goes where: all but the head, positions adapted to another
+size. Every trainer starts from the random values that `train_utils.initialize_model` returns; the file's take their
+place there. What the file gave is logged, and a file that gives nothing, or other shapes, is refused.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.training.checkpoints import latest_checkpoint
 
 from vidtldr_jax.scenic_adapter.checkpoints import flatten_params, read_checkpoint
 from vidtldr_jax.trust.harmless import make_harmless
@@ -34,7 +35,7 @@ class _State(NamedTuple):
 
 @contextlib.contextmanager
 def start_from(
-    config: Any, model_cls: Any, meta_data: Mapping[str, Any], workdir: str, *, is_read: bool
+    config: Any, model_cls: Any, meta_data: Mapping[str, Any], workdir: str, *, train_utils: Any
 ) -> Iterator[None]:
     """Lets first parameters come from `config.init_from` while this is open.
 
@@ -43,21 +44,18 @@ def start_from(
       model_cls: one of Scenic's ViViT classes, or ours.
       meta_data: of the data set.
       workdir: of the run; one that goes on from its own checkpoint reads no other.
-      is_read: whether it is for us to read; else nothing is done.
+      train_utils: the trainer's module with `initialize_model`.
 
     Yields:
       Nothing.
     """
-    init = config.get("init_from")
-    if not is_read or not init:
+    if not config.get("init_from"):
         yield
         return
-    if config.get("checkpoint") and any(Path(workdir).glob("checkpoint_*")):
+    if config.get("checkpoint") and latest_checkpoint(workdir):
         _log.info("init_from is not read: the run goes on from its own checkpoint in %s", make_harmless(str(workdir)))
         yield
         return
-    from scenic.train_lib import train_utils
-
     initialize = train_utils.initialize_model
 
     def initialize_from_file(**options: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ def get_trainer(trainer_name: str) -> Callable[..., Any]:
             advice = "update the clone of Scenic"
         raise ValueError(
             f"{trainer_name} needs what Scenic imports for it; got {error}; {advice}, or set config.trainer_name = "
-            f"{DEFAULT_TRAINER!r}, which reads init_from too, and test in several views with "
+            f"{DEFAULT_TRAINER!r}, and test in several views with "
             "vidtldr_jax.scenic_adapter.evaluate."
         ) from error
     return train
@@ -105,18 +106,19 @@ def train(rng: jax.Array, config: Any, workdir: str, writer: Any) -> Any:
     devices = {"num_devices": jax.device_count(), "num_local_devices": jax.local_device_count()}
     check_sharing(config, **devices, is_training=True)
     model_cls = get_model_cls(config.model_name)
-    trainer_name = config.get("trainer_name") or DEFAULT_TRAINER
-    trainer = get_trainer(trainer_name)
+    trainer = get_trainer(config.get("trainer_name") or DEFAULT_TRAINER)
     data_rng, rng = jax.random.split(rng)
     address = flags.FLAGS.dataset_service_address
     dataset = build_dataset(config, data_rng, address=address)
     scenic_config = copy.deepcopy(config)
     # The trainers compare names to know what to compute, and know Scenic's only.
     scenic_config.model_name = config.model_name.removesuffix(SUFFIX)
+    trainer_config = copy.deepcopy(scenic_config)
+    trainer_config.init_from = None  # it is read here
+    train_utils = sys.modules[trainer.__module__].train_utils
     options = {"rng": rng, "model_cls": model_cls, "dataset": dataset, "workdir": workdir, "writer": writer}
-    # The other trainers read init_from themselves.
-    with start_from(scenic_config, model_cls, dataset.meta_data, workdir, is_read=trainer_name == DEFAULT_TRAINER):
-        return trainer(config=scenic_config, **options)
+    with start_from(scenic_config, model_cls, dataset.meta_data, workdir, train_utils=train_utils):
+        return trainer(config=trainer_config, **options)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,14 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 import flax.errors
 
 from vidtldr_jax.trust.harmless import make_harmless
 
-# What Scenic, optax and ml_collections raise of a field. A defect of the code may be one of these: the line is named.
-_OF_A_FIELD: Final = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError),
-    flax.errors.FlaxError,
-)
+# What Scenic, optax and ml_collections raise of a field.
+_OF_A_FIELD: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError)
 _log = logging.getLogger(__name__)
 
 
@@ -34,20 +31,28 @@ def end_in_one_line() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, *_OF_A_FIELD) as error:
-        _log.debug("where it failed", exc_info=True)
-        text = _describe(error) if isinstance(error, _OF_A_FIELD) else str(error)
-        sys.exit(make_harmless(f"error: {' '.join(text.split())}"))
+    except (ValueError, OSError, flax.errors.FlaxError) as error:
+        _end(str(error))
+    except _OF_A_FIELD as error:
+        place = _find_reader(error)
+        if place is None:
+            raise
+        _end(
+            f"Scenic runs a complete config; got {type(error).__name__} {error} at {place}; fix the field that is read "
+            "there; --verbosity=1 shows the traceback"
+        )
 
 
-def _describe(error: Exception) -> str:
-    frames = [*traceback.walk_tb(error.__traceback__)]
-    # Scenic's own line names the field; below it are the libraries that it calls.
-    of_scenic = [one for one in frames if str(one[0].f_globals.get("__name__")).startswith("scenic.")]
-    frame, number = (of_scenic or frames)[-1]
-    file = frame.f_code.co_filename
-    line = linecache.getline(file, number).strip()
-    return (
-        f"Scenic runs a complete config; got {type(error).__name__} {error} at {file}:{number} ({line}); fix the field "
-        "that is read there; --verbosity=1 shows the traceback"
-    )
+def _end(message: str) -> NoReturn:
+    _log.debug("where it failed", exc_info=True)
+    sys.exit(make_harmless(f"error: {' '.join(message.split())}"))
+
+
+def _find_reader(error: Exception) -> str | None:
+    """Return the line of Scenic that failed, or called a library that did; None where it is our own."""
+    frames = [
+        (frame.f_code.co_filename, number, str(frame.f_globals.get("__name__")))
+        for frame, number in traceback.walk_tb(error.__traceback__)
+    ]
+    file, number, name = [one for one in frames if one[2].split(".")[0] in ("scenic", "vidtldr_jax")][-1]
+    return f"{file}:{number} ({linecache.getline(file, number).strip()})" if name.startswith("scenic.") else None
