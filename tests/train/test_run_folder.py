@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 
 import pytest
 
@@ -210,12 +211,16 @@ def test_the_check_finds_damage_to_each_file_and_names_it(setup, tmp_path, monke
     assert len(files) > 10
     for file in files:
         content = file.read_bytes()
-        damaged = bytearray(content)
-        damaged[len(content) // 2] ^= 0x81  # no ASCII, whatever it was
-        file.write_bytes(damaged)
-        faults = verify_run(run).faults
-        assert faults, file
-        assert all("\n" not in fault for fault in faults)
+        places = {len(content) // 2: 0x81}  # no ASCII, whatever it was
+        if file.suffix in (".json", ".jsonl"):
+            places[max(match.start() for match in re.finditer(rb"\d", content))] = 1  # another number
+        for place, change in places.items():
+            damaged = bytearray(content)
+            damaged[place] ^= change
+            file.write_bytes(damaged)
+            faults = verify_run(run).faults
+            assert faults, file
+            assert all("\n" not in fault for fault in faults)
         file.write_bytes(content)
     assert verify_run(run).is_sound
 

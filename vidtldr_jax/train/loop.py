@@ -29,6 +29,7 @@ from vidtldr_jax.train.metrics import EVALUATION, STEP, MetricsLog
 from vidtldr_jax.train.run_folder import METRICS_NAME, MODEL_NAME, RESULT_NAME, STATES_NAME, RunFolder
 from vidtldr_jax.train.setup import Setup
 from vidtldr_jax.train.steps import Metrics, TrainState, choose_params, init_state, split_params, train_step
+from vidtldr_jax.trust.digests import hash_json
 
 _SECONDS_BETWEEN_SAVES: Final = 120.0
 
@@ -91,7 +92,7 @@ def finetune(
             progress(first)
             run.train(first, progress)
             result = run.finish(folder.path / MODEL_NAME) | {"resumed_from": first}
-            folder.write_json(RESULT_NAME, result)
+            folder.write_json(RESULT_NAME, {**result, "sha256": hash_json(result)})
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -21,6 +21,7 @@ from vidtldr_jax.train.run_folder import (
     read_run,
 )
 from vidtldr_jax.train.state_digests import DIGESTS_NAME, DamageError, check_metrics, check_state, has_digests
+from vidtldr_jax.trust.digests import hash_json
 from vidtldr_jax.trust.json_files import JsonError, read_json
 from vidtldr_jax.trust.limits import LimitError
 from vidtldr_jax.trust.verification import Verification
@@ -107,10 +108,17 @@ class _Findings:
             self.faults.append(str(error))
         path = self.place / RESULT_NAME
         try:
-            read_json(path, dict[str, Any])
+            result: dict[str, Any] = read_json(path, dict[str, Any])
+            sha256 = result.pop("sha256", None)
+            if sha256 is None:
+                self.notes.append(f"{path}: of a version that wrote no digest")
+            elif sha256 != hash_json(result):
+                raise JsonError("it is not what was written")
+            else:
+                self.num_checked += 1
         except FileNotFoundError:
             self.notes.append(f"{path}: missing; the run is not through")
-        except (JsonError, LimitError, OSError) as error:
+        except (JsonError, LimitError, OSError, RecursionError) as error:
             self.faults.append(f"{path} is damaged ({error}); the command that began the run writes it again")
 
     def check_model(self) -> None:
