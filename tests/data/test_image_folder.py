@@ -102,5 +102,7 @@ def test_an_unreadable_image_is_named(content, tmp_path):
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(VideoReadError, match=r"a folder must hold images \(.avif, .*; '.*' holds none; give another"):
+    with pytest.raises(
+        VideoReadError, match=r"a folder must hold images \(.*\) or videos; '.*' holds neither; give another"
+    ):
         ImageFolder(tmp_path)

@@ -53,8 +53,8 @@ class ImageFolder:
         self.num_frames = len(self._files)
         if not self._files:
             raise VideoReadError(
-                f"read_frames: a folder must hold images ({', '.join(IMAGE_SUFFIXES)}); {str(path)!r} holds none; give "
-                "another folder or a video file."
+                f"a folder must hold images (.jpg, .png, .webp, ...) or videos; {str(path)!r} holds neither; give "
+                "another folder or a file."
             )
 
     def read(self, indices: Sequence[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "Y X 3"]]]:
