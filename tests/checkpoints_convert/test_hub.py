@@ -62,6 +62,7 @@ def make_repositories() -> dict[str, Any]:
         "lab/gated": "gated",
         "lab/private": "private",
         "lab/broken": "broken",
+        "lab/odd": "odd",
     }
 
 
@@ -134,6 +135,8 @@ def test_a_file_is_named_behind_the_repository_and_a_repository_without_weights_
         ("hf://lab/whole/no.pth", "hf://lab/whole/no.pth has no no.pth; it has config.json"),
         ("hf://lab/one-lost", "lists model-00002-of-00002.safetensors and has it not; tell its owner"),
         ("hf://lab/adapters", "hf://lab/adapters has adapter_config.json; merge them with PEFT's merge_and_unload()"),
+        ("hf://lab/odd", "a hub answers as huggingface_hub expects; got what it can't read from http://127.0.0.1:"),
+        ("hf://lab/odd/x.pth", "for hf://lab/odd (ValueError: Invalid pointer path"),
         ("hf://-lab/x", "the owner '-lab' is not of 1 to 96 letters, digits and single - _ . between them"),
     ],
 )

@@ -44,6 +44,10 @@ class Hub:
             return 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}, b""
         if files == "broken":
             return 500, {}, b""
+        if files == "odd":  # what no hub answers: a description that is a list, a commit that is a path
+            if match.re is _MODEL:
+                return 200, {"Content-Type": "application/json"}, b"[1]"
+            return 200, {"X-Repo-Commit": "../../x", "ETag": '"0"'}, b"{}"
         if match["revision"] not in (None, "main", COMMIT):
             return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b""
         if match.re is _MODEL:

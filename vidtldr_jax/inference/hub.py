@@ -228,9 +228,14 @@ def _explain(hub: Any, place: HubPlace) -> Iterator[None]:
         raise
     except Exception as error:
         # The HTTP library below differs between versions; all of its failures mean that nothing answered.
-        if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "httpx2", "requests", "urllib3"):
+        if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "httpx2", "requests", "urllib3"):
+            raise _out_of_reach(hub, where, error) from error
+        if isinstance(error, OSError):  # of this machine's disk
             raise
-        raise _out_of_reach(hub, where, error) from error
+        raise HubError(
+            f"a hub answers as huggingface_hub expects; got what it can't read from {hub.constants.ENDPOINT} for "
+            f"{where} ({type(error).__name__}: {_first_line(error)}); check HF_ENDPOINT, or name a local folder."
+        ) from error
     finally:
         hub.utils.logging.set_verbosity(verbosity)
 
