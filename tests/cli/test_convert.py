@@ -8,6 +8,7 @@ import safetensors.numpy
 
 from tests.cli.test_main import assert_one_error
 from tests.reference.files import find_golden, load_golden, require_module
+from vidtldr_jax.cli.convert import describe_parts
 from vidtldr_jax.inference.load import load_model
 
 CLASSIFIER = ("--set", "heads=4", "--set", "frames=4", "--set", "image_size=32")
@@ -51,10 +52,22 @@ def test_people_read_what_was_done_and_where_facts_come_from(call, classifier, r
     text = call("convert", classifier, tmp_path / "model", *CLASSIFIER).stdout
     assert "28,066 parameters in float32" in text
     assert "family single_modality; 46 keys used, 0 left out\n" in text
+    assert "the weights are 'module' in the file\n" in text
     assert "from settings: num_heads, num_frames, image_size" in text
     result = call("convert", retrieval, tmp_path / "model", *RETRIEVAL, "--dtype", "bfloat16")
     assert "54,059 parameters in bfloat16" in result.stdout
-    assert "4 left out: " in result.stdout
+    assert (
+        "4 left out: vision_encoder.clip_decoder (2), text_encoder.embeddings.position_ids, clip_teacher\n"
+        in result.stdout
+    )
+
+
+def test_parts_of_a_model_that_are_left_out_are_named():
+    keys = ["logit_scale", *(f"text.transformer.resblocks.{n}.ln_1.weight" for n in range(12)), "text.ln_final.bias"]
+    assert describe_parts(keys, ["visual.proj"]) == ": text (13), logit_scale"
+    assert describe_parts(["encoder.decoder.a", "encoder.decoder.b"], ["encoder.a"]) == ": encoder.decoder (2)"
+    assert describe_parts([f"a{n}/b" for n in range(12)], []).endswith(", a8, a9 and 2 more")
+    assert describe_parts([], []) == ""
 
 
 def test_classes_of_one_name_are_told_and_are_given_by_number(call, classifier, tmp_path):

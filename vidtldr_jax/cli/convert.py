@@ -6,7 +6,7 @@ import functools
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -194,12 +194,25 @@ def describe_entries(entry: str, others: Sequence[str]) -> str:
     )
 
 
-def describe_parts(keys: Sequence[str]) -> str:
-    """Says which parts of a model keys belong to, such as ": text (148), logit_scale"; nothing for no keys."""
-    counts = Counter(re.split("[./]", key, maxsplit=1)[0] for key in keys)
+def describe_parts(keys: Sequence[str], used: Iterable[str]) -> str:
+    """Says to which parts of a model keys belong that are left out, such as ": text (148), logit_scale".
+
+    Args:
+      keys: that are left out.
+      used: keys that are not, whose parts are never named.
+
+    Returns:
+      The parts with most keys first; nothing for no keys.
+    """
+    kept = {part for key in used for part in _list_parts(key)}
+    counts = Counter(next((part for part in _list_parts(key) if part not in kept), key) for key in keys)
     parts = [f"{part} ({count})" if count > 1 else part for part, count in counts.most_common(_MOST_ENTRIES)]
     more = f" and {len(counts) - len(parts):,} more" if len(counts) > len(parts) else ""
     return f": {', '.join(parts)}{more}" if parts else ""
+
+
+def _list_parts(key: str) -> list[str]:
+    return [key[: match.start()] for match in re.finditer(r"[./]|$", key)]
 
 
 def _export(source: str, destination: Path, family: str | None, *, overwrite: bool, as_json: bool) -> None:
@@ -263,12 +276,14 @@ def _describe_check(check: VerificationReport) -> dict[str, Any]:
 
 def _print_report(report: ConversionReport) -> None:
     print_line(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
-    left_out = f"{len(report.left_out)} left out{describe_parts(report.left_out)}"
+    left_out = f"{len(report.left_out)} left out{describe_parts(report.left_out, report.assignments)}"
     print_line(f"family {report.family}; {len(report.assignments)} keys used, {left_out}")
     if report.stripped:
         print_line(f"names are read without {report.stripped!r}, which wrappers had added")
     if report.other_entries:
         print_note(describe_entries(report.entry, report.other_entries))
+    elif report.entry:
+        print_line(f"the weights are {report.entry!r} in the file")
     if report.tokenizer is not None:
         print_line(f"texts are read with {report.tokenizer}")
     elif isinstance(report.config, UMTConfig):
