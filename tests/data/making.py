@@ -72,11 +72,11 @@ def write_audio(path, *, codec, num_blocks=8):
     return path
 
 
-def write_packets(path, packets, *, codec="mjpeg", height=48, width=64, rate=10):
+def write_packets(path, packets, *, codec="mjpeg", pix_fmt="yuvj420p", height=48, width=64, rate=10):
     """Writes packets as they are, one a frame."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         for number, data in enumerate(packets):
             packet = av.Packet(data)
             packet.pts = packet.dts = number

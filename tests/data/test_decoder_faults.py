@@ -10,7 +10,7 @@ import zlib
 import av
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
+from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 
 from tests.data.making import draw_frame, read_number, write_packets, write_video
 from vidtldr_jax.data import Preprocessing, VideoReadError, clip, read_frames, read_videos, video_file
@@ -149,6 +149,28 @@ def test_motion_jpeg_with_exif_data_gives_every_frame_in_order(tmp_path):
     path = write_packets(tmp_path / "a.avi", [write_jpeg(number, exif) for number in range(9)])
     assert [read_number(frame) for _, frame in VideoFile(path).read(range(9))] == list(range(9))
     assert VideoFile(path).notices == ()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_named_colour_profile_ends_no_process(orientation, tmp_path):
+    """PyAV frees the name of a profile twice; the process may live on for a while, so it reads many frames."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "maker"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    packets = []
+    for number in range(30):
+        file = io.BytesIO()
+        Image.fromarray(draw_frame(number)).save(file, "PNG", exif=exif, icc_profile=profile)
+        packets.append(file.getvalue())
+    path = write_packets(tmp_path / "a.mov", packets, codec="png", pix_fmt="rgb24")
+    code = (
+        "import sys; from pathlib import Path; from vidtldr_jax.data.video_file import VideoFile\n"
+        "frames = [frame for _, frame in VideoFile(Path(sys.argv[1])).read(range(30))]\n"
+        "print(len(frames), frames[7].shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("30 (48, 64, 3)\n" if orientation == 1 else "30 (64, 48, 3)\n")
 
 
 def test_pillow_warns_of_nothing_beside_the_error(tmp_path):

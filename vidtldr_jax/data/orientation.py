@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -9,48 +11,63 @@ from jaxtyping import UInt8
 
 if TYPE_CHECKING:
     from av.buffer import Buffer
+    from av.filter import Graph
     from av.video.frame import VideoFrame
 
-_MOST_KINDS: Final = 64  # of side data; FFmpeg 8 has 32
+_MATRIX: Final = 6  # FFmpeg's number of this kind of side data
+_MOST_KINDS: Final = 64  # of side data; FFmpeg 8 has fewer than 40
 
 
-def read_display_matrix(frame: VideoFrame) -> bytes | None:
-    """Return the display matrix of a decoded frame.
+class DisplayMatrices:
+    """Reads the display matrices of a video's frames.
 
-    FFmpeg attaches kinds of side data that PyAV has no name for, EXIF data of Motion JPEG for one, and then PyAV
-    refuses to list any. These kinds are taken off a copy of the frame first; its pixels are not copied.
-
-    Args:
-      frame: as decoded.
-
-    Returns:
-      Nine int32 of the machine's byte order; None if there is none.
+    PyAV can't be asked for the side data of any frame: it raises an error where FFmpeg attached a kind that it has no
+    name for, such as EXIF data, and frees the description of a colour profile twice, which ends the process. So all
+    other kinds are taken off a copy of the frame first; its pixels are not copied.
     """
-    try:
-        side_data = frame.side_data
-    except ValueError:
-        side_data = _drop_unknown_side_data(frame).side_data
-    matrix = cast("Buffer | None", side_data.get("DISPLAYMATRIX"))
-    return None if matrix is None else bytes(matrix)
+
+    def __init__(self) -> None:
+        """Starts without any frame."""
+        self._selecting: dict[tuple[int, int, str], Graph] = {}
+        self._stripping: dict[tuple[int, int, str], Graph] = {}
+
+    def read(self, frame: VideoFrame) -> bytes | None:
+        """Return the display matrix of a decoded frame.
+
+        Args:
+          frame: as decoded.
+
+        Returns:
+          Nine int32 of the machine's byte order; None if there is none.
+        """
+        selected = _pass(frame, self._selecting, [f"mode=select:type={_MATRIX}"])
+        if selected is None:
+            return None
+        others = [f"mode=delete:type={kind}" for kind in range(_MOST_KINDS) if kind != _MATRIX]
+        stripped = _pass(selected, self._stripping, others)
+        if stripped is None:
+            return None
+        return bytes(cast("Buffer", stripped.side_data.get("DISPLAYMATRIX")))
 
 
-def _drop_unknown_side_data(frame: VideoFrame) -> VideoFrame:
+def _pass(frame: VideoFrame, graphs: dict[tuple[int, int, str], Graph], settings: Sequence[str]) -> VideoFrame | None:
+    """Returns what filters of side data make of a frame; None if they drop it."""
+    import av
     import av.filter
-    from av.sidedata.sidedata import Type
 
-    graph = av.filter.Graph()
-    last = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-    known = {kind.value for kind in Type}
-    for kind in range(_MOST_KINDS):
-        if kind not in known:
-            drop = graph.add("sidedata", f"mode=delete:type={kind}")
-            last.link_to(drop)
-            last = drop
-    sink = graph.add("buffersink")
-    last.link_to(sink)
-    graph.configure()
-    graph.push(frame)
-    return cast("VideoFrame", graph.pull())
+    key = (frame.width, frame.height, frame.format.name)
+    if key not in graphs:
+        graph = av.filter.Graph()
+        time_base = frame.time_base or Fraction(1, 1)
+        source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+        filters = [graph.add("sidedata", setting) for setting in settings]
+        graph.link_nodes(source, *filters, graph.add("buffersink")).configure()
+        graphs[key] = graph
+    try:
+        graphs[key].push(frame)
+        return cast("VideoFrame", graphs[key].pull())
+    except BlockingIOError:  # nothing there
+        return None
 
 
 def orient_frame(frame: UInt8[np.ndarray, "Y X 3"], matrix: bytes | None) -> UInt8[np.ndarray, "Y2 X2 3"]:

@@ -14,7 +14,7 @@ from vidtldr_jax.data.decoder_faults import ReadAgain
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.frame_table import FrameTable, list_frames
 from vidtldr_jax.data.open_video import open_video
-from vidtldr_jax.data.orientation import orient_frame, read_display_matrix
+from vidtldr_jax.data.orientation import DisplayMatrices, orient_frame
 from vidtldr_jax.trust.limits import LimitError, check_limit, get_limit, name_variable
 
 if TYPE_CHECKING:
@@ -131,11 +131,11 @@ class VideoFile:
             yield from self._read_by_time(indices[num_read:], table, may_seek=False)
 
     def _read_in_order(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        wanted = set(indices)
+        wanted, matrices = set(indices), DisplayMatrices()
         with open_video(self.path) as (container, stream, _):
             for index, frame in enumerate(decode_frames(container, stream)):
                 if index in wanted:
-                    yield index, to_rgb(frame)
+                    yield index, to_rgb(frame, matrices)
                     if index == indices[-1]:
                         return
 
@@ -143,6 +143,7 @@ class VideoFile:
         self, indices: Sequence[int], table: FrameTable, *, may_seek: bool
     ) -> Iterator[tuple[int, np.ndarray]]:
         entry = np.maximum.accumulate(np.where(table.keyframes, np.arange(len(table.pts)), 0))  # keyframe to begin with
+        matrices = DisplayMatrices()
         with open_video(self.path) as (container, stream, _):
             frames = decode_frames(container, stream)
             at, frame = -1, None
@@ -161,7 +162,7 @@ class VideoFile:
                         raise FrameCountError
                     at += 1
                 if frame is not None:
-                    yield index, to_rgb(frame)
+                    yield index, to_rgb(frame, matrices)
 
     def _describe(
         self,
@@ -226,9 +227,9 @@ def _check_refused_size(stream: VideoStream, size_before: int, name: str) -> Non
         )
 
 
-def to_rgb(frame: VideoFrame) -> UInt8[np.ndarray, "Y X 3"]:
+def to_rgb(frame: VideoFrame, matrices: DisplayMatrices) -> UInt8[np.ndarray, "Y X 3"]:
     """Returns a decoded frame as pixels, by the colour space and range that it names, the right way up."""
-    return orient_frame(frame.to_ndarray(format="rgb24"), read_display_matrix(frame))
+    return orient_frame(frame.to_ndarray(format="rgb24"), matrices.read(frame))
 
 
 def _seek(container: InputContainer, stream: VideoStream, seek_time: int) -> Iterator[VideoFrame]:
