@@ -29,6 +29,8 @@ def test_another_run_is_refused_with_what_differs_and_nothing_is_lost(tmp_path):
     for is_writer in (True, False):
         message = f"has features of another run: {differing}; give another place, or --restart to begin anew"
         refuse(message, FeatureStore, tmp_path, other, is_writer=is_writer)
+        message = r"; \.\.\. and 4,983 more; give another place"
+        refuse(message, FeatureStore, tmp_path, {str(number): 0 for number in range(5000)}, is_writer=is_writer)
     assert read_folder(tmp_path) == before
     write(tmp_path, make_features(2))
     check(read_features(tmp_path), make_features(0, 1, 2))

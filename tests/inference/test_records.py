@@ -70,6 +70,11 @@ def test_another_run_is_refused_with_all_that_differs_and_nothing_is_lost(tmp_pa
         Records(path, other)
     assert "mean" not in str(error.value)
     assert path.read_bytes() == whole
+    with Records(path, {f"field {number}": "x" * 1000 for number in range(5000)}, restart=True):
+        pass
+    with pytest.raises(RecordsError, match=r"; \.\.\. and 4,983 more; give another place") as error:
+        Records(path, RUN)
+    assert len(str(error.value)) < 3000
 
 
 def test_two_at_once_are_refused(tmp_path):

@@ -20,6 +20,11 @@ def test_what_fits_is_returned():
     assert parse_json('{"format": 1, "labels": null}', Head) == {"format": 1, "labels": None}
 
 
+def test_what_is_nested_as_deep_as_allowed_is_returned():
+    assert parse_json(b"[" * 100 + b"]" * 100) == parse_json(b"[" * 98 + b"[[]]" + b"]" * 98)
+    assert parse_json(b'{"a": ' * 100 + b"1" + b"}" * 100)["a"].keys() == {"a"}
+
+
 def test_a_file_name_that_is_not_utf8_survives():
     assert parse_json(rb'["a\udcff"]', list[str]) == ["a\udcff"]
 
@@ -42,6 +47,8 @@ FAULTS = {
     "not UTF-8": (b'{"format": "\xff"}', "can't decode byte 0xff"),
     "very deep": (b"[" * 200_000, "recursion"),
     "very deep and whole": (b"[" * 200_000 + b"]" * 200_000, "recursion"),
+    "lists too deep": (b"[" * 101 + b"]" * 101, "nested at most 100 levels deep"),
+    "objects too deep": (b'{"format": 1, "labels": %s1%s}' % (b'{"a": ' * 100, b"}" * 100), "at most 100 levels deep"),
     "a long number": (b"1" * 5000, "4300 digits"),
 }
 

@@ -39,6 +39,7 @@ from vidtldr_jax.inference.features_description import NAME, read_description, w
 from vidtldr_jax.inference.part_files import PartFile, is_part_name, parse_name, remove_half_written, write_part
 from vidtldr_jax.inference.records import RecordsError, find_differences, lock_file
 from vidtldr_jax.trust.digests import hash_json
+from vidtldr_jax.trust.faults import join_faults
 from vidtldr_jax.trust.notes import tell_note
 from vidtldr_jax.trust.regular import NotRegularError, open_own
 
@@ -295,7 +296,7 @@ class FeatureStore:
         differing = [] if wanted is None else find_differences(there.run, wanted)
         if differing:
             raise FeaturesError(
-                f"open_features: {self.folder} has features of another run: {'; '.join(differing)}; give another "
+                f"open_features: {self.folder} has features of another run: {join_faults(differing)}; give another "
                 "place, or --restart to begin anew."
             )
         if not there.has_digest and self._lock is not None:

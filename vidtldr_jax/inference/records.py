@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Literal, NoReturn, NotRequired, Self, TypedDict
 
 from vidtldr_jax.trust.digests import hash_bytes
+from vidtldr_jax.trust.faults import join_faults
 from vidtldr_jax.trust.json_files import JsonError, check_type, parse_json
 from vidtldr_jax.trust.limits import check_limit
 from vidtldr_jax.trust.notes import tell_note
@@ -172,7 +173,7 @@ class Records:
         differing = find_differences(head["run"], wanted)
         if differing:
             raise RecordsError(
-                f"Records: {path} was begun by another run: {'; '.join(differing)}; give another place, or --restart "
+                f"Records: {path} was begun by another run: {join_faults(differing)}; give another place, or --restart "
                 "to begin anew."
             )
         num_old = 0

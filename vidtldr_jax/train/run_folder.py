@@ -164,17 +164,15 @@ class RunFolder:
                 place.unlink(missing_ok=True)
 
     def _compare(self, found: RunRecord, wanted: dict[str, Any], here: dict[str, str]) -> None:
-        try:
-            differing = find_differences(found["run"], wanted)
-        except RecursionError as error:
-            raise TrainError(f"{self.path / RUN_NAME} describes no run of this program ({error})") from error
-        if differing:
+        if differing := find_differences(found["run"], wanted):
             raise TrainError(
                 f"{self.path} was begun by another run: {join_faults(differing)}; give another place, or --restart to "
                 "begin anew"
             )
         if elsewhere := find_differences({name: found.get(name) for name in here}, here):
-            self.notes = (f"the run was begun elsewhere ({'; '.join(elsewhere)}): losses may differ in the last bits",)
+            self.notes = (
+                f"the run was begun elsewhere ({join_faults(elsewhere)}): losses may differ in the last bits",
+            )
 
 
 def read_run(path: Path) -> RunRecord:

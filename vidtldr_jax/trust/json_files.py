@@ -16,13 +16,14 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from vidtldr_jax.trust.faults import shorten
 from vidtldr_jax.trust.limits import check_limit
 from vidtldr_jax.trust.regular import check_regular
 
 T = TypeVar("T")
+_MOST_LEVELS: Final = 100  # what is read is written and printed again, which takes Python's stack for each level
 
 
 class JsonError(ValueError):
@@ -69,6 +70,7 @@ def parse_json(data: bytes | str, kind: type[T] | Any = Any) -> T:
         value = json.loads(
             text, parse_constant=_refuse_constant, parse_float=_parse_finite, object_pairs_hook=_make_object
         )
+        _check_depth(value)
     except (ValueError, RecursionError) as error:
         raise JsonError(shorten(" ".join(str(error).split()))) from error
     return check_type(value, kind)
@@ -97,6 +99,17 @@ def check_type(value: Any, kind: type[T] | Any) -> T:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_MOST_LEVELS + 1):
+        lists = [item for item in level if isinstance(item, list)]
+        lists += [list(item.values()) for item in level if isinstance(item, dict)]
+        if not lists:
+            return
+        level = [item for inner in lists for item in inner]
+    raise ValueError(f"lists and objects are nested at most {_MOST_LEVELS} levels deep; these are deeper")
 
 
 def _parse_finite(text: str) -> float:
