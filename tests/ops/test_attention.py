@@ -188,13 +188,13 @@ def test_shapes_that_differ_are_refused(shapes_unchecked):
 def test_a_size_of_another_shape_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, jnp.ones((1, 3)))
-    assert str(error.value) == ("attend: size is [B, N] = (1, 2); got (1, 3); one size for each key is needed.")
+    assert str(error.value) == ("attend: size is [B, N] = (1, 2); got (1, 3); pass one size for each key.")
 
 
 def test_a_block_of_no_rows_is_refused():
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, block_size=0)
-    assert str(error.value) == "attend: block_size is at least 1; got 0; leave it out for the default."
+    assert str(error.value) == "block_size is at least 1; got 0; pass another number."
 
 
 def test_an_unknown_form_is_refused(shapes_unchecked):

@@ -9,6 +9,7 @@ import pytest
 
 import vidtldr_jax as vt
 from vidtldr_jax import ops
+from vidtldr_jax.ops.checks import describe
 from vidtldr_jax.reduction import parse_schedule
 
 pytestmark = pytest.mark.usefixtures("shapes_unchecked")
@@ -133,7 +134,65 @@ def test_arrays_that_don_t_belong_together_are_refused():
 
 
 def test_what_is_no_array_is_refused_by_its_type():
-    with pytest.raises(ValueError, match=r"the axes of features are \[B, N, D\]; got a list; make an array of it"):
+    with pytest.raises(ValueError, match=r"^features is an array; got a list; make an array of it: jnp.asarray\(feat"):
         ops.match_tokens([[1.0, 2.0]], r=0)
     with pytest.raises(ValueError, match="got None; make an array of it"):
         vt.reduce_tokens(STATE, None, None, r=2)
+    with pytest.raises(ValueError, match=r"^query holds real numbers; got dtype <U1; convert it first"):
+        ops.attend(np.full(QKV.shape, "a"), QKV, QKV)
+
+
+UMT = vt.models.get_preset("umt-b16")
+
+
+def test_what_was_given_is_told_in_one_short_line():
+    for value, told in (
+        (np.zeros((2, 3)), "an array of shape (2, 3)"),
+        (np.float32(2), "np.float32(2.0)"),
+        ((1, "a", None), "(1, 'a', None)"),
+        ([[1.0], [2.0]], "a list"),
+        (list(range(10**6)), "a list"),
+        (STATE, "a MergeState"),
+    ):
+        assert describe(value) == told
+    assert len(describe("x" * 10**6)) < 100
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_tokens": 20}, "S of partner is the number of even tokens, 10 of 20; got 6; pass the num_tokens of what"),
+        ({"num_protected": -1}, "absorb_pairs: num_protected is from 0 to 11 for 12 tokens; got -1"),
+    ],
+)
+def test_pairs_of_another_number_of_tokens_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ops.absorb_pairs(PARTNER, ROW[:, :6], **{"r": 2, "num_tokens": 12, **wrong})
+
+
+def test_a_source_of_another_batch_or_of_fractions_is_refused():
+    for source in (STATE.source[:1], STATE.source.astype(jnp.float32)):
+        with pytest.raises(ValueError, match=r"^source has a row of whole numbers for each of 2 examples; got an "):
+            ops.unmerge_tokens(TOKENS, source)
+
+
+@pytest.mark.parametrize("size", [{"num_tokens": -1}, {"num_protected": 13}, {"num_layers": 0}, {"num_first": -1}])
+def test_a_schedule_is_resolved_for_a_model_that_can_be(size):
+    with pytest.raises(ValueError, match=r"^num_\w+ is at least \d+; got -?\d+; pass another number\.$"):
+        vt.resolve_schedule("2", **{"num_tokens": 12, "num_layers": 2, **size})
+
+
+def test_numbers_of_numpy_make_a_schedule_of_plain_numbers():
+    sizes = {"num_tokens": np.int64(12), "num_layers": np.int32(2), "num_protected": np.int64(1)}
+    resolved = vt.resolve_schedule("2", **sizes)
+    assert {type(number) for number in (*resolved.r, *resolved.tokens)} == {int}
+
+
+def test_features_without_channels_are_all_alike():
+    assert ops.match_tokens(jnp.zeros((2, 4, 0)), r=1).kept.shape == (2, 3)
+
+
+@pytest.mark.parametrize("frames", [0, -4])
+def test_a_clip_without_frames_is_not_counted(frames):
+    with pytest.raises(ValueError, match=f"^frames are a multiple of the model's tubelet, 1; got {frames};"):
+        vt.count_macs(UMT, None, num_frames=frames)

@@ -152,11 +152,11 @@ def test_a_wrong_entry_is_named(written, fault):
     assert str(error.value) == f"parse_schedule: {fault}; {FORMS}."
 
 
-@pytest.mark.parametrize(("written", "got"), [(True, "True"), (object(), "object")])
-def test_another_type_is_refused(written, got):
+@pytest.mark.parametrize(("written", "came"), [(True, "True"), (object(), "an object")])
+def test_another_type_is_refused(written, came):
     with pytest.raises(TypeError) as error:
         parse_schedule(written)
-    assert str(error.value) == f"parse_schedule: a schedule is a text, numbers or None; got {got}; {FORMS}."
+    assert str(error.value) == f"parse_schedule: a schedule is a text, numbers or None; got {came}; {FORMS}."
 
 
 def test_more_entries_than_layers_are_refused():
@@ -187,7 +187,7 @@ def test_an_early_method_takes_out_at_once_what_the_layers_would_have_lost():
     assert (resolved.r, resolved.tokens) == ((28, 0, 0), (41, 13, 13, 13))
     assert resolved.attended == (13, 13, 13)
     assert resolved.describe() == "rlt; r = 28: 41 -> 13 tokens before 3 layers"
-    with pytest.raises(ValueError, match="got a sequence of one moment"):
+    with pytest.raises(ValueError, match="a moment earlier; got one of one moment"):
         resolve_schedule("1", **{**sizes, "num_first": 40}, method="rlt")
 
 

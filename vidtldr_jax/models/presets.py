@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.ops.checks import describe
+from vidtldr_jax.trust.faults import find_nearest
 
 # UMT as vid-TLDR was evaluated on it: 12 frames, retrieval projections of 512 and 768.
 _UMT_B16 = VideoViTConfig(
@@ -98,8 +99,8 @@ def get_preset(name: str) -> VideoViTConfig | ViViTConfig:
     Raises:
       ValueError: there is no such preset; the nearest name is given.
     """
-    if name in PRESETS:
+    if isinstance(name, str) and name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
-    raise ValueError(f"get_preset: presets are {', '.join(PRESETS)}; got {name!r}; {hint}")
+    near = find_nearest([name], PRESETS) if isinstance(name, str) else {}
+    hint = f"did you mean {near[name]!r}?" if near else "choose one of these."
+    raise ValueError(f"get_preset: presets are {', '.join(PRESETS)}; got {describe(name)}; {hint}")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import attend_all_heads, attend_by_head
 from vidtldr_jax.ops.attention_forms import FORM_NAMES, AttentionForm, choose_form, get_form
-from vidtldr_jax.ops.checks import check_count, check_static
+from vidtldr_jax.ops.checks import check_array, check_count, check_static, describe
 from vidtldr_jax.ops.saliency import attention_saliency, check_protected, normalise_sharpness
 
 
@@ -150,22 +150,24 @@ def _check_inputs(
     form: str,
     block_size: int | None,
 ) -> None:
+    for name, array in (("query", query), ("key", key), ("value", value)):
+        check_array(name, array)
     if not query.shape == key.shape == value.shape or query.ndim != 4:
         raise ValueError(
-            f"{function}: query, key and value have one shape [B, N, H, K]; got "
-            f"{query.shape}, {key.shape}, {value.shape}; split the heads first."
+            f"{function}: query, key and value have one shape [B, N, H, K]; "
+            f"got {query.shape}, {key.shape}, {value.shape}; split the heads first."
         )
-    if size is not None and size.shape != query.shape[:2]:
-        raise ValueError(
-            f"{function}: size is [B, N] = {query.shape[:2]}; got {size.shape}; one size for each key is needed."
-        )
+    if size is not None:
+        check_array("size", size)
+        if size.shape != query.shape[:2]:
+            raise ValueError(
+                f"{function}: size is [B, N] = {query.shape[:2]}; got {size.shape}; pass one size for each key."
+            )
     if block_size is not None:
-        check_count("block_size", block_size)
-        if block_size < 1:
-            raise ValueError(f"{function}: block_size is at least 1; got {block_size}; leave it out for the default.")
-    if form not in FORM_NAMES:
+        check_count("block_size", block_size, least=1)
+    if not isinstance(form, str) or form not in FORM_NAMES:
         raise ValueError(
-            f"{function}: form is one of {', '.join(FORM_NAMES)}; got {form!r}; leave it out for the default."
+            f"{function}: form is one of {', '.join(FORM_NAMES)}; got {describe(form)}; leave it out for the default."
         )
 
 

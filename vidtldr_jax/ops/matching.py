@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vidtldr_jax.ops.blocks import balance_blocks
-from vidtldr_jax.ops.checks import check_alike, check_axes, check_count
+from vidtldr_jax.ops.checks import check_alike, check_array, check_axes, check_count
 from vidtldr_jax.ops.ranking import rank_highest
 from vidtldr_jax.ops.saliency import check_protected
 from vidtldr_jax.ops.state import MergePlan
@@ -54,7 +54,7 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
     check_axes("features", features, "B N D")
     batch, num_tokens, _ = features.shape
     check_protected("match_tokens", num_tokens, num_protected)
-    _check_r("match_tokens", r, num_tokens - num_protected)
+    r = _check_r("match_tokens", r, num_tokens - num_protected)
     if r == 0:
         return _keep_all(batch, num_tokens)
     pairs = pair_tokens(features, num_protected=num_protected)
@@ -98,16 +98,21 @@ def absorb_pairs(
       A `MergePlan` in the order of `match_tokens`.
 
     Raises:
-      ValueError: partner and score are not `[B, S]`, or r is traced, negative or more than half of the unprotected
-        tokens.
+      ValueError: partner and score are not `[B, S]`, S is not the number of even tokens, or r is traced, negative or
+        more than half of the unprotected tokens.
     """
     check_axes("partner", partner, "B S")
     check_alike("score", score, partner.shape, "B S", "partner")
-    check_count("num_tokens", num_tokens)
-    check_count("num_protected", num_protected)
+    num_tokens = check_count("num_tokens", num_tokens)
+    check_protected("absorb_pairs", num_tokens, num_protected)
     batch, num_even = partner.shape
-    num_odd = num_tokens - num_protected - num_even
-    _check_r("absorb_pairs", r, num_tokens - num_protected)
+    num_odd = (num_tokens - num_protected) // 2
+    if num_even != num_tokens - num_protected - num_odd:
+        raise ValueError(
+            f"S of partner is the number of even tokens, {num_tokens - num_protected - num_odd} of "
+            f"{num_tokens - num_protected}; got {num_even}; pass the num_tokens of what was paired."
+        )
+    r = _check_r("absorb_pairs", r, num_tokens - num_protected)
     if r == 0:
         return _keep_all(batch, num_tokens)
     _, chosen = rank_highest(score, r)  # [B, R], index among the even tokens
@@ -126,13 +131,14 @@ def absorb_pairs(
     )
 
 
-def _check_r(function: str, r: int, num_free: int) -> None:
-    check_count("r", r)
+def _check_r(function: str, r: int, num_free: int) -> int:
+    r = check_count("r", r)
     if not 0 <= r <= num_free // 2:
         raise ValueError(
-            f"{function}: r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); got "
-            f"{r}; resolve the schedule first, which clamps it."
+            f"{function}: r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); "
+            f"got {r}; resolve the schedule first, which clamps it."
         )
+    return r
 
 
 def _keep_all(batch: int, num_tokens: int) -> MergePlan:
@@ -163,9 +169,10 @@ def _find_partners(
 
 def normalise_features(features: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
     """Scales every vector to length 1 in float32; a zero vector stays zero."""
+    check_array("features", features)
     features = features.astype(jnp.float32)
     # Dividing by the largest entry first keeps the squares of huge and tiny vectors in range.
-    largest = jnp.abs(features).max(-1, keepdims=True)
+    largest = jnp.abs(features).max(-1, keepdims=True, initial=0.0)
     scaled = features / jnp.where(largest > 0, largest, 1.0)
     square = jnp.square(scaled).sum(-1, keepdims=True)
     return scaled / jnp.sqrt(jnp.where(square > 0, square, 1.0))

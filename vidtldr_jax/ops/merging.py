@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vidtldr_jax.ops.checks import check_alike, check_axes, check_count
+from vidtldr_jax.ops.checks import check_alike, check_axes, check_count, check_record, describe
 from vidtldr_jax.ops.state import MergePlan, MergeState
 
 MergeForm = Literal["segment_sum", "one_hot"]
@@ -35,15 +35,18 @@ def merge_tokens(
       absorbed nothing is passed on unchanged, to the bit.
 
     Raises:
-      ValueError: form is neither of the two, or tokens, sizes or weights are not `[B, N, D]`, `[B, N]` and `[B, N]`.
+      ValueError: form is neither of the two, state or plan is something else, or tokens, sizes or weights are not
+        `[B, N, D]`, `[B, N]` and `[B, N]`.
 
     Reference:
       vid-TLDR, section 4.3; sizes as in ToMe, section 3.
     """
-    if form not in get_args(MergeForm):
+    if not isinstance(form, str) or form not in get_args(MergeForm):
         raise ValueError(
-            f'merge_tokens: form is "segment_sum" or "one_hot"; got {form!r}; leave it out for the default.'
+            f'merge_tokens: form is "segment_sum" or "one_hot"; got {describe(form)}; leave it out for the default.'
         )
+    check_record("state", state, MergeState, "init_merge_state")
+    check_record("plan", plan, MergePlan, "match_tokens")
     tokens, size = state.tokens, state.size
     check_axes("tokens", tokens, "B N D")
     check_alike("size", size, tokens.shape[:2], "B N", "tokens")
@@ -95,10 +98,15 @@ def unmerge_tokens(
       A copy of the holding token at every original position.
 
     Raises:
-      ValueError: tokens are not `[B, M, D]`, or source is not `[B, N0]`.
+      ValueError: tokens are not `[B, M, D]`, or source is not `[B, N0]`, whole numbers, one row for each example.
     """
     check_axes("tokens", tokens, "B M D")
     check_axes("source", source, "B N0")
+    if source.shape[0] != tokens.shape[0] or not jnp.issubdtype(source.dtype, jnp.integer):
+        raise ValueError(
+            f"source has a row of whole numbers for each of {tokens.shape[0]} examples; got {describe(source)}, "
+            f"{source.dtype}; pass the source of the state that the tokens are from."
+        )
     spread = _take(tokens, jnp.maximum(source, 0))  # [B, N0, D]
     return jnp.where((source >= 0)[..., None], spread, jnp.asarray(fill, tokens.dtype))
 
@@ -117,11 +125,11 @@ def source_matrix(
       Float32; each column has at most one entry other than 0.
 
     Raises:
-      ValueError: source and source_weight are not `[B, N0]`, or num_tokens is traced.
+      ValueError: source and source_weight are not `[B, N0]`, or num_tokens is traced or negative.
     """
     check_axes("source", source, "B N0")
     check_alike("source_weight", source_weight, source.shape, "B N0", "source")
-    check_count("num_tokens", num_tokens)
+    num_tokens = check_count("num_tokens", num_tokens, least=0)
     holds = source[:, None, :] == jnp.arange(num_tokens)[None, :, None]  # [B, M, N0]
     return jnp.where(holds, source_weight[:, None, :], 0.0)
 

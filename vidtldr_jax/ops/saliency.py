@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Float
 
-from vidtldr_jax.ops.checks import check_axes, check_count
+from vidtldr_jax.ops.checks import check_array, check_axes, check_count
 
 # An attention a is known to within a few roundings of itself, and the derivative of a log a is log a + 1: a row's
 # sharpness s is known to within as many roundings of 1 + |s|. Where rows are nearly one-hot, s is near 0 and this is 1.
@@ -26,7 +26,11 @@ def negative_entropy(mean_attention: Float[Array, "... N"]) -> Float[Array, ...]
 
     Returns:
       Sharpness of each row, at most 0 (one-hot) and at least -log N (uniform), float32.
+
+    Raises:
+      ValueError: it is no array.
     """
+    check_array("mean_attention", mean_attention)
     attention = mean_attention.astype(jnp.float32)
     # xlogy alone has gradient -inf at 0; with 1 as the logarithm's argument there, value and gradient are 0.
     return xlogy(attention, jnp.where(attention > 0, attention, 1.0)).sum(-1)
@@ -77,8 +81,8 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     is_background = above * scale < jnp.where(is_level, -rounding, 0.0)
     weight = jnp.where(is_level, 1.0, above / jnp.where(is_level, 1.0, peak))
     weight = jnp.where(is_background, 0.0, weight)
-    # A compiler that computes the peak twice, with other roundings, would give the sharpest token a little more than 1.
-    weight = jnp.minimum(weight, 1.0)
+    # A compiler that computes the peak twice, with other roundings, would give the sharpest token not quite 1.
+    weight = jnp.where(jnp.arange(s.shape[-1]) == sharpest, 1.0, jnp.minimum(weight, 1.0))
     return jnp.concatenate([jnp.ones_like(all_sharpness[:, :num_protected]), weight], axis=-1)  # [B, N]
 
 
@@ -98,6 +102,7 @@ def attention_saliency(attention: Float[Array, "B H N N"], *, num_protected: int
     Reference:
       vid-TLDR, arXiv 2403.13347, section 4.1.
     """
+    check_array("attention", attention)
     if attention.ndim != 4 or attention.shape[-1] != attention.shape[-2]:
         raise ValueError(
             f"attention_saliency: the attention map is [B, H, N, N]; got shape {attention.shape}; "
@@ -122,6 +127,6 @@ def check_protected(function: str, num_tokens: int, num_protected: int) -> None:
     check_count("num_protected", num_protected)
     if not 0 <= num_protected < num_tokens:
         raise ValueError(
-            f"{function}: num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; got "
-            f"{num_protected}; count only CLS-like tokens at the front."
+            f"{function}: num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; "
+            f"got {num_protected}; count only CLS-like tokens at the front."
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vidtldr_jax.ops.checks import check_axes
+from vidtldr_jax.ops.checks import check_axes, check_static
 
 
 class MergeState(NamedTuple):
@@ -51,9 +51,10 @@ def init_merge_state(tokens: Float[Array, "B N D"], *, trace: bool = False) -> M
       A `MergeState` of size 1 everywhere.
 
     Raises:
-      ValueError: tokens are not `[B, N, D]`.
+      ValueError: tokens are not `[B, N, D]`, or trace is traced.
     """
     check_axes("tokens", tokens, "B N D")
+    check_static("trace", trace)
     batch, num_tokens, _ = tokens.shape
     size = jnp.ones((batch, num_tokens), jnp.float32)  # [B, N]
     if not trace:

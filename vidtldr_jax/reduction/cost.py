@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Protocol
 
-from vidtldr_jax.reduction.fitting import Reducible, resolve_for_clips
+from vidtldr_jax.reduction.fitting import Reducible, check_frames, resolve_for_clips
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 from vidtldr_jax.reduction.schedule import Schedule
 
@@ -117,12 +117,12 @@ def count_macs(config: Architecture, schedule: Schedule, *, num_frames: int | No
       An `EncoderCost`.
 
     Raises:
-      ValueError: the schedule does not fit the model.
+      ValueError: config describes no model, or the schedule or num_frames does not fit it.
 
     Reference:
       Counted as the official release was with fvcore, so that published GMACs can be compared.
     """
-    frames = config.num_frames if num_frames is None else num_frames
+    frames = check_frames(config, num_frames)
     schedule = resolve_for_clips(config, schedule, num_frames=frames)
     sequences = config.count_sequences(frames)
     tubelet = config.tubelet_size * config.patch_size**2 * config.num_channels

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vidtldr_jax.reduction.cost import Architecture, count_macs
-from vidtldr_jax.reduction.fitting import resolve_for_clips
+from vidtldr_jax.reduction.fitting import check_frames, resolve_for_clips
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ def count_xla_gmacs(config: Architecture, schedule: Schedule, *, num_frames: int
       XLA counts half a multiply-accumulate more for each of its entries (0.1 % for UMT-B).
 
     Raises:
-      ValueError: the schedule does not fit the model.
+      ValueError: config describes no model, or the schedule or num_frames does not fit it.
 
     Reference:
       ViViT, arXiv 2103.15691, table 2: 455.2 for B/16x2 and 284.4 for its factorised encoder.
     """
-    frames = config.num_frames if num_frames is None else num_frames
+    frames = check_frames(config, num_frames)
     sequences = config.count_sequences(frames)
     schedule = resolve_for_clips(config, schedule, num_frames=frames)
     cost = count_macs(config, schedule, num_frames=frames)

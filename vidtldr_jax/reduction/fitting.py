@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
+from vidtldr_jax.ops.checks import check_count, describe
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
 
@@ -24,6 +25,45 @@ class Reducible(Protocol):
     @property
     def is_mergeable(self) -> bool: ...  # noqa: D102
     def count_tokens(self, frames: int, rows: int, columns: int) -> int: ...  # noqa: D102
+
+
+def check_config(config: Any) -> None:
+    """Refuses what does not describe a model.
+
+    Args:
+      config: what was given for the description.
+
+    Raises:
+      ValueError: it does not tell how many tokens a clip has.
+    """
+    if not hasattr(config, "count_tokens") or isinstance(config, type):
+        raise ValueError(
+            f"config describes a model, as model.config and models.get_preset do; got {describe(config)}; pass one."
+        )
+
+
+def check_frames(config: Reducible, num_frames: int | None) -> int:
+    """Returns the frames of a clip.
+
+    Args:
+      config: the model's description.
+      num_frames: of the clip; None means the description's.
+
+    Returns:
+      The number.
+
+    Raises:
+      ValueError: config describes no model, or num_frames is no multiple of its tubelet.
+    """
+    check_config(config)
+    if num_frames is None:
+        return config.num_frames
+    frames = check_count("num_frames", num_frames)
+    if frames < 1 or frames % config.tubelet_size:
+        raise ValueError(
+            f"frames are a multiple of the model's tubelet, {config.tubelet_size}; got {frames}; give another number."
+        )
+    return frames
 
 
 def fit_schedule(

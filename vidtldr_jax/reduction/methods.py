@@ -12,17 +12,18 @@ layer. Shapes depend on static numbers only; no method draws random numbers when
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vidtldr_jax.ops.checks import describe
 from vidtldr_jax.ops.matching import absorb_pairs, match_tokens, pair_tokens
 from vidtldr_jax.ops.pruning import fuse_rest, keep_best
 from vidtldr_jax.ops.state import MergePlan
 from vidtldr_jax.reduction.chance import draw_scores
+from vidtldr_jax.trust.faults import find_nearest
 
 Need = Literal["saliency", "received", "keys", "update", "novelty"]
 
@@ -319,8 +320,8 @@ def get_method(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return method
-    if method not in METHODS:
-        near = difflib.get_close_matches(str(method), METHODS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "take one of them."
-        raise ValueError(f"get_method: methods are {', '.join(METHODS)}; got {method!r}; {hint}")
+    if not isinstance(method, str) or method not in METHODS:
+        near = find_nearest([method], METHODS) if isinstance(method, str) else {}
+        hint = f"did you mean {near[method]!r}?" if near else "take one of them."
+        raise ValueError(f"get_method: methods are {', '.join(METHODS)}; got {describe(method)}; {hint}")
     return METHODS[method]

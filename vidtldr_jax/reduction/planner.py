@@ -17,7 +17,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
+from vidtldr_jax.ops.checks import check_static, describe, is_number
 from vidtldr_jax.reduction.cost import Architecture, count_macs
+from vidtldr_jax.reduction.fitting import check_config, check_frames
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method, get_method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 from vidtldr_jax.reduction.shapes import Room, Shape, list_shapes, share_out
@@ -195,6 +197,7 @@ def propose_schedules(
     Raises:
       ValueError: the model, or clips of so many frames, can't be reduced by the method.
     """
+    check_config(config)
     if not config.is_mergeable:
         raise ValueError(
             "plan_schedule: a model whose blocks attend over time and space apart needs the whole grid of patches in "
@@ -237,20 +240,21 @@ def count_last_tokens(schedule: ResolvedSchedule) -> float:
 
 def _check_budget(given: dict[str, float]) -> tuple[str, float]:
     if len(given) != 1:
-        got = " and ".join(f"{name} = {value:g}" for name, value in given.items()) or "none"
+        found = " and ".join(f"{name} = {describe(value)}" for name, value in given.items()) or "none"
         raise ValueError(
-            f"plan_schedule: exactly one budget is given: max_gmacs, keep or speedup; got {got}; give one."
+            f"plan_schedule: exactly one budget is given: max_gmacs, keep or speedup; got {found}; give one."
         )
     ((name, number),) = given.items()
+    check_static(name, number)
     rules = {
         "max_gmacs": ("a number above 0", lambda value: value > 0),
         "keep": ("above 0 and at most 1", lambda value: 0 < value <= 1),
         "speedup": ("a number from 1 on", lambda value: value >= 1),
     }
     rule, is_met = rules[name]
-    if not (math.isfinite(number) and is_met(number)):
-        raise ValueError(f"plan_schedule: {name} is {rule}; got {number:g}; give another.")
-    return name, number
+    if not (is_number(number) and math.isfinite(number) and is_met(number)):
+        raise ValueError(f"plan_schedule: {name} is {rule}; got {describe(number)}; give another.")
+    return name, float(number)
 
 
 def _round_up(value: float) -> str:
@@ -266,12 +270,7 @@ def _round_down(value: float) -> str:
 
 
 def _find_room(config: Plannable, method: str | Method, num_frames: int | None) -> Room:
-    frames = config.num_frames if num_frames is None else num_frames
-    if frames < 1 or frames % config.tubelet_size:
-        raise ValueError(
-            f"plan_schedule: frames are a multiple of the model's tubelet, {config.tubelet_size}; got {frames}; give "
-            "another number."
-        )
+    frames = check_frames(config, num_frames)
     count, first = (config.count_tokens(n, config.image_size, config.image_size) for n in (frames, config.tubelet_size))
     return Room(count, config.depth, config.num_protected, first - config.num_protected, get_method(method))
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from vidtldr_jax.ops.checks import check_static
+from vidtldr_jax.ops.checks import check_count, check_static, describe, is_number
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method, get_method
 
 ScheduleEntry: TypeAlias = int | float
@@ -102,7 +103,7 @@ def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
         entries = list(schedule)  # type: ignore[arg-type]  # anything iterable will do
     except TypeError:
         raise TypeError(
-            f"parse_schedule: a schedule is a text, numbers or None; got {type(schedule).__name__}; {_FORMS}."
+            f"parse_schedule: a schedule is a text, numbers or None; got {describe(schedule)}; {_FORMS}."
         ) from None
     return tuple(_check_entry(entry, schedule) for entry in entries)
 
@@ -136,6 +137,10 @@ def resolve_schedule(
         one moment, or anything `parse_schedule` refuses.
     """
     requested = parse_schedule(schedule)
+    num_layers = check_count("num_layers", num_layers, least=1)
+    num_protected = check_count("num_protected", num_protected, least=0)
+    num_tokens = check_count("num_tokens", num_tokens, least=num_protected)
+    num_first = check_count("num_first", num_first, least=0)
     if method is None:
         method = schedule.method if isinstance(schedule, ResolvedSchedule) else DEFAULT_METHOD
     method = get_method(method)
@@ -149,7 +154,7 @@ def resolve_schedule(
         entries = [_sum_entries(requested, num_tokens - num_protected), *[0] * (num_layers - 1)]
         if any(entries) and num_first >= num_tokens - num_protected:
             raise ValueError(
-                f"resolve_schedule: {method.name} compares a patch with the one a moment earlier; got a sequence of "
+                f"resolve_schedule: {method.name} compares a patch with the one a moment earlier; got one of "
                 "one moment (a model that encodes frame by frame, or a clip of one frame); take another method."
             )
     tokens, counts, clamps = [num_tokens], [], []
@@ -179,7 +184,7 @@ def resolve_r(r: ScheduleEntry, num_tokens: int) -> tuple[int, int | None]:
       ValueError: r is negative, or neither a whole number nor in (0, 1).
     """
     count = count_entry(r, num_tokens)
-    limit = num_tokens // 2
+    limit = operator.index(num_tokens) // 2
     return (count, None) if count <= limit else (limit, limit)
 
 
@@ -196,6 +201,7 @@ def count_entry(r: ScheduleEntry, num_tokens: int) -> int:
     Raises:
       ValueError: r is negative, or neither a whole number nor in (0, 1).
     """
+    num_tokens = check_count("num_tokens", num_tokens, least=0)
     entry = _check_entry(r, r)
     return int(entry * num_tokens) if isinstance(entry, float) else entry
 
@@ -232,14 +238,16 @@ def _parse_item(item: str, schedule: str) -> list[ScheduleEntry]:
 
 def _check_entry(entry: object, schedule: object) -> ScheduleEntry:
     check_static("r", entry)
-    if isinstance(entry, bool) or not hasattr(entry, "__float__"):
-        raise ValueError(f"parse_schedule: entries are numbers; got {entry!r} in {schedule!r}; {_FORMS}.")
-    number = float(entry)  # NumPy and JAX scalars too
+    if not is_number(entry):
+        raise ValueError(
+            f"parse_schedule: entries are numbers; got {describe(entry)} in {describe(schedule)}; {_FORMS}."
+        )
+    number = float(entry)  # type: ignore[arg-type]  # NumPy and JAX scalars too
     if math.isfinite(number) and number >= 0 and number == int(number):
         return int(number)
     if 0 < number < 1:
         return number
     raise ValueError(
         f"parse_schedule: an entry is a whole number from 0 on, or a ratio above 0 and below 1; "
-        f"got {entry!r} in {schedule!r}; {_FORMS}."
+        f"got {entry!r} in {describe(schedule)}; {_FORMS}."
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from jaxtyping import Array, Float
 
-from vidtldr_jax.ops.checks import check_alike, check_axes, check_count
+from vidtldr_jax.ops.checks import check_alike, check_axes, check_record
 from vidtldr_jax.ops.matching import match_tokens
 from vidtldr_jax.ops.merging import MergeForm, merge_tokens
+from vidtldr_jax.ops.saliency import check_protected
 from vidtldr_jax.ops.state import MergeState
 from vidtldr_jax.reduction.schedule import resolve_r
 
@@ -34,17 +35,18 @@ def reduce_tokens(
       The state after, with r fewer tokens.
 
     Raises:
-      ValueError: r is traced, negative or no valid ratio, num_protected leaves no token, or tokens, features or
-        saliency are not `[B, N, D]`, `[B, N, D]` and `[B, N]`.
+      ValueError: state is no `MergeState`, r is traced, negative or no valid ratio, num_protected leaves no token, or
+        tokens, features or saliency are not `[B, N, D]`, `[B, N, D]` and `[B, N]`.
 
     Reference:
       vid-TLDR, arXiv 2403.13347, section 4.
     """
+    check_record("state", state, MergeState, "init_merge_state")
     check_axes("tokens", state.tokens, "B N D")
     check_alike("features", features, state.tokens.shape[:2], "B N D", "tokens")
     if saliency is not None:
         check_alike("saliency", saliency, state.tokens.shape[:2], "B N", "tokens")
-    check_count("num_protected", num_protected)
+    check_protected("reduce_tokens", features.shape[1], num_protected)
     count, _ = resolve_r(r, features.shape[1] - num_protected)
     if count == 0:
         return state
