@@ -247,7 +247,7 @@ def _describe_params(source: Source, plan: ConversionPlan, dtype: np.dtype) -> d
             params[target] = LazyArray(made.shape, dtype, read)
     fresh = make_initial_params(plan.config, plan.fresh) if plan.fresh else {}
     for path, values in fresh.items():
-        params[path] = LazyArray(values.shape, dtype, functools.partial(_cast, values, dtype, path))
+        params[path] = LazyArray(values.shape, dtype, functools.partial(_cast, values, dtype, show_value(path)))
     return params
 
 
@@ -256,6 +256,7 @@ class _LastRead:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.place = source.place
         self._key: str | None = None
         self._values = np.zeros(0)
 
@@ -268,13 +269,14 @@ class _LastRead:
 
 
 def _read_param(read: _LastRead, assignment: Assignment, target: str, dtype: np.dtype) -> np.ndarray:
-    return _cast(apply_transform(assignment, read(assignment.key))[target], dtype, assignment.key)
+    values = apply_transform(assignment, read(assignment.key))[target]
+    return _cast(values, dtype, f"{show_value(assignment.key)} of {read.place}")
 
 
 def _cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     if not is_finite(values):
         raise ConversionError(
-            f"weights are finite numbers; {show_value(name)} of the source has infinite ones or NaN; it is damaged, or "
+            f"weights are finite numbers; {name} has infinite ones or NaN; it is damaged, or "
             "its training diverged; get the original file; nothing was written."
         )
     with np.errstate(over="ignore"):

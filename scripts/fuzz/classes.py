@@ -17,7 +17,8 @@ class FuzzClass(NamedTuple):
       structures: pattern of file names -> (structure, see `mutations.MUTATIONS`; how often it is chosen).
       read: reads a folder as the package does.
       is_right: whether a value that was read may be, given that of the sound example.
-      documented: what reading may raise.
+      documented: what reading may raise, in one line.
+      is_naming: whether that line must name a file of the folder.
       reseal: puts digests right again after the damage, as an attacker would; None leaves them.
     """
 
@@ -28,6 +29,7 @@ class FuzzClass(NamedTuple):
     read: Callable[[Path], Any]
     is_right: Callable[[Any, Any], bool]
     documented: tuple[type[BaseException], ...]
+    is_naming: bool = True
     reseal: Callable[[Path], None] | None = None
 
     def find_files(self, folder: Path) -> dict[str, tuple[str, int]]:

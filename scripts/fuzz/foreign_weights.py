@@ -48,11 +48,12 @@ def _describe(name: str, make: Callable[[Path], None], structure: str, settings:
         read=functools.partial(_convert, name, settings),
         is_right=lambda value, expected: bool(value),
         documented=(ConversionError, OSError),
+        is_naming=False,
     )
 
 
 FOREIGN_CLASSES: Final = (
-    _describe("weights.pth", functools.partial(_copy, "cls_videomae.pth", "weights.pth"), "bytes", _VIDEOMAE),
+    _describe("weights.pth", functools.partial(_copy, "cls_videomae.pth", "weights.pth"), "zip", _VIDEOMAE),
     _describe("a.safetensors", _write_safetensors, "safetensors", _VIDEOMAE),
     _describe(
         "scenic msgpack",

@@ -7,9 +7,11 @@ Each is a function of a random generator and bytes; `MUTATIONS` lists those of e
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from typing import Any, Final
@@ -192,6 +194,28 @@ def mutate_png(rng: random.Random, data: bytes) -> bytes:
     return data[:8] + b"".join(chunks)
 
 
+def mutate_zip(rng: random.Random, data: bytes) -> bytes:
+    """Damage a member of a zip of stored files, its pickle above all, and put its checksum right again."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError):
+        return flip_bit(rng, data)
+    names = sorted(members)
+    if not names:
+        return data
+    name = rng.choice([name for name in names if name.endswith(".pkl")] * len(names) + names)
+    if rng.random() < 0.1:
+        del members[name]
+    else:
+        members[name] = rng.choice(_BYTES)(rng, members[name])
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return made.getvalue()
+
+
 _BYTES: Final[tuple[Mutation, ...]] = (flip_bit, flip_bit, overwrite, cut, delete, insert, set_number)
 MUTATIONS: Final[dict[str, tuple[Mutation, ...]]] = {
     "bytes": _BYTES,
@@ -201,6 +225,7 @@ MUTATIONS: Final[dict[str, tuple[Mutation, ...]]] = {
     "boxes": (*_BYTES, *[mutate_boxes] * 6),
     "riff": (*_BYTES, *[mutate_riff] * 4),
     "png": (*_BYTES, *[mutate_png] * 6),
+    "zip": (*_BYTES, *[mutate_zip] * 20),
 }
 
 

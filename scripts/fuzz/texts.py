@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable
@@ -35,6 +36,17 @@ def _are_ids(value: Any, expected: Any) -> bool:
     return value.ids.shape == value.mask.shape and len(value.ids) == len(expected.ids) and value.ids.shape[1] <= 8
 
 
+def _has_types(value: Any, expected: Any) -> bool:
+    """Whether a value has the types of the sound one, in all of its parts; there may be more or fewer rows."""
+    if type(value) is not type(expected):
+        return False
+    if dataclasses.is_dataclass(expected):
+        return _has_types(tuple(vars(value).values()), tuple(vars(expected).values()))
+    if hasattr(expected, "_fields"):
+        return all(map(_has_types, value, expected))
+    return not isinstance(expected, list | tuple) or all(_has_types(part, expected[0]) for part in value)
+
+
 def _list_file(
     name: str,
     text: str,
@@ -42,7 +54,7 @@ def _list_file(
     *,
     structure: str,
     error: type[Exception],
-    answer: str = "typed rows, or one line",
+    answer: str = "typed rows, or one line that names the file",
 ) -> FuzzClass:
     return FuzzClass(
         name=name,
@@ -50,7 +62,7 @@ def _list_file(
         make=functools.partial(_write, name, text),
         structures={name: (structure, 1)},
         read=lambda folder: read(folder / name),
-        is_right=lambda value, expected: type(value) is type(expected),
+        is_right=_has_types,
         documented=(error, OSError),
     )
 
@@ -68,7 +80,7 @@ _QUESTIONS: Final = [
 TEXT_CLASSES: Final = (
     FuzzClass(
         name="tokenizer.json",
-        answer="token ids, or one line",
+        answer="token ids, or one line that names the file",
         make=_make_tokenizer,
         structures={"tokenizer.json": ("json", 1)},
         read=functools.partial(_encode, "tokenizer.json"),
@@ -77,7 +89,7 @@ TEXT_CLASSES: Final = (
     ),
     FuzzClass(
         name="vocab.txt",
-        answer="token ids, or one line",
+        answer="token ids, or one line that names the file",
         make=functools.partial(_write, "vocab.txt", "\n".join(_WORDS) + "\n"),
         structures={"vocab.txt": ("lines", 1)},
         read=functools.partial(_encode, "vocab.txt"),

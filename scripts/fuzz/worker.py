@@ -38,6 +38,8 @@ def judge(chosen: Any, folder: Path, expected: Any) -> tuple[str, str]:
                 "undocumented",
                 f"{type(error).__name__} of {len(message)} characters, not one line: {message[:300]!r}",
             )
+        if chosen.is_naming and str(folder) not in message:
+            return "undocumented", f"{type(error).__name__} that names no file: {message[:300]!r}"
         return "refused", message[:300]
     except BaseException as error:
         return "undocumented", f"{type(error).__name__}: {str(error)[:300]}"

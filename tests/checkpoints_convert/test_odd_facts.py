@@ -155,8 +155,16 @@ def test_numbers_that_a_dtype_does_not_hold_are_refused(find_golden: Find, tmp_p
     source = open_source(find_golden("cls_umt.pth"))
     arrays = {key: np.asarray(tensor.read()).astype(np.float64) for key, tensor in source.tensors.items()}
     for value, dtype, message in (
-        (1e300, "float32", r"float32 holds numbers up to 3.40282e\+38; head.bias has 1e\+300"),
-        (3.4e38, "bfloat16", r"bfloat16 holds numbers up to 3.38953e\+38; head.bias has 3.4e\+38"),
+        (
+            1e300,
+            "float32",
+            r"float32 holds numbers up to 3.40282e\+38; 'head.bias' of .*safetensors has 1e\+300",
+        ),
+        (
+            3.4e38,
+            "bfloat16",
+            r"bfloat16 holds numbers up to 3.38953e\+38; 'head.bias' of .*safetensors has 3.4e\+38",
+        ),
     ):
         arrays["head.bias"][0] = value
         safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors")
@@ -164,9 +172,7 @@ def test_numbers_that_a_dtype_does_not_hold_are_refused(find_golden: Find, tmp_p
     for value in (np.inf, -np.inf, np.nan):
         arrays["head.bias"][0] = value
         safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors")
-        message = (
-            r"weights are finite numbers; 'head.bias' of the source has infinite ones or NaN; .* nothing was written"
-        )
+        message = r"weights are finite numbers; 'head.bias' of .* has infinite ones or NaN; .* nothing was written"
         expect_refusal(tmp_path / "weights.safetensors", tmp_path / "model", message, settings=SETTINGS)
 
 

@@ -15,8 +15,8 @@ def write(folder):
 
 def describe(name, misbehave):
     def read(folder):
-        text = (folder / "a.txt").read_bytes()
-        return misbehave(text) if text != SOUND else text
+        path = folder / "a.txt"
+        return misbehave(path) if path.read_bytes() != SOUND else SOUND
 
     return FuzzClass(
         name=name,
@@ -29,28 +29,29 @@ def describe(name, misbehave):
     )
 
 
-def refuse(text, message="one line"):
+def refuse(message):
     raise ValueError(message)
 
 
-def raise_another(text):
-    raise KeyError(text)
+def raise_another(path):
+    raise KeyError(path)
 
 
-def take_memory(text):
+def take_memory(path):
     block = bytearray(1300 * 2**20)
     block[:: 2**12] = b"x" * len(block[:: 2**12])
     return SOUND
 
 
 TRAPS = {
-    "refuses": refuse,
-    "wrong": lambda text: text,
+    "refuses": lambda path: refuse(f"{path} is damaged"),
+    "wrong": lambda path: path,
     "undocumented": raise_another,
-    "two lines": lambda text: refuse(text, "two\nlines"),
-    "signal": lambda text: os.kill(os.getpid(), signal.SIGSEGV),
-    "exit": lambda text: os._exit(3),
-    "hang": lambda text: time.sleep(60),
+    "two lines": lambda path: refuse(f"{path} has two\nlines"),
+    "no name": lambda path: refuse("a file is damaged"),
+    "signal": lambda path: os.kill(os.getpid(), signal.SIGSEGV),
+    "exit": lambda path: os._exit(3),
+    "hang": lambda path: time.sleep(60),
     "memory": take_memory,
 }
 

@@ -1,17 +1,32 @@
 """The fuzz test itself: it notices every kind of fault, and its inputs are the same each time."""
 
+import io
 import json
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from scripts.fuzz.campaign import make_input, run_class
 from scripts.fuzz.classes import load_classes
-from scripts.fuzz.mutations import MUTATIONS, mutate
+from scripts.fuzz.mutations import MUTATIONS, mutate, mutate_zip
 from tests.scripts import fuzz_traps
+from vidtldr_jax.data.annotations import Question
+from vidtldr_jax.trust.verification import Verification
+
+
+def make_zip(*names):
+    """Returns a zip of stored files, whose content is their name 20 times."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), name * 20)
+    return made.getvalue()
+
 
 JSON = json.dumps({"a": [1, 2.5, "x"], "b": {"c": None}}).encode()
+SOUND_TABLE = {"pieces": [[64, 0.25]]}
 SOUND = {
     "bytes": bytes(range(200)),
     "json": JSON,
@@ -19,6 +34,7 @@ SOUND = {
     "safetensors": len(JSON).to_bytes(8, "little") + JSON + bytes(64),
     "boxes": b"\0\0\0\x18moov\0\0\0\x10trak12345678" + b"\0\0\0\x0cmdat1234",
     "riff": b"RIFF\x1c\0\0\0AVI " + b"avih\x04\0\0\x001234" + b"idx1\x04\0\0\x005678",
+    "zip": make_zip("a/data.pkl", "a/data/0"),
     "png": b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x04IHDR1234abcd" + b"\0\0\0\0IENDabcd",
 }
 
@@ -39,6 +55,7 @@ def test_damage_is_repeatable_and_of_many_kinds(structure):
         ("wrong", "wrong", ""),
         ("undocumented", "undocumented", "KeyError"),
         ("two lines", "undocumented", "not one line"),
+        ("no name", "undocumented", "names no file"),
         ("signal", "signal", "SIGSEGV"),
         ("exit", "signal", "exit code 3"),
         ("hang", "hang", "over 1 s"),
@@ -70,6 +87,39 @@ def test_every_class_reads_its_sound_example_and_answers_for_damaged_ones(tmp_pa
     assert chosen.is_right(chosen.read(template), chosen.read(template))
     report = run_class(chosen, count=4, seed=1)
     assert not report.failures, report.failures
+
+
+def test_a_damaged_member_of_a_zip_has_the_right_checksum():
+    names = []
+    for seed in range(50):
+        with zipfile.ZipFile(io.BytesIO(mutate_zip(random.Random(seed), SOUND["zip"]))) as archive:
+            assert archive.testzip() is None
+            names += [name for name in archive.namelist() if archive.read(name) != name.encode() * 20]
+    assert 10 < names.count("a/data.pkl") < 50
+    assert names.count("a/data/0") > 3
+
+
+@pytest.mark.parametrize("answer", [None, SOUND_TABLE, {}, {"pieces": []}])
+def test_another_table_of_times_is_not_right(answer):
+    chosen = load_classes()["table of times"]
+    assert chosen.is_right(answer, SOUND_TABLE) == (answer in (None, SOUND_TABLE))
+
+
+def test_rows_of_another_type_are_not_right():
+    is_right = load_classes()["questions.json"].is_right
+    rows = [Question("0", "0.mp4", "what is it", "dog")]
+    assert is_right(rows, rows)
+    assert is_right([], rows)
+    assert not is_right([Question("0", "0.mp4", "what is it", 3)], rows)
+    assert not is_right([*rows, None], rows)
+
+
+@pytest.mark.parametrize(("fault", "is_right"), [("a/config.json is damaged", True), ("something is damaged", False)])
+def test_a_check_must_name_the_damaged_file(fault, is_right):
+    chosen = load_classes()["check of a checkpoint"]
+    found = Verification("checkpoint", 2, (), (fault,))
+    sound = ({"model/config.json": 1}, {"model/config.json": "0"})
+    assert chosen.is_right((found, *sound), (None, {"model/config.json": 2}, {"model/config.json": "1"})) == is_right
 
 
 def test_an_input_depends_on_its_number_alone(tmp_path):

@@ -47,7 +47,7 @@ def test_what_the_library_writes_is_read_and_hashed_in_one_go(tmp_path):
             for name, value in ARRAYS.items():
                 assert found[name].dtype == value.dtype
                 np.testing.assert_array_equal(found[name], value)
-        with pytest.raises(DigestError, match=r"its SHA-256 begins with .*, that of what was written with 0000"):
+        with pytest.raises(DigestError, match=r"its SHA-256 begins with .*, that of what was written with '0000"):
             file.read_arrays(digest="0" * 64)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 import re
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -184,7 +183,7 @@ def resolve_r(r: ScheduleEntry, num_tokens: int) -> tuple[int, int | None]:
       ValueError: r is negative, or neither a whole number nor in (0, 1).
     """
     count = count_entry(r, num_tokens)
-    limit = operator.index(num_tokens) // 2
+    limit = num_tokens // 2
     return (count, None) if count <= limit else (limit, limit)
 
 

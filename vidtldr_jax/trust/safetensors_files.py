@@ -146,7 +146,7 @@ def read_entry(path: str | os.PathLike[str], name: str, entry: Entry) -> np.ndar
 
 def describe_mismatch(found: str, expected: str) -> str:
     """Say that a file has another digest, as a part of a line."""
-    return f"its SHA-256 begins with {found[:12]}, that of what was written with {expected[:12]}"
+    return f"its SHA-256 begins with {found[:12]}, that of what was written with {expected[:12]!r}"
 
 
 def _fill(file: IO[bytes], array: np.ndarray, hashed: Any) -> None:
