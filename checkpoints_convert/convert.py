@@ -230,7 +230,7 @@ def _check_copies(source: Source, plan: ConversionPlan) -> None:
     ]
     if faults:
         raise ConversionError.collect(
-            f"convert_checkpoint: some keys of a {plan.family.title} hold another's numbers again",
+            f"some keys of a {plan.family.title} are copies of others",
             faults,
             "get the original file, or leave one out with --ignore",
         )

@@ -160,15 +160,15 @@ def _check_numbers(
     for name, (value, origin) in facts.items():
         least = 0 if name in first_layers else 1
         if name in counts and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            faults.append(f"{name} from {origin} is {show_value(value)}, no whole number from {least} on")
+            faults.append(f"{name} from {origin} is {show_value(value)}, not a whole number of at least {least}")
         elif name in counts and value > _LARGEST_COUNT:
             faults.append(f"{name} from {origin} is {show_value(value)}, above {_LARGEST_COUNT}")
         elif (name.endswith("depth") or name in first_layers) and value > most_layers:
             faults.append(f"{name} from {origin} is {value}, and there are only {most_layers} keys")
         elif name in _EPSILONS and (not isinstance(value, float) or not 0 < value < 1):
-            faults.append(f"{name} from {origin} is {show_value(value)}, no number between 0 and 1")
+            faults.append(f"{name} from {origin} is {show_value(value)}, not a number between 0 and 1")
     if faults:
-        raise ConversionError.collect("find_facts: numbers have their limits", faults, "fix them")
+        raise ConversionError.collect("numbers are within their limits", faults, "fix them")
 
 
 def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def _read_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
             faults.append(f"{theirs} = {show_value(value)} is none of {', '.join(map(repr, values))}")
     if faults:
         raise ConversionError.collect(
-            "find_facts: the checkpoint's config asks for what is not built", faults, "convert another checkpoint"
+            "the checkpoint's config asks for what is not built", faults, "convert another checkpoint"
         )
     return found
 

@@ -187,7 +187,7 @@ def _check_colours(facts: Mapping[str, Fact]) -> None:
     if channels is not None and channels.value != NUM_COLOURS:
         raise ConversionError(
             f"a model sees videos in {NUM_COLOURS} colours, red, green and blue; {channels.origin} of this one says "
-            f"num_channels = {channels.value}; convert a model of colour videos, or make its first layer one."
+            f"num_channels = {channels.value}; convert a model of colour videos."
         )
 
 

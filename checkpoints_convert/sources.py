@@ -87,7 +87,7 @@ def open_source(source: str | os.PathLike[str], *, weights: str | None = None) -
       A `Source` whose tensors are not read yet.
 
     Raises:
-      ConversionError: there is no such place, or what is there is damaged, refused or no checkpoint.
+      ConversionError: there is no such place, or what is there is damaged, refused or not a checkpoint.
     """
     place = Path(source)
     try:
@@ -101,8 +101,7 @@ def open_source(source: str | os.PathLike[str], *, weights: str | None = None) -
         ) from error
     if not opened.tensors:
         raise ConversionError(
-            f"open_source: a checkpoint has tensors; there is no tensor in {source}; name the file that holds the "
-            "weights."
+            f"a checkpoint has tensors; there is none in {source}; name the file that holds the weights."
         )
     return opened
 
@@ -131,7 +130,7 @@ def _open_hub(address: str, weights: str | None) -> Source:
         if path.suffix == ".json":
             for name in _name_shards(path):
                 if download_file(place, name) is None:
-                    raise ConversionError(f"open_source: {address} lists {name} and has it not; tell its owner.")
+                    raise ConversionError(f"{address} lists {name} but does not have it; tell its owner.")
     except HubError as error:
         raise ConversionError(str(error)) from error
     return dataclasses.replace(_open_folder(path.parent, weights), name=address)
@@ -331,7 +330,7 @@ def _read_states(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None
         return _read_torch(path)
     raise ConversionError(
         f"open_source: a checkpoint is a torch file (zip or pickle), safetensors, Flax's msgpack or .npz; {path} "
-        f"starts with {head[:8]!r} and is none; name the file that holds the weights."
+        f"starts with {head[:8]!r} and is none of these; name the file that holds the weights."
     )
 
 

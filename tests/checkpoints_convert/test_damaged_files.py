@@ -215,9 +215,9 @@ def test_arrays_of_the_other_byte_order_are_read_as_numbers(tmp_path: Path):
 
 def test_what_is_something_else_says_what_it_is_not(tmp_path: Path):
     for name, body, message in (
-        ("picture.pth", b"\x89PNG\r\n\x1a\n" + bytes(100), "is none; name the file"),
+        ("picture.pth", b"\x89PNG\r\n\x1a\n" + bytes(100), "is none of these; name the file"),
         ("empty.npz", b"", "is empty"),
-        ("page.bin", b"<!DOCTYPE html>", "is none; name the file"),
+        ("page.bin", b"<!DOCTYPE html>", "is none of these; name the file"),
     ):
         (tmp_path / name).write_bytes(body)
         expect_refusal(tmp_path / name, message, tmp_path)
@@ -247,10 +247,10 @@ def test_a_zip_of_a_version_that_python_does_not_read_is_damaged(tmp_path: Path)
 
 def test_a_checkpoint_without_a_tensor_says_so(tmp_path: Path):
     safetensors.numpy.save_file({}, tmp_path / "model.safetensors")
-    expect_refusal(tmp_path / "model.safetensors", "there is no tensor in", tmp_path)
+    expect_refusal(tmp_path / "model.safetensors", "a checkpoint has tensors; there is none in", tmp_path)
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
-    expect_refusal(tmp_path / "index", "there is no tensor in", tmp_path)
+    expect_refusal(tmp_path / "index", "a checkpoint has tensors; there is none in", tmp_path)
     (tmp_path / "weights.pth").write_bytes(pickle.dumps({"model": {}}, 2))
     expect_refusal(tmp_path / "weights.pth", "torch.save's old form", tmp_path)
 

@@ -133,7 +133,7 @@ def test_a_file_is_named_behind_the_repository_and_a_repository_without_weights_
         ("hf://lab/gated", "hf://lab/gated wants its terms accepted"),
         ("hf://lab/whole@v9", "hf://lab/whole has no revision v9"),
         ("hf://lab/whole/no.pth", "hf://lab/whole/no.pth has no no.pth; it has config.json"),
-        ("hf://lab/one-lost", "lists model-00002-of-00002.safetensors and has it not; tell its owner"),
+        ("hf://lab/one-lost", "lists model-00002-of-00002.safetensors but does not have it; tell its owner"),
         ("hf://lab/adapters", "hf://lab/adapters has adapter_config.json; merge them with PEFT's merge_and_unload()"),
         ("hf://lab/odd", "a hub answers as huggingface_hub expects; got what it can't read from http://127.0.0.1:"),
         ("hf://lab/odd/x.pth", "for hf://lab/odd (ValueError: Invalid pointer path"),

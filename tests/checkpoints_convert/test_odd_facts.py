@@ -34,15 +34,15 @@ def expect_refusal(source: Path, folder: Path, message: str, **options: Any) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"norm_eps": "abc"}, "norm_eps from settings is 'abc', no number between 0 and 1"),
+        ({"norm_eps": "abc"}, "norm_eps from settings is 'abc', not a number between 0 and 1"),
         ({"norm_eps": '"1e-6"'}, "norm_eps from settings is '1e-6'"),
-        ({"norm_eps": "[1]"}, "norm_eps from settings is .*, no number between 0 and 1"),
+        ({"norm_eps": "[1]"}, "norm_eps from settings is .*, not a number between 0 and 1"),
         ({"norm_eps": "null"}, "norm_eps from settings is None"),
         ({"norm_eps": "Infinity"}, "norm_eps from settings is inf"),
         ({"norm_eps": "true"}, "norm_eps from settings is True"),
         ({"norm_eps": str(10**400)}, "norm_eps from settings is "),
         ({"pool_norm_eps": "0"}, "pool_norm_eps from settings is 0"),
-        ({"heads": "abc"}, "num_heads from settings is 'abc', no whole number from 1 on"),
+        ({"heads": "abc"}, "num_heads from settings is 'abc', not a whole number of at least 1"),
         ({"heads": "4.0"}, "num_heads from settings is 4.0"),
         ({"frames": "0"}, "num_frames from settings is 0"),
         ({"frames": str(10**12)}, "num_frames from settings is 1000000000000, above 16777216"),

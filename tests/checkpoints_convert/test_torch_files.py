@@ -111,7 +111,7 @@ def old_weights(tmp_path: Path) -> Path:
         (b"hello, this is text", "starts with b'hello, t' and is none"),
         (b"<html><body>404</body></html>", "starts with b'<html><b' and is none"),
         (b"\x80\x02", "damaged"),
-        (bytes(99), "and is none; name the file that holds the weights"),
+        (bytes(99), "and is none of these; name the file that holds the weights"),
     ],
     ids=["nothing", "text", "a web page", "a pickle's first bytes", "zeros"],
 )

@@ -91,9 +91,9 @@ def _read_vocabulary(vocabulary: Any, faults: Faults) -> dict[str, int]:
         return ids
     for word, number in pairs:
         if not isinstance(word, str) or word in ids:
-            faults.add(f"word {_show(word)} is no text or is there twice")
+            faults.add(f"word {_show(word)} is not text or is there twice")
         elif not _is_id(number) or number in seen:
-            faults.add(f"id {_show(number)} of {_show(word)} is no id or is there twice")
+            faults.add(f"id {_show(number)} of {_show(word)} is not an id or is there twice")
         else:
             ids[word] = number
             seen.add(number)
@@ -102,7 +102,7 @@ def _read_vocabulary(vocabulary: Any, faults: Faults) -> dict[str, int]:
 
 def _add_tokens(tokens: Any, ids: dict[str, int], faults: Faults) -> None:
     if tokens is not None and not isinstance(tokens, list):
-        faults.add("added_tokens is no list")
+        faults.add("added_tokens is not a list")
         return
     numbers = set(ids.values())
     for token in tokens or ():
