@@ -6,7 +6,13 @@
     clip = vt.read_clip("clip.mp4", model.preprocessing)
     out = model.encode_video(clip[None], trace=True)
 
-`ops` has the operators for blocks of your own, `models` the Flax modules, `reduction` schedules and their cost.
+Modules and variables for code of your own are a pair on every backend:
+
+    module, variables = vt.load_module("moving-objects", schedule="100,40")
+    logits = module.apply(variables, clip[None]).logits
+
+`ops` has the operators for blocks of your own, `models` the Flax modules, `reduction` schedules and their cost; `train`
+and `visualize` need the extras of the same names.
 
 A name is imported when it is first asked for: the command line's help and completion, and processes that only decode
 videos, don't wait for JAX.
@@ -16,12 +22,25 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from vidtldr_jax import models, ops, reduction
+    from vidtldr_jax import models, ops, reduction, train, visualize  # noqa: F401
     from vidtldr_jax.data.clip import read_clip
     from vidtldr_jax.data.preprocessing import Preprocessing
-    from vidtldr_jax.inference.load import load_model
+    from vidtldr_jax.inference.checkpoint import read_checkpoint, save_checkpoint
+    from vidtldr_jax.inference.load import find_sample_clip, load_model, load_module
     from vidtldr_jax.inference.model import VideoModel
     from vidtldr_jax.inference.sharding import make_mesh
+    from vidtldr_jax.inference.stream import encode_videos
+    from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
+    from vidtldr_jax.models.architectures import init_variables, make_module
+    from vidtldr_jax.models.clip import CLIPVision
+    from vidtldr_jax.models.clip_config import CLIPConfig
+    from vidtldr_jax.models.config import VideoViTConfig
+    from vidtldr_jax.models.presets import get_preset
+    from vidtldr_jax.models.umt import UMT
+    from vidtldr_jax.models.umt_config import UMTConfig
+    from vidtldr_jax.models.video_vit import VideoOutput, VideoViT
+    from vidtldr_jax.models.vivit import ViViT
+    from vidtldr_jax.models.vivit_config import ViViTConfig
     from vidtldr_jax.reduction.cost import count_macs
     from vidtldr_jax.reduction.planner import plan_schedule
     from vidtldr_jax.reduction.schedule import resolve_schedule
@@ -30,44 +49,85 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "UMT",
+    "AnsweringModel",
+    "CLIPConfig",
+    "CLIPVision",
     "Preprocessing",
+    "RetrievalModel",
+    "UMTConfig",
+    "ViViT",
+    "ViViTConfig",
     "VideoModel",
+    "VideoOutput",
+    "VideoViT",
+    "VideoViTConfig",
     "count_macs",
+    "encode_videos",
+    "find_sample_clip",
+    "get_preset",
+    "init_variables",
     "load_model",
+    "load_module",
     "make_mesh",
+    "make_module",
     "models",
     "ops",
     "plan_schedule",
+    "read_checkpoint",
     "read_clip",
     "reduce_tokens",
     "reduction",
     "resolve_schedule",
+    "save_checkpoint",
 ]
 
-_PACKAGES: Final = ("data", "inference", "models", "ops", "reduction")
+_ROOMS: Final = ("train", "visualize")  # `import *` leaves out what needs extras
+_PACKAGES: Final = ("data", "inference", "models", "ops", "reduction", *_ROOMS)
 _HOMES: Final = {
+    "AnsweringModel": "inference.text_model",
+    "CLIPConfig": "models.clip_config",
+    "CLIPVision": "models.clip",
     "Preprocessing": "data.preprocessing",
+    "RetrievalModel": "inference.text_model",
+    "UMT": "models.umt",
+    "UMTConfig": "models.umt_config",
+    "ViViT": "models.vivit",
+    "ViViTConfig": "models.vivit_config",
     "VideoModel": "inference.model",
+    "VideoOutput": "models.video_vit",
+    "VideoViT": "models.video_vit",
+    "VideoViTConfig": "models.config",
     "count_macs": "reduction.cost",
+    "encode_videos": "inference.stream",
+    "find_sample_clip": "inference.load",
+    "get_preset": "models.presets",
+    "init_variables": "models.architectures",
     "load_model": "inference.load",
+    "load_module": "inference.load",
     "make_mesh": "inference.sharding",
+    "make_module": "models.architectures",
     "plan_schedule": "reduction.planner",
+    "read_checkpoint": "inference.checkpoint",
     "read_clip": "data.clip",
     "reduce_tokens": "reduction.step",
     "resolve_schedule": "reduction.schedule",
+    "save_checkpoint": "inference.checkpoint",
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Imports what is asked for the first time."""
-    if name in _PACKAGES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # else a name that is nowhere would pass as one that is made here
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for the first time."""
+        if name in _PACKAGES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_ROOMS, "__version__"])

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,14 +26,17 @@ def test_the_docs_list_every_method():
 
 
 def test_the_first_example_names_the_motion_in_both_forms(capsys):
-    exec(compile(PYTHON_BLOCKS[0], "README example 0", "exec"), {})
+    names = {}
+    exec(compile(PYTHON_BLOCKS[0], "README example 0", "exec"), names)
     described, merged, plain = capsys.readouterr().out.splitlines()
     assert re.match(r"r = 100,40: 288 -> 148 tokens over 4 layers", described)
     assert merged.startswith(plain)
+    exec(compile(PYTHON_BLOCKS[1], "README example 1", "exec"), names)
+    np.testing.assert_allclose(names["logits"], names["out"].logits, atol=1e-4)
 
 
 def test_the_examples_are_as_short_as_promised():
-    assert len(PYTHON_BLOCKS) == 2
+    assert len(PYTHON_BLOCKS) == 3
     assert len([line for line in PYTHON_BLOCKS[0].splitlines() if line.strip()]) <= 15
 
 

@@ -23,6 +23,7 @@ from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference import stablehlo
 from vidtldr_jax.inference.export_check import ExportCheck, check_export
 from vidtldr_jax.inference.load import find_model_class, load_model
+from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.inference.stablehlo import export_model, save_export
 from vidtldr_jax.reduction.methods import METHODS
@@ -260,8 +261,8 @@ def test_what_does_not_go_together_is_refused(monkeypatch):
         export_model(texts, output=("embedding", "text_embedding"))
     with pytest.raises(ValueError, match="uint8 is for pixels; text_embedding reads numbers of words"):
         export_model(texts, output="text_embedding", input_dtype="uint8")
-    spread = make("plain").with_schedule(None)
-    spread.mesh = make_mesh()
+    plain = make("plain")
+    spread = VideoModel(plain.weights, plain.config, preprocessing=plain.preprocessing, mesh=make_mesh())
     with pytest.raises(ValueError, match="a model on one device is needed; this one is spread over 1"):
         export_model(spread)
     monkeypatch.setattr(stablehlo, "_MOST_BYTES_INSIDE", 1000)

@@ -57,7 +57,7 @@ class Recorder:
             out = encode(batch)
             return out._replace(logits=Result(out.logits, number, self.events))
 
-        monkeypatch.setattr(model, "encode_video", record)
+        monkeypatch.setattr(VideoModel, "encode_video", lambda _, batch: record(batch))
 
 
 class Result:
@@ -182,7 +182,7 @@ def test_a_failure_of_the_model_ends_the_reader(good, monkeypatch):
     def fail(batch):
         raise MemoryError
 
-    monkeypatch.setattr(model, "encode_video", fail)
+    monkeypatch.setattr(VideoModel, "encode_video", lambda _, batch: fail(batch))
     with pytest.raises(MemoryError) as caught:
         run(model, good)
     assert not any("vidtldr-read" in thread.name for thread in threading.enumerate())
@@ -201,7 +201,7 @@ def test_what_was_computed_before_a_failure_of_the_model_comes_first(good, monke
         return encode(model, batch)
 
     expected = run(model, good, batch_size=1)
-    monkeypatch.setattr(model, "encode_video", fail_late)
+    monkeypatch.setattr(VideoModel, "encode_video", lambda _, batch: fail_late(batch))
     found = []
     with pytest.raises(RuntimeError, match="out of order"):
         collect(encode_videos(model, good, output="logits", batch_size=1), found)
@@ -256,7 +256,7 @@ def test_several_outputs_come_together_and_a_batch_need_not_shrink(good, monkeyp
     model = make_model()
     both = list(encode_videos(model, good, output=("pooled", "tokens"), batch_size=7, num_videos=9))
     sizes, encode = [], model.encode_video
-    monkeypatch.setattr(model, "encode_video", lambda batch: sizes.append(len(batch)) or encode(batch))
+    monkeypatch.setattr(VideoModel, "encode_video", lambda _, batch: sizes.append(len(batch)) or encode(batch))
     wanted = list(encode_videos(model, good, output="tokens", batch_size=7, num_videos=9))
     for video, alone in zip(both, wanted, strict=True):
         pooled, tokens = video.outputs

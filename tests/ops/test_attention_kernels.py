@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import export
 from jax.experimental.pallas import tpu as pltpu
+from jax.sharding import PartitionSpec
 
 from tests.reference import oracle
 from tests.reference.inputs import make_qkv, make_size
@@ -106,6 +107,15 @@ def test_the_tpu_kernel_lowers_for_a_tpu_and_makes_no_map(dtype):
     assert module.count("stablehlo.custom_call @tpu_custom_call") == 2
     assert "2352x2352" not in module
     assert "2560x2560" not in module
+
+
+def test_the_tpu_kernel_lowers_where_shard_map_checks_what_varies():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("clips",))
+    split = PartitionSpec("clips")
+    attend = jax.shard_map(
+        functools.partial(attend_mosaic, with_sharpness=True), mesh=mesh, in_specs=split, out_specs=split
+    )
+    assert jax.jit(attend).trace(*trace_shapes(jnp.float32)).lower(lowering_platforms=("tpu",)).as_text()
 
 
 # From 0.12 on JAX announces that it will drop Triton; then the blocked form runs (see the test below).

@@ -6,6 +6,8 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
 
 from tests.reference import oracle
 from tests.reference.inputs import make_qkv, make_size, make_tokens
@@ -92,3 +94,32 @@ def test_one_shape_is_traced_once():
     first, *rest = make_arguments()
     for scale in (1.0, 2.0, 0.0):
         counted(scale * first, *rest)
+
+
+@pytest.mark.parametrize("form", ["by_head", "blocked", "dense", "fused"])
+@pytest.mark.parametrize("with_saliency", [False, True])
+def test_attention_runs_and_has_gradients_where_shard_map_checks_what_varies(form, with_saliency):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("clips",))
+    _, *inputs = make_arguments()
+
+    def attend(*inputs):
+        attended = ops.attend(*inputs, form=form, with_saliency=with_saliency)
+        score = 0.0 if attended.saliency is None else attended.saliency.sum()
+        return attended.update, jnp.square(attended.update).sum() + score
+
+    def differentiate(*inputs):
+        return jax.grad(lambda *inputs: attend(*inputs)[1], argnums=(0, 1, 2))(*inputs)
+
+    split = PartitionSpec("clips")
+    mapped = jax.jit(jax.shard_map(differentiate, mesh=mesh, in_specs=split, out_specs=split))
+    chex.assert_trees_all_close(mapped(*inputs), differentiate(*inputs), atol=1e-5)
+
+
+def test_attention_received_runs_where_shard_map_checks_what_varies():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("clips",))
+    _, *inputs = make_arguments()
+    split = PartitionSpec("clips")
+    for form in ("by_head", "blocked"):
+        attend = partial(ops.attend_received, form=form)
+        mapped = jax.jit(jax.shard_map(attend, mesh=mesh, in_specs=split, out_specs=split))
+        chex.assert_trees_all_close(mapped(*inputs), attend(*inputs), atol=1e-6)

@@ -276,7 +276,7 @@ def _calibrate(
 ) -> Calibration:
     one_view = model.with_one_view()
     if frames is not None:
-        one_view.preprocessing = dataclasses.replace(one_view.preprocessing, num_frames=frames)
+        one_view = one_view.with_preprocessing(dataclasses.replace(one_view.preprocessing, num_frames=frames))
     schedules = [row.proposal.schedule for row in rows]
     with watch_progress(f"plain and {len(rows)} schedules on videos", total=len(paths)) as advance:
         return calibrate_schedules(

@@ -12,16 +12,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.stream import Output, encode_videos
-from vidtldr_jax.models.encoder import Tracing
-from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.inference.stream import Output, choose_batch_size, map_videos
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 
@@ -90,8 +89,20 @@ def calibrate_schedules(
     cosines: list[Float[np.ndarray, "S V"]] = []
     same: list[Float[np.ndarray, " S"]] = []
     errors: dict[str, str] = {}
-    videos = encode_videos(
-        _SideBySide(models, outputs), paths, output=outputs, batch_size=batch_size, num_workers=num_workers
+    size = choose_batch_size(model, len(paths), batch_size)
+
+    def encode_with_each(video: np.ndarray) -> tuple[jax.Array, ...]:  # [B, W, ...] of each output
+        batch = model.place_video(video)
+        found = [one.encode_video(batch) for one in models]
+        return tuple(jnp.stack([getattr(one, name) for one in found], axis=1) for name in outputs)
+
+    videos = map_videos(
+        encode_with_each,
+        paths,
+        preprocessing=model.preprocessing,
+        names=outputs,
+        batch_size=size,
+        num_workers=num_workers,
     )
     with contextlib.closing(videos):
         for video in videos:
@@ -149,20 +160,3 @@ def compare_answers(logits: Float[np.ndarray, "V W C"]) -> Float[np.ndarray, " S
     values = np.exp(values - values.max(-1, keepdims=True))
     answers = (values / values.sum(-1, keepdims=True)).mean(0).argmax(-1)  # [W]
     return (answers[1:] == answers[0]).astype(np.float64)
-
-
-class _SideBySide(VideoModel):
-    """Several models on the same batches: outputs are `[B, W, ...]`, one row for each."""
-
-    def __init__(self, models: Sequence[VideoModel], outputs: Sequence[Output]) -> None:
-        self.__dict__.update(models[0].__dict__)  # config, preprocessing and mesh are those of all
-        self._models, self._outputs = list(models), tuple(outputs)
-
-    def encode_video(self, video: Any, *, trace: Tracing = False) -> VideoOutput:
-        """Encodes a batch with each model."""
-        batch = self.place_video(video)
-        found = [model.encode_video(batch, trace=trace) for model in self._models]
-        rows: dict[str, Any] = {
-            name: jnp.stack([getattr(one, name) for one in found], axis=1) for name in self._outputs
-        }
-        return found[0]._replace(**rows)

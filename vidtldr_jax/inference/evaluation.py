@@ -32,9 +32,7 @@ from vidtldr_jax.inference.scoring import (
     compare_with_classes,
     count_accuracies,
 )
-from vidtldr_jax.inference.stream import Output, choose_batch_size, encode_videos
-from vidtldr_jax.models.encoder import Tracing
-from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.inference.stream import Output, choose_batch_size, map_videos
 
 
 class Paces(NamedTuple):
@@ -145,30 +143,30 @@ def evaluate_videos(
     if not rest:
         return 0.0
     output: Output = "logits" if classes is None else "embedding"
-    together = _Together(models, output)
-    videos = encode_videos(
-        together, [entry.path for entry in rest], output=output, batch_size=batch_size, num_workers=num_workers,
-        num_videos=len(entries),
-    )  # fmt: skip
+    ways = _Ways(models, output)
+    size = choose_batch_size(first, len(entries), batch_size)
+    paths = [entry.path for entry in rest]
+    videos = map_videos(
+        ways, paths, preprocessing=first.preprocessing, names=(output,), batch_size=size, num_workers=num_workers
+    )
     with contextlib.closing(videos):
-        size = choose_batch_size(first, len(entries), batch_size)
-        compile_seconds = together.warm_up(size)
+        compile_seconds = ways.warm_up(size)
         before = time.perf_counter()
         for entry, video in zip(rest, videos, strict=True):
             answers: dict[str, tuple[Answer, ...] | None] = {}
             fault: Exception | None = video.error
-            if video.outputs is not None:  # [V, W, classes] or [V, W, E]
+            if video.outputs is not None:  # ([V, W, classes] or [V, W, E],)
                 for place, way in enumerate(models):
-                    scores = video.outputs[:, place]
+                    scores = video.outputs[0][:, place]
                     logits = scores if classes is None else compare_with_classes(scores, classes)
                     fault = fault or find_not_finite(logits, "scores")
                     answers[way] = answer(logits, heads, entry.labels, average=average)
             now = time.perf_counter()
-            seconds = {"total": now - before, "computing": together.take_seconds()}
+            seconds = {"total": now - before, "computing": ways.take_seconds()}
             before = now
             if fault is None:
-                ways = {way: [one._asdict() for one in given or ()] for way, given in answers.items()}
-                records.append(entry.name, {"ways": ways, "notices": list(video.notices), "seconds": seconds})
+                told = {way: [one._asdict() for one in given or ()] for way, given in answers.items()}
+                records.append(entry.name, {"ways": told, "notices": list(video.notices), "seconds": seconds})
             else:
                 records.append(entry.name, {"error": " ".join(str(fault).split()), "seconds": seconds})
             progress(entry)
@@ -186,38 +184,35 @@ def _check_heads(model: VideoModel, heads: Sequence[Head], classes: ClassEmbeddi
         )
 
 
-class _Together(VideoModel):
-    """Several models on the same batches: outputs are `[B, W, ...]`, one row for each."""
+class _Ways:
+    """Several models on the same batches: one array `[B, W, ...]`, a row for each way."""
 
     def __init__(self, models: Mapping[str, VideoModel], output: Output) -> None:
-        self.__dict__.update(next(iter(models.values())).__dict__)  # config, preprocessing and mesh are those of all
         self._models, self._output = dict(models), output
         self._seconds: dict[str, float] = {}
 
-    def encode_video(self, video: Any, *, trace: Tracing = False) -> VideoOutput:
-        """Encodes a batch with each model. Where there are several, each is waited for and timed, in turn."""
+    def __call__(self, video: np.ndarray) -> tuple[jax.Array]:
+        """Encode a batch with each model. Where there are several, each is waited for and timed, in turn."""
         if len(self._models) == 1:
             (model,) = self._models.values()
-            found = model.encode_video(video, trace=trace)
-            return self._put(found, getattr(found, self._output)[:, None])
+            return (getattr(model.encode_video(video), self._output)[:, None],)
         rows = []
-        batch = jax.block_until_ready(self.place_video(video))
+        first = next(iter(self._models.values()))
+        batch = jax.block_until_ready(first.place_video(video))
         for way, model in self._models.items():
             start = time.perf_counter()
-            found = jax.block_until_ready(model.encode_video(batch, trace=trace))
+            found = jax.block_until_ready(model.encode_video(batch))
             self._seconds[way] = self._seconds.get(way, 0.0) + time.perf_counter() - start
             rows.append(getattr(found, self._output))
-        return self._put(found, jnp.stack(rows, axis=1))
-
-    def _put(self, found: VideoOutput, rows: jax.Array) -> VideoOutput:
-        return found._replace(logits=rows) if self._output == "logits" else found._replace(embedding=rows)
+        return (jnp.stack(rows, axis=1),)
 
     def warm_up(self, size: int) -> float:
-        """Compiles for a batch of so many views; returns the seconds that it took."""
-        config = self.config
-        shape = (size, self.preprocessing.num_frames, config.image_size, config.image_size, config.num_channels)
+        """Compile for a batch of so many views; return the seconds that it took."""
+        model = next(iter(self._models.values()))
+        config = model.config
+        shape = (size, model.preprocessing.num_frames, config.image_size, config.image_size, config.num_channels)
         start = time.perf_counter()
-        jax.block_until_ready(getattr(self.encode_video(np.zeros(shape, np.float32)), self._output))
+        jax.block_until_ready(self(np.zeros(shape, np.float32)))
         self._seconds = {}
         return time.perf_counter() - start
 

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+import flax.linen as nn
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -23,6 +24,7 @@ from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.reduction.schedule import Schedule
 
+SAMPLE_CLIPS: Final = ("coming_together", "left", "turning_clockwise")
 SHIPPED_MODELS: Final = {"moving-objects": "moving_objects", "moving-objects-retrieval": "moving_objects_retrieval"}
 
 
@@ -64,6 +66,52 @@ def load_model(
     return make_model(stored, dtype=dtype, attention=attention, scan_layers=scan_layers, mesh=mesh, **reducing)
 
 
+def load_module(
+    checkpoint: str | os.PathLike[str],
+    *,
+    schedule: Schedule = None,
+    method: str | Method | None = None,
+    dtype: Any = jnp.float32,
+    attention: ops.AttentionForm = "auto",
+    scan_layers: bool = False,
+    verify: bool | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a checkpoint as a Flax module and its variables, for code of your own.
+
+        module, variables = vt.load_module("moving-objects", schedule="100,40")
+        out = module.apply(variables, video)  # a VideoOutput
+
+    The pair works under jit, grad, vmap, scan and shard_map. Its variables are named alike on every backend.
+
+    Args:
+      checkpoint: what `load_model` takes.
+      schedule: tokens that each layer loses, resolved for clips of the checkpoint's size; None is the plain model.
+      method: how they are chosen, see `load_model`.
+      dtype: dtype of the computation and of the variables.
+      attention: one of the forms of `ops.attend`.
+      scan_layers: stack the variables of all blocks along one axis and run the blocks after the last reduction under
+        one scan, which compiles faster.
+      verify: see `load_model`.
+
+    Returns:
+      The module, called with (video, trace=False), and its variables {"params": ...}.
+
+    Raises:
+      CheckpointError: the folder is missing, damaged, changed or does not fit.
+      ValueError: the schedule or the method does not fit the model.
+    """
+    model = load_model(
+        checkpoint,
+        schedule=schedule,
+        method=method,
+        dtype=dtype,
+        attention=attention,
+        scan_layers=scan_layers,
+        verify=verify,
+    )
+    return model.module, model.variables
+
+
 def make_model(stored: Checkpoint, **options: Any) -> VideoModel:
     """Makes the model of a checkpoint.
 
@@ -102,6 +150,23 @@ def find_checkpoint(checkpoint: str | os.PathLike[str]) -> Path:
     if str(checkpoint).startswith(SCHEME):
         return download_checkpoint(str(checkpoint))
     return Path(checkpoint)
+
+
+def find_sample_clip(name: str = "coming_together") -> Path:
+    """Return the path of a clip that ships with the package: moving digits over a photograph, 3 seconds.
+
+    Args:
+      name: one of `SAMPLE_CLIPS`: the motion that it shows.
+
+    Returns:
+      The path of an MP4 file.
+
+    Raises:
+      ValueError: there is no such clip.
+    """
+    if name not in SAMPLE_CLIPS:
+        raise ValueError(f"sample clips are {', '.join(SAMPLE_CLIPS)}; got {name!r}; choose one of these.")
+    return find_asset("clips") / f"{name}.mp4"
 
 
 def find_asset(name: str) -> Path:

@@ -9,9 +9,11 @@ A clip is `[T, Y, X, C]` float32, normalised (about -2 to 2); the logits are `[B
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any, Self
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -33,18 +35,42 @@ from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
 
 
+@dataclasses.dataclass(frozen=True, init=False, repr=False, eq=False)
 class VideoModel:
-    """A video transformer ready to call. It is immutable; `with_schedule` returns another that shares the parameters.
+    """A video transformer ready to call. It is immutable, and a pytree whose leaves are its weights.
+
+    So a model can be an argument or a result of a transformed function: `jax.jit(lambda model, video:
+    model(video).logits)`, `jax.grad` of a loss over a model, `jax.tree.map` over its weights.
 
     Attributes:
+      weights: the parameters as `module` takes them: nested, the blocks stacked where `is_stacked`.
       config: the architecture.
       preprocessing: how clips are sampled, resized and normalised for it.
       labels: names of the classes, or None.
       tokenizer: content of the tokenizer.json of its texts, or None.
       schedule: the resolved schedule: tokens that every layer loses, clamps and the method included.
       source: what the weights were made from.
+      dtype: computation dtype.
+      attention: how attention is computed, see `ops.attend`.
+      is_stacked: whether the parameters of all blocks lie along one axis, see `models.stacking`.
       mesh: the devices that it is spread over, or None for one.
     """
+
+    weights: dict[str, Any]
+    config: Config
+    preprocessing: Preprocessing
+    labels: list[str] | None
+    tokenizer: str | None
+    schedule: ResolvedSchedule
+    source: Mapping[str, Any]
+    dtype: jnp.dtype
+    attention: ops.AttentionForm
+    is_stacked: bool
+    mesh: Mesh | None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        register_model(cls)
 
     def __init__(
         self,
@@ -52,7 +78,7 @@ class VideoModel:
         config: Config,
         *,
         preprocessing: Preprocessing,
-        labels: list[str] | None = None,
+        labels: Sequence[str] | None = None,
         tokenizer: str | None = None,
         schedule: Schedule = None,
         method: str | Method | None = None,
@@ -83,46 +109,65 @@ class VideoModel:
         Raises:
           ValueError: the schedule, the method or the mesh does not fit the model.
         """
-        self.config = config
-        self.preprocessing = preprocessing
-        self.labels = labels
-        self.tokenizer = tokenizer
-        self.source = dict(source or {})
-        self.schedule: ResolvedSchedule = resolve_for(config, schedule, method=method)
-        self._dtype = jnp.dtype(dtype)
-        self._is_stacked = jax.default_backend() != "cpu" if scan_layers is None else scan_layers
-        self.mesh = mesh
+        resolved = resolve_for(config, schedule, method=method)
+        dtype = jnp.dtype(dtype)
+        is_stacked = jax.default_backend() != "cpu" if scan_layers is None else scan_layers
         if mesh is not None:
             check_mesh(mesh, num_heads=config.num_heads)
             # The compiler can't split a kernel's or a loop's heads over devices.
             is_split = count_model_devices(mesh) > 1
             attention = "blocked" if is_split and attention == "auto" else attention
-        self._attention = attention
         flat = flatten_params(params)
-        flat = stack_blocks(flat) if self._is_stacked else unstack_blocks(flat)
+        flat = stack_blocks(flat) if is_stacked else unstack_blocks(flat)
         if mesh is None:
-            flat = {path: jnp.asarray(value, self._dtype) for path, value in flat.items()}
+            flat = {path: jnp.asarray(value, dtype) for path, value in flat.items()}
         else:
-            flat = place_params({path: _cast(value, self._dtype) for path, value in flat.items()}, mesh)
-        self._weights = traverse_util.unflatten_dict(flat, sep="/")
+            flat = place_params({path: _cast(value, dtype) for path, value in flat.items()}, mesh)
+        _fill(
+            self,
+            weights=traverse_util.unflatten_dict(flat, sep="/"),
+            config=config,
+            preprocessing=preprocessing,
+            labels=None if labels is None else list(labels),
+            tokenizer=tokenizer,
+            schedule=resolved,
+            source=dict(source or {}),
+            dtype=dtype,
+            attention=attention,
+            is_stacked=is_stacked,
+            mesh=mesh,
+        )
+
+    def __repr__(self) -> str:
+        num_params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.weights) if hasattr(leaf, "shape"))
+        return (
+            f"{type(self).__name__}({self.config.architecture}, {num_params:,} parameters, {self.dtype}, "
+            f"{self.schedule.describe()})"
+        )
+
+    def __call__(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: Tracing = False) -> VideoOutput:
+        """Encode a batch of clips, as `encode_video` does."""
+        return self.encode_video(video, trace=trace)
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters, nested, as Flax has them; copies where the model keeps its blocks stacked."""
-        return traverse_util.unflatten_dict(unstack_blocks(flatten_params(self._weights)), sep="/")
+        """The parameters, nested, every block under its own name; copies where the model keeps its blocks stacked."""
+        return traverse_util.unflatten_dict(unstack_blocks(flatten_params(self.weights)), sep="/")
 
     @property
-    def weights(self) -> dict[str, Any]:
-        """The parameters as the functions of `get_encode_function` take them: nested, blocks perhaps stacked."""
-        return self._weights
+    def module(self) -> Any:
+        """The Flax module of the model and its schedule, for clips of the config's size; it takes `variables`."""
+        return _make_module(
+            self.config, self.schedule.r, self.schedule.method, self.attention, self.dtype, is_stacked=self.is_stacked
+        )
 
     @property
-    def dtype(self) -> jnp.dtype:
-        """Computation dtype."""
-        return self._dtype
+    def variables(self) -> dict[str, Any]:
+        """The variables of `module`: `model.module.apply(model.variables, video)`, under any transformation."""
+        return {"params": self.weights}
 
     def with_schedule(self, schedule: Schedule, *, method: str | Method | None = None) -> Self:
-        """Returns the same model under another schedule; parameters are shared, not copied.
+        """Return the same model under another schedule; parameters are shared, not copied.
 
         Args:
           schedule: anything `parse_schedule` reads; None is the plain model.
@@ -134,29 +179,24 @@ class VideoModel:
         Raises:
           ValueError: the schedule or the method does not fit the model.
         """
-        return type(self)(
-            self._weights,
-            self.config,
-            preprocessing=self.preprocessing,
-            labels=self.labels,
-            tokenizer=self.tokenizer,
-            schedule=schedule,
-            method=self._keep_method(schedule) if method is None else method,
-            source=self.source,
-            dtype=self._dtype,
-            attention=self._attention,
-            scan_layers=self._is_stacked,
-            mesh=self.mesh,
-        )
-
-    def _keep_method(self, schedule: Schedule) -> Method:
-        return schedule.method if isinstance(schedule, ResolvedSchedule) else self.schedule.method
+        if method is None:
+            method = schedule.method if isinstance(schedule, ResolvedSchedule) else self.schedule.method
+        return self._replace(schedule=resolve_for(self.config, schedule, method=method))
 
     def with_one_view(self) -> Self:
-        """Returns the same model for one clip and one crop of a video; parameters are shared, not copied."""
-        other = self.with_schedule(self.schedule)
-        other.preprocessing = self.preprocessing.take_one_view()
-        return other
+        """Return the same model for one clip and one crop of a video; parameters are shared, not copied."""
+        return self.with_preprocessing(self.preprocessing.take_one_view())
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> Self:
+        """Return the same model with clips that are made in another way; parameters are shared, not copied.
+
+        Args:
+          preprocessing: how clips are sampled, resized and normalised.
+        """
+        return self._replace(preprocessing=preprocessing)
+
+    def _replace(self, **fields: Any) -> Self:
+        return _fill(object.__new__(type(self)), **{name: getattr(self, name) for name in _FIELDS} | fields)
 
     def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: Tracing = False) -> VideoOutput:
         """Encodes a batch of clips; compiled once per shape.
@@ -177,8 +217,8 @@ class VideoModel:
         function = self.get_encode_function(video.shape, trace=trace)
         if is_empty(video):
             function = self._get_encoder(video.shape, trace=trace, mesh=None)
-            return make_empty(function, self._weights, video)
-        return function(self._weights, self.place_video(video))
+            return make_empty(function, self.weights, video)
+        return function(self.weights, self.place_video(video))
 
     def place_video(self, video: Float[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B T Y X C"]:
         """Puts a batch of clips where the model runs; over a mesh it is split along "data".
@@ -257,18 +297,43 @@ class VideoModel:
     def _get_encoder(self, shape: tuple[int, ...], *, trace: Tracing, mesh: Mesh | None) -> Any:
         runs = self.schedule_for(shape)
         method = DEFAULT_METHOD if runs.is_plain else runs.method  # plain models share what is compiled
-        return _compiled_encoder(
-            self.config, runs.r, method, self._attention, self._dtype, trace, self._is_stacked, mesh
-        )
+        return _compiled_encoder(self.config, runs.r, method, self.attention, self.dtype, trace, self.is_stacked, mesh)
 
-    def make_module(self) -> Any:
-        """Returns the Flax module that takes `weights`, for clips of the config's size; attention in the form "auto".
 
-        What is traced of it anew takes the forms of the platform that `ops.platform` names.
-        """
-        return _make_module(
-            self.config, self.schedule.r, self.schedule.method, "auto", self._dtype, is_stacked=self._is_stacked
-        )
+class _Static(NamedTuple):
+    """What of a model is no array, as a pytree's structure has to be: comparable and hashable."""
+
+    values: tuple[Any, ...]
+
+    def __hash__(self) -> int:
+        return hash(tuple(value for name, value in zip(_FIELDS[1:], self.values) if name not in _PLAIN))
+
+
+_PLAIN: Final = ("labels", "source")  # lists and dicts, which are compared and have no hash
+_FIELDS: Final = tuple(field.name for field in dataclasses.fields(VideoModel))
+
+
+def _fill(model: Any, **fields: Any) -> Any:
+    """Give a frozen model its fields."""
+    for name, value in fields.items():
+        object.__setattr__(model, name, value)
+    return model
+
+
+def register_model(model_class: type[VideoModel]) -> None:
+    """Make a class of models a pytree: its weights are the leaves, all else is its structure."""
+
+    def flatten(model: VideoModel) -> tuple[tuple[tuple[Any, Any]], _Static]:
+        static = _Static(tuple(getattr(model, name) for name in _FIELDS[1:]))
+        return ((jax.tree_util.GetAttrKey("weights"), model.weights),), static
+
+    def unflatten(static: _Static, children: Iterable[Any]) -> VideoModel:
+        return _fill(object.__new__(model_class), **dict(zip(_FIELDS, (*children, *static.values))))
+
+    jax.tree_util.register_pytree_with_keys(model_class, flatten, unflatten)
+
+
+register_model(VideoModel)
 
 
 # On CPUs XLA maps up to 2,000 pieces of memory for a program, and dies where a process has more than Linux's 65,530. So
@@ -302,9 +367,8 @@ def _make_module(
     *,
     is_stacked: bool,
 ) -> Any:
-    dtypes = {"dtype": dtype, "param_dtype": dtype}
-    fields = {"r": r if any(r) else (), "method": method, "form": attention, "is_stacked": is_stacked, **dtypes}
-    return make_module(config, **fields)
+    fields = {"method": method, "form": attention, "dtype": dtype, "param_dtype": dtype, "is_stacked": is_stacked}
+    return make_module(config, r=r if any(r) else (), **fields)
 
 
 def _cast(value: Any, dtype: jnp.dtype) -> Any:

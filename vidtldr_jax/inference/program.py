@@ -100,9 +100,9 @@ def make_program(
     is_text = outputs == ("text_embedding",)
     weights = _choose_weights(model, is_text=is_text)
     if is_text:
-        encode: Callable[..., Any] = functools.partial(_encode_text, model.make_module())
+        encode: Callable[..., Any] = functools.partial(_encode_text, model.module.clone(form="auto"))
         return Program(_choose_by_platform(encode, platforms), weights, _describe_text(model), outputs)
-    encode = functools.partial(_encode_video, model.make_module(), outputs)
+    encode = functools.partial(_encode_video, model.module.clone(form="auto"), outputs)
     branches = _choose_by_platform(encode, platforms)
     recipe = model.preprocessing
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import jax
@@ -22,6 +22,7 @@ import numpy as np
 
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.loading import LoadedVideo, read_videos
+from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.finite import NotFiniteError, find_not_finite
 from vidtldr_jax.inference.model import VideoModel
@@ -83,11 +84,57 @@ def encode_videos(
       WorkerError: see `read_videos`.
     """
     outputs = (output,) if isinstance(output, str) else output
-    _check(model, outputs, batch_size)
-    videos = read_videos(paths, model.preprocessing, num_workers=num_workers)
+    _check(model, outputs)
     size = choose_batch_size(model, len(paths) if num_videos is None else num_videos, batch_size)
-    found = _encode(model, videos, outputs, size)
+
+    def encode(batch: np.ndarray) -> tuple[jax.Array, ...]:
+        encoded = model.encode_video(batch)
+        return tuple(getattr(encoded, name) for name in outputs)
+
+    found = map_videos(
+        encode, paths, preprocessing=model.preprocessing, names=outputs, batch_size=size, num_workers=num_workers
+    )
     return _take_first(found) if isinstance(output, str) else found
+
+
+def map_videos(
+    function: Callable[[np.ndarray], tuple[jax.Array, ...]],
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    preprocessing: Preprocessing,
+    names: Sequence[str],
+    batch_size: int,
+    num_workers: int = 0,
+) -> Generator[EncodedVideo, None, None]:
+    """Apply a function to the views of videos in batches of one size; see `encode_videos`, which does so with a model.
+
+    Args:
+      function: of a batch `[batch_size, T, Y, X, 3]` float32, normalised; returns arrays with a leading batch axis.
+      paths: of videos, GIFs, images or folders of images.
+      preprocessing: how views are sampled, resized and normalised.
+      names: of the arrays that the function returns, for errors.
+      batch_size: views per call; the last batch is filled up with copies of its last view.
+      num_workers: processes that read, see `read_videos`.
+
+    Returns:
+      A generator of every video in the order of `paths`; `outputs` is a tuple of arrays in the order of `names`.
+
+    Raises:
+      ValueError: batch_size is less than 1, or what `read_videos` refuses.
+      WorkerError: see `read_videos`.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is at least 1; got {batch_size}; give another.")
+    videos = read_videos(paths, preprocessing, num_workers=num_workers)
+
+    def dispatch(views: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
+        batch = np.stack([*views, *[views[-1]] * (batch_size - len(views))])  # [B, T, Y, X, 3] uint8
+        results = function(normalize_frames(batch, mean=preprocessing.mean, std=preprocessing.std))
+        for result in results:
+            result.copy_to_host_async()
+        return results
+
+    return _run(dispatch, videos, names, batch_size)
 
 
 def choose_batch_size(model: VideoModel, num_videos: int, batch_size: int) -> int:
@@ -102,13 +149,11 @@ def _take_first(videos: Generator[EncodedVideo, None, None]) -> Generator[Encode
             yield video if video.outputs is None else video._replace(outputs=video.outputs[0])
 
 
-def _check(model: VideoModel, outputs: Sequence[str], batch_size: int) -> None:
+def _check(model: VideoModel, outputs: Sequence[str]) -> None:
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs:
         got = unknown[0] if unknown else "none"
         raise ValueError(f"encode_videos: output is one of {', '.join(OUTPUTS)}; got {got!r}; choose one of these.")
-    if batch_size < 1:
-        raise ValueError(f"encode_videos: batch_size is at least 1; got {batch_size}; give another.")
     config = model.config
     has = {"logits": config.num_classes is not None, "embedding": config.embed_dim is not None}
     missing = [output for output in outputs if not has.get(output, True)]
@@ -119,8 +164,11 @@ def _check(model: VideoModel, outputs: Sequence[str], batch_size: int) -> None:
         )
 
 
-def _encode(
-    model: VideoModel, videos: Generator[LoadedVideo, None, None], outputs: Sequence[Output], size: int
+def _run(
+    dispatch: Callable[[Sequence[np.ndarray]], tuple[jax.Array, ...]],
+    videos: Generator[LoadedVideo, None, None],
+    names: Sequence[str],
+    size: int,
 ) -> Generator[EncodedVideo, None, None]:
     waiting: collections.deque[tuple[EncodedVideo, int]] = collections.deque()  # without outputs; number of views
     views: list[np.ndarray] = []  # [T, Y, X, 3] uint8 each, of no batch yet
@@ -136,13 +184,13 @@ def _encode(
                 waiting.append((EncodedVideo(video.path, None, notices, video.error), len(frames)))
                 views.extend(frames)
                 while len(views) >= size:
-                    in_flight.append(_dispatch(model, views[:size], outputs, size))
+                    in_flight.append(dispatch(views[:size]))
                     del views[:size]
                     if len(in_flight) == _MOST_IN_FLIGHT:
                         _fetch_next(in_flight, rows)
-                yield from _release(waiting, rows, outputs)
+                yield from _release(waiting, rows, names)
         if views:
-            in_flight.append(_dispatch(model, views, outputs, size))
+            in_flight.append(dispatch(views))
         while in_flight:
             _fetch_next(in_flight, rows)
     except Exception as error:
@@ -150,7 +198,7 @@ def _encode(
         with contextlib.suppress(Exception):  # the first failure is the one to tell
             while in_flight:
                 _fetch_next(in_flight, rows)
-    yield from _release(waiting, rows, outputs)
+    yield from _release(waiting, rows, names)
     if failures:
         raise failures.pop(0)  # no list of the frame holds on to it
 
@@ -161,19 +209,6 @@ def _read_until_failure(videos: Generator[LoadedVideo, None, None], failures: li
         yield from videos
     except Exception as error:
         failures.append(error)
-
-
-def _dispatch(
-    model: VideoModel, views: Sequence[np.ndarray], outputs: Sequence[Output], size: int
-) -> tuple[jax.Array, ...]:
-    """Starts a batch and returns its results to be; rows of what fills it up come last, and nobody takes them."""
-    batch = np.stack([*views, *[views[-1]] * (size - len(views))])  # [B, T, Y, X, 3] uint8
-    recipe = model.preprocessing
-    encoded = model.encode_video(normalize_frames(batch, mean=recipe.mean, std=recipe.std))
-    results = tuple(getattr(encoded, output) for output in outputs)
-    for result in results:
-        result.copy_to_host_async()
-    return results
 
 
 def _fetch_next(
@@ -196,18 +231,18 @@ def _fetch(results: tuple[jax.Array, ...]) -> Iterator[tuple[np.ndarray, ...]]:
 def _release(
     waiting: collections.deque[tuple[EncodedVideo, int]],
     rows: collections.deque[tuple[np.ndarray, ...]],
-    outputs: Sequence[Output],
+    names: Sequence[str],
 ) -> Generator[EncodedVideo, None, None]:
     """Yields the videos at the front whose views are all computed, and takes them off."""
     while waiting and len(rows) >= waiting[0][1]:
         video, count = waiting.popleft()
         found = [rows.popleft() for _ in range(count)]
-        yield _check_outputs(video, tuple(np.stack(output) for output in zip(*found)), outputs) if count else video
+        yield _check_outputs(video, tuple(np.stack(output) for output in zip(*found)), names) if count else video
 
 
-def _check_outputs(video: EncodedVideo, values: tuple[np.ndarray, ...], outputs: Sequence[Output]) -> EncodedVideo:
+def _check_outputs(video: EncodedVideo, values: tuple[np.ndarray, ...], names: Sequence[str]) -> EncodedVideo:
     """Gives a video its outputs, or the error that one of them is not finite."""
-    for name, value in zip(outputs, values, strict=True):
+    for name, value in zip(names, values, strict=True):
         if error := find_not_finite(value, name):
             return video._replace(error=error)
     return video._replace(outputs=values)

@@ -104,10 +104,10 @@ class TextModel(VideoModel):
 
     def _run(self, method: str, *arguments: Any, **static: Any) -> Any:
         """Calls a method of the module, compiled."""
-        function = _compiled_method(self.config, self.dtype, self._is_stacked, method, tuple(sorted(static.items())))
+        function = _compiled_method(self.config, self.dtype, self.is_stacked, method, tuple(sorted(static.items())))
         if is_empty(arguments):
-            return make_empty(function, self._weights, *arguments)
-        return function(self._weights, *arguments)
+            return make_empty(function, self.weights, *arguments)
+        return function(self.weights, *arguments)
 
     def _place(self, batch: Any) -> Any:
         """Splits a batch over the devices of a mesh."""

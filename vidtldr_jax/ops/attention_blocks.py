@@ -155,7 +155,8 @@ def _make_clip_attention(num_heads: int) -> Callable[..., tuple[Array, Array]]:
                 exp, plain_sum, update = _attend_rows(*head, weight)
                 return mean_map + exp * (1.0 / (num_heads * plain_sum))[:, None], update
 
-            empty = jnp.zeros((block.shape[1], keys.shape[-1]), jnp.float32)  # [Q, N]
+            # Made like an operand, it varies over a mesh's axes as that does, so that the loop runs under shard_map.
+            empty = jax.lax.full_like(block, 0.0, jnp.float32, shape=(block.shape[1], keys.shape[-1]))  # [Q, N]
             mean_map, updates = jax.lax.scan(add_head, empty, (block, keys, values))
             return updates, negative_entropy(mean_map)  # [H, Q, K], [Q]
 
@@ -189,7 +190,7 @@ def _attend_heads_received(
 
         return jax.lax.scan(add_block, received, (head_blocks, share))
 
-    none = jnp.zeros(keys.shape[-1], jnp.float32)  # [N]
+    none = jax.lax.full_like(keys, 0.0, jnp.float32, shape=keys.shape[-1:])  # [N]
     received, updates = jax.lax.scan(add_head, none, (blocks, keys, values))
     return updates, received / blocks.shape[0]
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from vidtldr_jax.ops.attention_blocks import pad_tokens, weigh_values
 from vidtldr_jax.ops.attention_triton import multiply_transposed, sum_entropy
 from vidtldr_jax.ops.blocks import balance_blocks
+from vidtldr_jax.ops.platform import shape_like
 
 # Query rows and keys of a tile: a multiple of the 128 lanes of a register. Not chosen by measurement.
 TILE: Final = 256
@@ -74,8 +75,8 @@ def attend_mosaic(
         in_specs=[rows, keys, keys, of(lambda clip, head, row, keys: (clip, 0, keys), 1, 1, tile)],
         out_specs=[rows, of_row, of_row],
         out_shape=[
-            jax.ShapeDtypeStruct(query.shape, value.dtype),
-            *[jax.ShapeDtypeStruct((batch, num_heads, padded, 1), jnp.float32)] * 2,
+            shape_like(query, query.shape, value.dtype),
+            *[shape_like(query, (batch, num_heads, padded, 1), jnp.float32)] * 2,
         ],
         scratch_shapes=[pltpu.VMEM((tile, channels), jnp.float32), *[pltpu.VMEM((tile, 1), jnp.float32)] * 3],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "parallel", "arbitrary")),
@@ -94,7 +95,7 @@ def attend_mosaic(
             *[of(lambda clip, row, keys, head: (clip, head, row, 0), 1, 1, tile, 1)] * 2,
         ],
         out_specs=of(lambda clip, row, keys, head: (clip, row, 0), 1, tile, 1),
-        out_shape=jax.ShapeDtypeStruct((batch, padded, 1), jnp.float32),
+        out_shape=shape_like(query, (batch, padded, 1), jnp.float32),
         scratch_shapes=[pltpu.VMEM((tile, tile), jnp.float32)],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary")),
         interpret=interpret,

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import pad_tokens, weigh_values
 from vidtldr_jax.ops.blocks import balance_blocks
+from vidtldr_jax.ops.platform import shape_like
 
 # Query rows and keys of a tile, powers of 2 as Triton wants them. Chosen by what fits the registers of a block of 4
 # warps (64 x 64 float32 are 32 registers a thread), not by measurement.
@@ -79,8 +80,8 @@ def attend_triton(
         in_specs=[of_rows, whole, whole, pl.BlockSpec((None, padded), lambda row, head, clip: (clip, 0))],
         out_specs=[of_rows, of_row, of_row],
         out_shape=[
-            jax.ShapeDtypeStruct(query.shape, value.dtype),
-            *[jax.ShapeDtypeStruct((batch, num_heads, padded), jnp.float32)] * 2,
+            shape_like(query, query.shape, value.dtype),
+            *[shape_like(query, (batch, num_heads, padded), jnp.float32)] * 2,
         ],
     )(query, key, sized_value, weight)
     update = update[:, :num_tokens, :, :channels]
@@ -96,7 +97,7 @@ def attend_triton(
             *[pl.BlockSpec((None, num_heads, tile), lambda row, clip: (clip, 0, row))] * 2,
         ],
         out_specs=pl.BlockSpec((None, tile), lambda row, clip: (clip, row)),
-        out_shape=jax.ShapeDtypeStruct((batch, padded), jnp.float32),
+        out_shape=shape_like(query, (batch, padded), jnp.float32),
     )(query, key, largest, plain_sum)
     return update, sharpness[:, :num_tokens]
 

@@ -55,9 +55,9 @@ def init_merge_state(tokens: Float[Array, "B N D"], *, trace: bool = False) -> M
     """
     check_axes("tokens", tokens, "B N D")
     check_static("trace", trace)
-    batch, num_tokens, _ = tokens.shape
-    size = jnp.ones((batch, num_tokens), jnp.float32)  # [B, N]
+    # Made like the tokens, all of it varies over a mesh axis as they do: loops over states run under shard_map.
+    size = jnp.ones_like(tokens[..., 0], jnp.float32)  # [B, N]
     if not trace:
         return MergeState(tokens, size)
-    source = jnp.broadcast_to(jnp.arange(num_tokens, dtype=jnp.int32), (batch, num_tokens))  # [B, N]
+    source = jnp.zeros_like(size, jnp.int32) + jnp.arange(tokens.shape[1], dtype=jnp.int32)  # [B, N]
     return MergeState(tokens, size, source, jnp.ones_like(size))
