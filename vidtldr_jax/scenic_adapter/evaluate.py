@@ -3,6 +3,8 @@ r"""Evaluation of a checkpoint in several views, with and without merging. No tr
     python -m vidtldr_jax.scenic_adapter.evaluate \
         --config=configs/scenic/k400_b16x2.py --checkpoint=vivit_b16x2/checkpoint --workdir=results/k400
 
+The config is run as Python: give only one that you trust.
+
 Runs the test split of the config's data set. The scores of a video are the mean over its views of the logits, or of the
 probabilities where `config.multicrop_softmax_logits` says so, as Scenic's own test has it. Writes `evaluation.json`.
 """

@@ -2,9 +2,11 @@
 
     python -m vidtldr_jax.scenic_adapter.main --config=configs/mine.py --workdir=runs/mine
 
-The flags are Scenic's. Trainers by `config.trainer_name`: `classification_trainer` (the default) of `scenic.train_lib`,
-`objectvivit_trainer`, and `vivit_trainer`, for which `deprecated` stands in for what Scenic has deleted. The latter two
-also test in several views while they train.
+The flags are Scenic's. The config is run as Python: give only one that you trust.
+
+Trainers by `config.trainer_name`: `classification_trainer` (the default) of `scenic.train_lib`, `objectvivit_trainer`,
+and `vivit_trainer`, for which `deprecated` stands in for what Scenic has deleted. The latter two also test in several
+views while they train.
 """
 
 from __future__ import annotations
