@@ -1,6 +1,7 @@
 """The checkpoint folder: there and back, one fault at a time, and nothing lost."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -199,5 +200,6 @@ def test_an_unknown_architecture_field_gets_the_nearest_name(tmp_path):
 def test_weights_of_another_architecture_are_refused(tmp_path):
     folder = save(tmp_path / "model")
     edit_config(folder, architecture=CONFIG.to_dict() | {"num_classes": 4}, labels=None)
-    with pytest.raises(CheckpointError, match=r"head/kernel is \(8, 3\), not \(8, 4\); head/bias is|head/bias is"):
+    fault = r"the parameters don't fit the architecture: .*head/bias is \(3,\), not \(4,\)"
+    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(folder / 'model.safetensors'))}: {fault}"):
         read_checkpoint(folder)

@@ -46,6 +46,8 @@ def read_weights(path: Path, config: Config, *, digest: str | None) -> dict[str,
             _check_count(file.entries, config)
             check_params({name: _describe(name, entry) for name, entry in file.entries.items()}, config)
             params = file.read_arrays(digest=digest)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}; convert the weights first.") from None
     except DigestError as error:
