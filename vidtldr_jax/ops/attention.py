@@ -46,6 +46,7 @@ class AttendedReceived(NamedTuple):
     received: Float[Array, "B N"]
 
 
+@jax.named_scope("attention")
 def attend(
     query: Float[Array, "B N H K"],
     key: Float[Array, "B N H K"],
@@ -96,6 +97,7 @@ def attend(
     return Attended(update, None if sharpness is None else normalise_sharpness(sharpness, num_protected=num_protected))
 
 
+@jax.named_scope("attention")
 def attend_received(
     query: Float[Array, "B N H K"],
     key: Float[Array, "B N H K"],

@@ -31,6 +31,7 @@ class Pairs(NamedTuple):
     partner: Int[Array, "B S"]
 
 
+@jax.named_scope("match")
 def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int = 0) -> MergePlan:
     """Pairs each even token with its most similar odd one and picks the r best pairs.
 
@@ -62,6 +63,7 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
     return absorb_pairs(pairs.partner, pairs.similarity, r=r, **sizes)
 
 
+@jax.named_scope("match")
 def pair_tokens(features: Float[Array, "B N D"], *, num_protected: int = 0) -> Pairs:
     """Finds for each even token the most similar odd one.
 
@@ -82,6 +84,7 @@ def pair_tokens(features: Float[Array, "B N D"], *, num_protected: int = 0) -> P
     return Pairs(similarity, partner.astype(jnp.int32))
 
 
+@jax.named_scope("match")
 def absorb_pairs(
     partner: Int[Array, "B S"], score: Float[Array, "B S"], *, r: int, num_tokens: int, num_protected: int = 0
 ) -> MergePlan:

@@ -14,6 +14,7 @@ from vidtldr_jax.ops.state import MergePlan, MergeState
 MergeForm = Literal["segment_sum", "one_hot"]
 
 
+@jax.named_scope("merge")
 def merge_tokens(
     state: MergeState,
     plan: MergePlan,

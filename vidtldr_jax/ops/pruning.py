@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,6 +26,7 @@ class Fusion(NamedTuple):
     weight: Float[Array, "B N"]
 
 
+@jax.named_scope("select")
 def keep_best(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> MergePlan:
     """Drops the r tokens of lowest score; the others stay in their order.
 
@@ -47,6 +49,7 @@ def keep_best(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
     return MergePlan(_list_kept(best, num_protected), none, none)
 
 
+@jax.named_scope("select")
 def fuse_rest(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> Fusion:
     """Fuses the r + 1 tokens of lowest score into one, weighted by their scores; the others stay in their order.
 

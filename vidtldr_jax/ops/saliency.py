@@ -18,6 +18,7 @@ from vidtldr_jax.ops.checks import check_array, check_axes, check_count
 _EQUAL_WITHIN_ROUNDINGS = 16
 
 
+@jax.named_scope("saliency")
 def negative_entropy(mean_attention: Float[Array, "... N"]) -> Float[Array, ...]:
     """Sums a log a over the keys; an attention of exactly 0 contributes 0, and its gradient is finite.
 
@@ -36,6 +37,7 @@ def negative_entropy(mean_attention: Float[Array, "... N"]) -> Float[Array, ...]
     return xlogy(attention, jnp.where(attention > 0, attention, 1.0)).sum(-1)
 
 
+@jax.named_scope("saliency")
 def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 0) -> Float[Array, "B N"]:
     """Turns each example's sharpness into saliency: 0 on background, up to 1 on the sharpest token.
 
@@ -86,6 +88,7 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     return jnp.concatenate([jnp.ones_like(all_sharpness[:, :num_protected]), weight], axis=-1)  # [B, N]
 
 
+@jax.named_scope("saliency")
 def attention_saliency(attention: Float[Array, "B H N N"], *, num_protected: int = 0) -> Float[Array, "B N"]:
     """Tells foreground from background by how sharp each token's attention is.
 
