@@ -116,7 +116,8 @@ def _are_records(value: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 def _make_state() -> TrainState:
     rng = np.random.default_rng(0)
-    params = {"head/kernel": rng.standard_normal((8, 3)).astype(np.float32), "head/bias": np.zeros(3, np.float32)}
+    # Large enough that Orbax stores it by itself, without the checksums of what it stores in its nodes.
+    params = {"head/kernel": rng.standard_normal((64, 48)).astype(np.float32), "head/bias": np.zeros(48, np.float32)}
     return TrainState(params, {}, (np.int32(3), {path: value * 2 for path, value in params.items()}), np.int32(3))
 
 
@@ -219,7 +220,7 @@ OWN_CLASSES: Final = (
         name="training state",
         answer=_SAME,
         make=_make_states,
-        structures={"states/**/*": ("bytes", 1)},
+        structures={"states/**/*": ("bytes", 1), "states/*/state/**/d/*": ("bytes", 4)},
         read=_read_state,
         is_right=lambda value, expected: value == expected,
         documented=(TrainError, OSError),
@@ -228,7 +229,7 @@ OWN_CLASSES: Final = (
         name="training state without digests",
         answer="numbers of the right shapes, or one line that names the file",
         make=_make_states,
-        structures={"states/*/state/**/*": ("bytes", 1)},
+        structures={"states/*/state/**/*": ("bytes", 1), "states/*/state/**/d/*": ("bytes", 4)},
         read=_read_state,
         is_right=lambda value, expected: [*map(len, value)] == [*map(len, expected)],
         documented=(TrainError, OSError),

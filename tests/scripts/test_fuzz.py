@@ -89,6 +89,14 @@ def test_every_class_reads_its_sound_example_and_answers_for_damaged_ones(tmp_pa
     assert not report.failures, report.failures
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(("name", "number"), [("index", 9), ("checkpoint folder", 5)])
+def test_other_content_is_noticed_where_digests_are_not_compared(monkeypatch, name, number):
+    monkeypatch.setenv("VIDTLDR_CHECK_DIGESTS", "0")
+    report = run_class(load_classes()[name], count=1, first=number, seed=5)
+    assert report.counts == {"wrong": 1}
+
+
 def test_a_damaged_member_of_a_zip_has_the_right_checksum():
     names = []
     for seed in range(50):
