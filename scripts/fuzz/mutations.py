@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import struct
 import zipfile
 import zlib
@@ -107,6 +108,15 @@ def mutate_json(rng: random.Random, data: bytes) -> bytes:
         return b"[" * _LONG if rng.random() < 0.5 else b'{"a":' * 5000 + b"1" + b"}" * 5000
     text = json.dumps(_mutate_value(rng, value), allow_nan=True)
     return text.encode() if rng.random() < 0.9 else text.replace("1", rng.choice(("NaN", "1e999", "01")), 1).encode()
+
+
+def mutate_json_number(rng: random.Random, data: bytes) -> bytes:
+    """Replace one of all whole numbers of a JSON text by a number at a limit."""
+    numbers = list(re.finditer(rb"(?<=[\s:\[,])\d+(?=[\s,\]}])", data))
+    if not numbers:
+        return flip_bit(rng, data)
+    chosen = rng.choice(numbers)
+    return data[: chosen.start()] + str(rng.choice(_NUMBERS)).encode() + data[chosen.end() :]
 
 
 def mutate_lines(rng: random.Random, data: bytes) -> bytes:
@@ -219,7 +229,7 @@ def mutate_zip(rng: random.Random, data: bytes) -> bytes:
 _BYTES: Final[tuple[Mutation, ...]] = (flip_bit, flip_bit, overwrite, cut, delete, insert, set_number)
 MUTATIONS: Final[dict[str, tuple[Mutation, ...]]] = {
     "bytes": _BYTES,
-    "json": (*_BYTES[:4], *[mutate_json] * 6),
+    "json": (*_BYTES[:4], *[mutate_json] * 6, *[mutate_json_number] * 3),
     "lines": (*_BYTES[:4], *[mutate_lines] * 6),
     "safetensors": (*_BYTES, *[mutate_safetensors] * 6),
     "boxes": (*_BYTES, *[mutate_boxes] * 6),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +52,22 @@ def _make_video(name: str, folder: Path) -> None:
         container.mux(stream.encode(None))
 
 
+def _make_exif_video(name: str, folder: Path) -> None:
+    """Write Motion JPEG whose frames say how they are held, which PyAV once failed on."""
+    from PIL import Image
+
+    from tests.data.making import write_packets
+
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    packets = []
+    for number in range(_NUM_FRAMES):
+        file = io.BytesIO()
+        Image.fromarray(_draw(number)).save(file, "JPEG", exif=exif)
+        packets.append(file.getvalue())
+    write_packets(folder / name, packets, width=_SIZE, height=_SIZE)
+
+
 def _make_picture(name: str, folder: Path) -> None:
     from PIL import Image
 
@@ -97,6 +114,7 @@ def _describe(name: str, make: Any, structure: str) -> FuzzClass:
 
 PICTURE_CLASSES: Final = (
     *(_describe(name, _make_video, structure) for name, (_, _, structure) in _VIDEOS.items()),
+    _describe("exif.avi", _make_exif_video, "riff"),
     _describe("still.jpg", _make_picture, "bytes"),
     _describe("still.png", _make_picture, "png"),
     _describe("still.bmp", _make_picture, "bytes"),
