@@ -83,6 +83,7 @@ def test_what_can_not_be_done_is_one_line(call, model, tmp_path):
         (("--batch-size", "0"), "--batch-size"),
         (("--output", "text_embedding", "--schedule", "4"), "a text encoder merges nothing"),
         (("--format", "savedmodel", "--weights", "beside"), "leave --weights out"),
+        (("--out", ""), "--out names a file or a folder to write; got '.'"),
     ],
 )
 def test_wrong_usage_has_exit_code_2(call, model, options, message):

@@ -83,3 +83,22 @@ def test_a_result_that_is_there_is_replaced(call, place):
     for _ in range(2):
         assert call(*words).exit_code == 0
     assert (place / "a.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+def test_an_output_that_can_be_no_file_is_refused_before_the_work(call, place, monkeypatch):
+    """So is a link to one, as /dev/stdout is."""
+    monkeypatch.setattr("vidtldr_jax.cli.visualize.record_history", pytest.fail)
+    monkeypatch.setattr("vidtldr_jax.cli.evaluate_classification.evaluate_videos", pytest.fail)
+    os.mkfifo(place / "fifo")
+    for name in ("a.html", "b.json"):
+        (place / name).symlink_to(place / "fifo")
+    for words in (
+        ("visualize", place / "a.mp4", "--model", place / "model", "--html", place / "a.html"),
+        ("evaluate", "classification", "--manifest", place / "list.json", "--model", place / "model", "--out",
+         place / "b.json"),
+    ):  # fmt: skip
+        result = call(*words)
+        assert_one_error(result, "a regular file is needed; ")
+        assert result.stderr.endswith(f"; {str(words[-1])!r} is a FIFO; give a file\n")
+        assert words[-1].is_symlink()

@@ -11,6 +11,7 @@ import pytest
 
 from vidtldr_jax.trust import whole_files
 from vidtldr_jax.trust.digests import hash_bytes, hash_file
+from vidtldr_jax.trust.regular import NotRegularError
 from vidtldr_jax.trust.whole_files import (
     complete_files,
     open_whole,
@@ -118,6 +119,20 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
         assert read_any(tmp_path / name) == "ours"
         assert not (tmp_path / name).is_symlink()
     assert (tmp_path / "other").read_text() == "other's"
+
+
+@pytest.mark.parametrize("name", ["file", "aside"])
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+def test_a_link_to_what_is_no_file_is_not_replaced(tmp_path, name):
+    """/dev/stdout is such a link, which root may replace."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    for other in ("fifo", "folder"):
+        place = tmp_path / f"{name} {other}"
+        place.symlink_to(tmp_path / other)
+        with pytest.raises(NotRegularError, match="a regular file is needed"):
+            WRITERS[name](place, "ours")
+        assert place.is_symlink()
 
 
 def test_hidden_places_are_private_and_unpredictable(tmp_path):

@@ -163,6 +163,8 @@ def export(
         raise click.UsageError("a SavedModel keeps its weights in files of its own; leave --weights out.")
     if outputs == ("text_embedding",) and (schedule is not None or method is not None):
         raise click.UsageError("a text encoder merges nothing; leave --schedule and --method out.")
+    if not out.name:
+        raise click.UsageError(f"--out names a file or a folder to write; got {str(out)!r}; give another.")
     if kind == "stablehlo":
         beside = [out.with_name(out.name + suffix) for suffix in (SIDECAR_SUFFIX, WEIGHTS_SUFFIX)]
         keep_inputs({"--out": [out, *beside]}, [model])

@@ -16,6 +16,7 @@ from vidtldr_jax.cli.log_lines import print_traceback
 from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.outline import find_outline
 from vidtldr_jax.cli.output import print_labelled
+from vidtldr_jax.trust.regular import NotRegularError
 from vidtldr_jax.trust.versions import VersionError
 
 log = logging.getLogger("vidtldr_jax")
@@ -112,6 +113,8 @@ class CommandGroup(click.Group):
 
 def describe_os_error(error: OSError) -> str:
     """Says in one line what the system refused, and for which file."""
+    if isinstance(error, NotRegularError):
+        return str(error)
     place = f"{str(error.filename)!r}: " if error.filename else ""
     return f"{place}{error.strerror or error}; check the path, its permissions and the space left"
 

@@ -1,4 +1,4 @@
-"""What a command reads is never what it writes over."""
+"""What a command reads is never what it writes over; nor is a device or a FIFO."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from vidtldr_jax.trust.regular import check_regular
+
 
 def keep_inputs(outputs: Mapping[str, Iterable[Path]], inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse to write over what is read, whatever names and links lead to it.
+    """Refuse to write over what is read, whatever names and links lead to it, and over what can hold no file.
 
     Args:
       outputs: option -> the files that are written for it.
@@ -18,10 +20,13 @@ def keep_inputs(outputs: Mapping[str, Iterable[Path]], inputs: Iterable[str | os
 
     Raises:
       click.UsageError: a file would be written over.
+      NotRegularError: an output is a device, a FIFO or a socket.
     """
     read = [Path(path) for path in inputs]
     for option, files in outputs.items():
         for file in files:
+            if file.exists() and not file.is_dir():
+                check_regular(file)  # before hours of work, not after them
             kept = next((path for path in read if _is_of(file, path)), None)
             if kept is not None:
                 raise click.UsageError(

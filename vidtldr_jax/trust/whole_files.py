@@ -235,8 +235,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def _check_place(place: Path) -> None:
-    """Refuse to put a file in the place of a device, such as /dev/null, a FIFO or a folder; a link may be replaced."""
-    if os.path.lexists(place) and not place.is_symlink():
+    """Refuse to put a file in the place of a device, a FIFO or a folder, or of a link to one, such as /dev/stdout."""
+    if os.path.exists(place):  # a link that leads to a file or nowhere may be replaced
         check_regular(place)
 
 
