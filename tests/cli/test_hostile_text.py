@@ -108,6 +108,29 @@ def test_a_process_on_a_terminal_and_one_in_a_pipe_print_harmless_bytes(place):
         assert [find_unsafe(stream) for stream in (done.stdout, done.stderr)] == [[], []]
 
 
+RAISING = """
+import sys, threading
+from vidtldr_jax.cli.runtime import take_over_process
+
+class Held:
+    def __del__(self):
+        raise ValueError(sys.argv[1])
+
+take_over_process()
+Held()
+thread = threading.Thread(target=lambda: int(sys.argv[1]))
+thread.start()
+thread.join()
+"""
+
+
+def test_what_threads_and_finalisers_raise_is_harmless():
+    words = [sys.executable, "-c", RAISING, LABEL]
+    done = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONPATH": ROOT}, check=False)
+    assert (done.stdout, done.stderr.count(b"Traceback")) == (b"", 2)
+    assert find_unsafe(done.stderr) == []
+
+
 def test_a_config_that_plan_writes_runs_nothing_that_a_name_says(place, tmp_path, monkeypatch):
     """The model's name stands in the docstring of a file that `--config` runs."""
     monkeypatch.chdir(tmp_path)

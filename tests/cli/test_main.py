@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -124,8 +125,48 @@ def test_an_answer_that_cannot_be_written_is_one_error(unbuffered):
         environment = os.environ | {"PYTHONPATH": ROOT, "PYTHONUNBUFFERED": unbuffered}
         result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: No space left on device")
+    assert result.stderr.startswith("error: 'standard output': No space left on device")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX closes streams so")
+def test_streams_that_are_closed_are_no_error(tmp_path, model, clip):
+    words = shlex.join([sys.executable, "-m", "vidtldr_jax", "classify", clip, "--model", model, "--no-cache"])
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    done = subprocess.run(f"{words} >&-; {words} 2>&-", shell=True, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(os.fsencode(clip))
+
+
+INTERRUPTED = """
+import atexit, os, sys, time
+from vidtldr_jax.cli import main
+
+class Late:
+    def __init__(self, act):
+        self.act = act
+    def __del__(self):
+        self.act()
+
+def interrupt():
+    raise KeyboardInterrupt
+
+def work(context):
+    Late(interrupt)  # as Ctrl-C does in a callback of JAX
+    time.sleep(60)
+
+kept = Late(lambda: os.write(2, b"Python's own end"))
+atexit.register(os.write, 2, b"atexit")
+main.cli.invoke = work
+sys.argv[1:] = ["info"]
+main.main()
+"""
+
+
+def test_an_interrupt_is_not_swallowed_and_ends_the_process_before_python_does():
+    words = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ROOT}, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "\nerror: interrupted\natexit")
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

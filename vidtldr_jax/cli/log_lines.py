@@ -42,7 +42,7 @@ class HarmlessRecord(logging.LogRecord):
         return make_harmless(super().getMessage())
 
 
-def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def print_traceback(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     """Print a traceback to stderr, as Python does but for unsafe characters; fit for `sys.excepthook`.
 
     Args:

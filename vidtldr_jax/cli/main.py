@@ -6,7 +6,7 @@ import click
 
 from vidtldr_jax import __version__
 from vidtldr_jax.cli.group import CommandGroup, LazyCommands
-from vidtldr_jax.cli.runtime import set_verbosity, take_over_process
+from vidtldr_jax.cli.runtime import end_interrupted, set_verbosity, take_over_process
 from vidtldr_jax.cli.shells import add_shells
 
 _EPILOG = """\b
@@ -64,4 +64,9 @@ def main() -> None:
     """Runs the command line of this process."""
     take_over_process()
     add_shells()
-    cli(prog_name="vidtldr")
+    try:
+        cli(prog_name="vidtldr")
+    except SystemExit as left:
+        if isinstance(left.__context__, click.Abort):
+            end_interrupted(1)
+        raise

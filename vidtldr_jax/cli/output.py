@@ -30,18 +30,17 @@ _NOT_ASCII: Final = re.compile("[^\\x00-\\x7f]")
 
 def print_line(text: str = "") -> None:
     """Print a text on one line of stdout; whatever it holds, it only shows characters."""
-    click.echo(_fit(make_harmless(text), sys.stdout))
+    _write(_fit(make_harmless(text), sys.stdout))
 
 
 def print_json(value: Any) -> None:
     """Print plain data as strict JSON that reads back exactly; what is not finite becomes null."""
-    text = dump_json(_replace_non_finite(value), indent=2)
-    click.echo(_fit_json(text, sys.stdout))
+    _write(_fit_json(dump_json(_replace_non_finite(value), indent=2), sys.stdout))
 
 
 def print_json_line(value: Any) -> None:
     """Print plain data as one line of JSON Lines, at once; what is not finite becomes null."""
-    click.echo(_fit_json(dump_json(_replace_non_finite(value)), sys.stdout))  # echo flushes
+    _write(_fit_json(dump_json(_replace_non_finite(value)), sys.stdout))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -181,6 +180,15 @@ def format_macs(macs: float) -> str:
     """Writes multiply-accumulates in units of 10^9."""
     gmacs = macs / 1e9
     return f"{gmacs:.{1 if gmacs >= 10 else 2 if gmacs >= 1 else 4}f}"
+
+
+def _write(text: str) -> None:
+    """Write what is harmless to stdout at once; an error, such as of a full disk, names no file of its own."""
+    try:
+        click.echo(text)  # which flushes
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
 
 
 def _draw_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:

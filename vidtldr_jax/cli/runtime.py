@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vidtldr_jax.cli.log_lines import HarmlessFormatter, HarmlessRecord, NoteHandler, print_traceback
 from vidtldr_jax.cli.program_cache import use_program_cache
@@ -48,7 +52,39 @@ def take_over_process() -> None:
     logging.captureWarnings(True)  # of whoever puts them on again
     logging.setLogRecordFactory(HarmlessRecord)
     sys.excepthook = print_traceback
+    threading.excepthook = lambda hook: print_traceback(hook.exc_type, hook.exc_value, hook.exc_traceback)
+    sys.unraisablehook = _print_unraisable
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # a shell's `>&-` closed it
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def end_interrupted(code: int) -> NoReturn:
+    """End the process after Ctrl-C: XLA, stopped while it compiles, does not survive Python's own end.
+
+    Args:
+      code: of the exit.
+    """
+    atexit._run_exitfuncs()  # that of multiprocessing ends worker processes
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _interrupt() -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # which wakes it, too
+    else:
+        _thread.interrupt_main()
+
+
+def _print_unraisable(hook: Any) -> None:
+    if hook.exc_type is KeyboardInterrupt:
+        # Ctrl-C in a callback or a finaliser, which swallows it; at once, this function would.
+        threading.Timer(0.05, _interrupt).start()
+    else:
+        print_traceback(hook.exc_type, hook.exc_value, hook.exc_traceback)
 
 
 def find_cache_folder() -> Path:
