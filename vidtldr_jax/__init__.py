@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from vidtldr_jax.models.vivit import ViViT
     from vidtldr_jax.models.vivit_config import ViViTConfig
     from vidtldr_jax.reduction.cost import count_macs
+    from vidtldr_jax.reduction.merging_attention import MergingAttention
     from vidtldr_jax.reduction.planner import plan_schedule
     from vidtldr_jax.reduction.schedule import resolve_schedule
     from vidtldr_jax.reduction.step import reduce_tokens
@@ -53,6 +54,7 @@ __all__ = [
     "AnsweringModel",
     "CLIPConfig",
     "CLIPVision",
+    "MergingAttention",
     "Preprocessing",
     "RetrievalModel",
     "UMTConfig",
@@ -88,6 +90,7 @@ _HOMES: Final = {
     "AnsweringModel": "inference.text_model",
     "CLIPConfig": "models.clip_config",
     "CLIPVision": "models.clip",
+    "MergingAttention": "reduction.merging_attention",
     "Preprocessing": "data.preprocessing",
     "RetrievalModel": "inference.text_model",
     "UMT": "models.umt",

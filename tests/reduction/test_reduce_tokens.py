@@ -8,7 +8,7 @@ import pytest
 from tests.reference import oracle
 from tests.reference.inputs import make_tokens, make_weight
 from vidtldr_jax import ops
-from vidtldr_jax.reduction import reduce_tokens
+from vidtldr_jax.reduction import METHODS, Evidence, reduce_tokens
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,21 @@ def test_what_is_no_r_is_refused(r):
     tokens = jnp.ones((1, 4, 2))
     with pytest.raises(ValueError, match="an entry is a whole number from 0 on, or a ratio above 0 and below 1"):
         reduce_tokens(ops.init_merge_state(tokens), tokens, None, r=r)
+
+
+def test_any_method_is_taken_with_what_it_needs():
+    tokens = jnp.asarray(make_tokens((2, 12, 8)))
+    keys = jnp.asarray(make_tokens((2, 12, 8), seed=3)).reshape(2, 12, 2, 4)
+    weight = jnp.asarray(make_weight((2, 12)))
+    state = ops.init_merge_state(tokens)
+    given = {"saliency": weight, "received": weight, "keys": keys, "update": tokens, "novelty": weight}
+    for name, method in METHODS.items():
+        needed = {need: given[need] for need in method.needs}
+        found = reduce_tokens(state, tokens, r=3, method=name, **needed)
+        choice = method.choose(Evidence(tokens, **needed), r=3, num_protected=0)
+        np.testing.assert_array_equal(found.tokens, ops.merge_tokens(state, choice.plan, choice.weight).tokens)
+        if method.needs:
+            with pytest.raises(ValueError, match=f"this method looks at {method.needs[0]}; the evidence has none"):
+                reduce_tokens(state, tokens, r=3, method=method)
+    assert reduce_tokens(state, tokens, r=50, method="random_drop").tokens.shape[1] == 1
+    assert reduce_tokens(state, tokens, r=50, method="tome", keys=keys).tokens.shape[1] == 6

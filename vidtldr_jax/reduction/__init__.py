@@ -2,6 +2,7 @@
 
 from vidtldr_jax.reduction.cost import EncoderCost, LayerCost, count_macs
 from vidtldr_jax.reduction.elementwise import count_xla_gmacs
+from vidtldr_jax.reduction.merging_attention import MergingAttention
 from vidtldr_jax.reduction.methods import METHODS, Choice, Evidence, Method, get_method
 from vidtldr_jax.reduction.planner import Plan, Proposal, plan_schedule
 from vidtldr_jax.reduction.schedule import (
@@ -20,6 +21,7 @@ __all__ = [
     "EncoderCost",
     "Evidence",
     "LayerCost",
+    "MergingAttention",
     "Method",
     "Plan",
     "Proposal",
