@@ -1,10 +1,14 @@
 """Videos made on the spot, each frame of which says its number in black and white bars."""
 
 import contextlib
+import io
+import struct
+import zlib
 from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image
 
 NUM_BITS = 8
 
@@ -70,6 +74,23 @@ def write_audio(path, *, codec, num_blocks=8):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def encode_picture(number, *, kind="JPEG", height=48, width=64, **options):
+    """Returns the bytes of a numbered frame as a picture."""
+    file = io.BytesIO()
+    Image.fromarray(draw_frame(number, height=height, width=width)).save(file, kind, **{"quality": 95} | options)
+    return file.getvalue()
+
+
+def make_bomb(width, height):
+    """Returns a PNG of one pixel that says that it is larger."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
 
 
 def write_packets(path, packets, *, codec="mjpeg", pix_fmt="yuvj420p", height=48, width=64, rate=10):

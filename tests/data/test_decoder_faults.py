@@ -5,14 +5,13 @@ import os
 import struct
 import subprocess
 import sys
-import zlib
 
 import av
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 
-from tests.data.making import draw_frame, read_number, write_packets, write_video
+from tests.data.making import draw_frame, encode_picture, make_bomb, read_number, write_packets, write_video
 from vidtldr_jax.data import Preprocessing, VideoReadError, clip, read_frames, read_videos, video_file
 from vidtldr_jax.data.image_folder import ImageFolder
 from vidtldr_jax.data.video_file import VideoFile
@@ -31,12 +30,6 @@ ERRORS = [
     OSError(5, "Input/output error"),
     av.error.ArgumentError(22, "Invalid argument"),
 ]
-
-
-def write_jpeg(number, exif=None):
-    file = io.BytesIO()
-    Image.fromarray(draw_frame(number)).save(file, "JPEG", quality=95, **({} if exif is None else {"exif": exif}))
-    return file.getvalue()
 
 
 def check_line(error, path):
@@ -105,7 +98,7 @@ def test_one_bad_file_stops_no_other_whoever_reads(num_workers, tmp_path):
         pytest.importorskip("grain", reason="worker processes need the extra 'workers'")
     good = write_video(tmp_path / "good.mp4", num_frames=5)
     write_damaged_tiff(tmp_path / "tags.tif")
-    (tmp_path / "bomb.png").write_bytes(write_bomb(30_000, 30_000))
+    (tmp_path / "bomb.png").write_bytes(make_bomb(30_000, 30_000))
     os.mkfifo(tmp_path / "fifo.mp4")
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile good.mp4\n")
     names = ["good.mp4", "tags.tif", "bomb.png", "fifo.mp4", "list.mp4", "good.mp4"]
@@ -117,21 +110,11 @@ def test_one_bad_file_stops_no_other_whoever_reads(num_workers, tmp_path):
     np.testing.assert_array_equal(videos[-1].clip.frames, read_frames(good, RECIPE).frames)
 
 
-def write_bomb(width, height):
-    """Returns a PNG that says that it is large."""
-    file = io.BytesIO()
-    Image.new("L", (1, 1)).save(file, "PNG")
-    data = bytearray(file.getvalue())
-    data[16:24] = struct.pack(">II", width, height)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    return bytes(data)
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_motion_jpeg_with_exif_data_is_read_the_way_up_that_it_says(orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = orientation, "maker"  # a second entry stays when FFmpeg has used the first
-    jpegs = [write_jpeg(number, exif) for number in range(6)]
+    jpegs = [encode_picture(number, exif=exif) for number in range(6)]
     path = write_packets(tmp_path / "a.avi", jpegs)
     with av.open(str(path)) as container:
         pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
@@ -146,7 +129,7 @@ def test_motion_jpeg_with_exif_data_is_read_the_way_up_that_it_says(orientation,
 def test_motion_jpeg_with_exif_data_gives_every_frame_in_order(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "maker"
-    path = write_packets(tmp_path / "a.avi", [write_jpeg(number, exif) for number in range(9)])
+    path = write_packets(tmp_path / "a.avi", [encode_picture(number, exif=exif) for number in range(9)])
     assert [read_number(frame) for _, frame in VideoFile(path).read(range(9))] == list(range(9))
     assert VideoFile(path).notices == ()
 
@@ -157,11 +140,7 @@ def test_a_named_colour_profile_ends_no_process(orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = orientation, "maker"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    packets = []
-    for number in range(30):
-        file = io.BytesIO()
-        Image.fromarray(draw_frame(number)).save(file, "PNG", exif=exif, icc_profile=profile)
-        packets.append(file.getvalue())
+    packets = [encode_picture(number, kind="PNG", exif=exif, icc_profile=profile) for number in range(30)]
     path = write_packets(tmp_path / "a.mov", packets, codec="png", pix_fmt="rgb24")
     code = (
         "import sys; from pathlib import Path; from vidtldr_jax.data.video_file import VideoFile\n"
