@@ -122,7 +122,7 @@ def read_source(path: str | os.PathLike[str], read: Callable[[FrameSource], Resu
 
     Args:
       path: of it.
-      read: from numbered frames to what is wanted.
+      read: takes numbered frames and returns the result.
 
     Returns:
       What `read` returned.

@@ -75,12 +75,6 @@ def look_into(folder: Path) -> FolderContents:
     return FolderContents(meant, seen.errors, _describe_rest(folder, seen, meant) if meant else [])
 
 
-def is_folder_of_videos(folder: Path) -> bool:
-    """Return whether a folder stands for videos below it, and not for frames in it."""
-    found = look_into(folder).videos
-    return bool(found) and found != [folder]
-
-
 def list_pictures(folder: Path) -> list[Path]:
     """List the pictures directly in a folder, in no order.
 
