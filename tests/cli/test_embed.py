@@ -70,7 +70,7 @@ def test_embeddings_and_tokens_are_the_model_s_of_each_clip(call_json, place, tm
     weights = hash_bytes(place.model / "model.safetensors")
     assert result == {
         "index": str(index), "videos": 12, "added": 12, "known": 0, "moved": 0, "same": {},
-        "pruned": [], "gone": [], "errors": {},
+        "pruned": [], "gone": [], "errors": {}, "notices": {},
         "bytes": sum(path.stat().st_size for path in index.glob("part-*")), "tokens": True,
         "model": str(place.model), "checkpoint_sha256": weights, "dtype": "float32",
     }  # fmt: skip
@@ -302,7 +302,7 @@ def test_the_clock_goes_on_after_hashing(call_json, copies, place, tmp_path, mon
         assert (task.description, task.completed, task.total, task.finished) == ("encoding", 0, 3, False)
         encoding(1, 3)
         assert (task.completed, task.finished, task.finished_time) == (1, False, None)
-        return AddReport(0, 0, 0, {}, {})
+        return AddReport(0, 0, 0, {}, {}, {})
 
     module = importlib.import_module("vidtldr_jax.cli.embed")
     monkeypatch.setattr(module, "show_progress", keep)

@@ -67,7 +67,7 @@ def test_adding_reports_what_became_of_every_path(folder, model, tmp_path):
     shutil.copy(first[0], twin)
     bad.write_text("not a video\n" * 50)
     shutil.copy(first[2], gone)
-    assert add(tmp_path / "index", model, [gone]) == AddReport(1, 0, 0, {}, {})
+    assert add(tmp_path / "index", model, [gone]) == AddReport(1, 0, 0, {}, {}, {})
     gone.unlink()
     hashed, steps = [], []
     paths = [first[0], twin, gone, bad, first[1], first[2]]
@@ -171,7 +171,7 @@ def test_tokens_of_half_precision_move_with_their_video(folder, half, tmp_path):
     add(tmp_path / "index", half, [tmp_path / "old.mp4"])
     (before,) = read_rows(tmp_path / "index", dtype=ml_dtypes.bfloat16).values()
     (tmp_path / "old.mp4").rename(tmp_path / "new.mp4")
-    assert add(tmp_path / "index", half, [tmp_path / "new.mp4"]) == AddReport(0, 1, 1, {}, {})
+    assert add(tmp_path / "index", half, [tmp_path / "new.mp4"]) == AddReport(0, 1, 1, {}, {}, {})
     (after,) = read_rows(tmp_path / "index", dtype=ml_dtypes.bfloat16).values()
     assert after.name == str(tmp_path / "new.mp4")
     assert after.tokens.tobytes() == before.tokens.tobytes()
@@ -191,7 +191,6 @@ def test_what_can_not_be_searched_is_refused(folder, model, tmp_path):
 
 
 def test_several_views_of_a_video_are_refused(folder, model, tmp_path):
-    several = model.with_one_view()
-    several.preprocessing = dataclasses.replace(model.preprocessing, num_clips=2)
+    several = model.with_preprocessing(dataclasses.replace(model.preprocessing, num_clips=2))
     with pytest.raises(ValueError, match="a video is one clip and one crop; got 2 views"):
         add(tmp_path / "index", several, [folder / "videos" / "0.mp4"])

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from vidtldr_jax.cli.comparison import describe_schedule
-from vidtldr_jax.cli.evaluation_files import report_errors, tell_what_is_safe
+from vidtldr_jax.cli.evaluation_files import report_errors, report_notices, tell_what_is_safe
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     ModelType,
@@ -141,6 +141,7 @@ def embed(
         raise CommandError(str(error)) from error
     seconds = time.perf_counter() - start
     errors = found.errors | report.errors
+    report_notices(report.notices)
     report_errors(errors)
     gmacs = count_macs(loaded.config, loaded.schedule).gmacs
     if as_json:
@@ -148,6 +149,7 @@ def embed(
             {
                 "index": out, "videos": count, "added": report.added, "known": report.known, "moved": report.moved,
                 "same": report.same, "pruned": pruned.removed, "gone": pruned.kept, "errors": errors,
+                "notices": report.notices,
                 "bytes": size, "seconds": seconds, "tokens": tokens,
                 "model": model, "checkpoint_sha256": description["checkpoint_sha256"], "dtype": str(loaded.dtype),
                 "schedule": describe_schedule(loaded.schedule), "gmacs_per_video": gmacs,

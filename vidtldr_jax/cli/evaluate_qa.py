@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from vidtldr_jax.cli.evaluation_files import (
     find_skipped,
     hash_text,
     report_errors,
+    report_notices,
     tell_what_is_safe,
     write_result,
 )
@@ -163,11 +165,13 @@ def qa(
             known = sum("top" in records.found.get(question.key, {}) for question in asked)
             if known:
                 print_note(f"{known} of {len(asked)} questions are answered in {records.path}.")
+            notices: dict[str, Sequence[str]] = {}
             start = time.perf_counter()
             with watch_progress("answering", total=len(asked), known=known) as advance:
                 answer_into(
                     records, setup.model, asked, words, paths, encoded, k=k, batch_size=batch_size,
                     block_size=questions_per_run, num_workers=workers, progress=advance,
+                    noting=notices.__setitem__,
                 )  # fmt: skip
             spent = {"seconds": time.perf_counter() - start, "done": len(asked) - known, "known_before": known}
             found = summarise_answers(records, asked, choices)
@@ -195,6 +199,7 @@ def qa(
     )  # fmt: skip
     if file is not None:
         write_result(file, result)
+    report_notices(notices)
     report_errors(found["errors"])
     if as_json:
         print_json(result)

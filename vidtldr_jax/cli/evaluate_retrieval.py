@@ -20,6 +20,7 @@ from vidtldr_jax.cli.evaluation_files import (
     find_skipped,
     hash_text,
     report_errors,
+    report_notices,
     tell_what_is_safe,
     write_result,
 )
@@ -296,8 +297,9 @@ def _encode_videos(job: _Job, store: FeatureStore, seconds: dict[str, Any]) -> d
     known = sum(item.key in store for item in items)
     if known:
         print_note(f"{known} of {len(items)} videos are encoded in {store.folder}.")
+    notices: dict[str, Sequence[str]] = {}
     with _watch("encoding videos", len(items), known, seconds, "videos") as advance:
-        return encode_videos_into(
+        errors = encode_videos_into(
             store,
             job.model,
             items,
@@ -305,7 +307,10 @@ def _encode_videos(job: _Job, store: FeatureStore, seconds: dict[str, Any]) -> d
             num_workers=job.workers,
             with_tokens=job.k is not None,
             progress=lambda item: advance(1),
+            noting=notices.__setitem__,
         )
+    report_notices(notices)
+    return errors
 
 
 def _encode_texts(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error
 from vidtldr_jax.cli.kept_inputs import keep_inputs
+from vidtldr_jax.cli.output import print_note
 from vidtldr_jax.data.video_paths import is_missing
 from vidtldr_jax.trust.digests import hash_bytes
 from vidtldr_jax.trust.harmless import dump_json
@@ -94,6 +95,15 @@ def tell_what_is_safe(place: object, count: Callable[[], str]) -> Iterator[None]
         raise CommandError(
             f"{describe_os_error(error)}; {count()} are safe in {place}, and the same command goes on from there"
         ) from error
+
+
+def report_notices(notices: Mapping[str, Sequence[str]]) -> None:
+    """Tells what a user should know about videos, about the first ones in words."""
+    for name, texts in list(notices.items())[:_MOST_NAMED]:
+        for text in texts:
+            print_note(text, about=name)
+    if len(notices) > _MOST_NAMED:
+        print_note(f"{len(notices) - _MOST_NAMED} more videos have notices, such as too few frames")
 
 
 def report_errors(errors: Mapping[str, str]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
 
-from vidtldr_jax.cli.evaluation_files import report_errors
+from vidtldr_jax.cli.evaluation_files import report_errors, report_notices
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.options import (
@@ -278,10 +278,17 @@ def _calibrate(
     if frames is not None:
         one_view = one_view.with_preprocessing(dataclasses.replace(one_view.preprocessing, num_frames=frames))
     schedules = [row.proposal.schedule for row in rows]
+    notices: dict[str, Sequence[str]] = {}
     with watch_progress(f"plain and {len(rows)} schedules on videos", total=len(paths)) as advance:
-        return calibrate_schedules(
-            one_view, schedules, paths, batch_size=batch_size, num_workers=workers, progress=advance
+        calibration = calibrate_schedules(
+            *(one_view, schedules, paths),
+            batch_size=batch_size,
+            num_workers=workers,
+            progress=advance,
+            noting=notices.__setitem__,
         )
+    report_notices(notices)
+    return calibration
 
 
 def _verify(model: VideoModel, chosen: Proposal, batch_size: int, frames: int | None) -> dict[str, Measurement]:

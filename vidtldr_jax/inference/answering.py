@@ -131,6 +131,7 @@ def answer_into(
     block_size: int = BLOCK_SIZE,
     num_workers: int = 0,
     progress: Callable[[int], None] = lambda count: None,
+    noting: Callable[[str, Sequence[str]], None] = lambda name, notices: None,
 ) -> None:
     """Answers the questions that have no answer yet; those of a video are kept as soon as they are answered.
 
@@ -147,6 +148,7 @@ def answer_into(
       block_size: questions per run; fewer where no video has so many.
       num_workers: processes that read.
       progress: called with the number of questions after each video.
+      noting: called with a video's name and what a user should know about it, where there is something.
     """
     rest: dict[str, list[int]] = {}
     for number, question in enumerate(questions):
@@ -162,7 +164,9 @@ def answer_into(
     )
     most = max(collections.Counter(question.video for question in questions).values(), default=1)
     with contextlib.closing(videos):
-        for numbers, video in zip(rest.values(), videos, strict=True):
+        for (name, numbers), video in zip(rest.items(), videos, strict=True):
+            if video.notices:
+                noting(name, video.notices)
             if video.outputs is None:
                 error = " ".join(str(video.error).split())
                 for number in numbers:

@@ -63,6 +63,7 @@ def calibrate_schedules(
     batch_size: int = 1,
     num_workers: int = 0,
     progress: Callable[[int], None] = lambda count: None,
+    noting: Callable[[str, Sequence[str]], None] = lambda name, notices: None,
 ) -> Calibration:
     """Compares schedules with the plain model on videos.
 
@@ -73,6 +74,7 @@ def calibrate_schedules(
       batch_size: views per run.
       num_workers: processes that read, see `read_videos`.
       progress: called with 1 after each video.
+      noting: called with a video's path and what a user should know about it, where there is something.
 
     Returns:
       A `Calibration`.
@@ -106,6 +108,8 @@ def calibrate_schedules(
     )
     with contextlib.closing(videos):
         for video in videos:
+            if video.notices:
+                noting(video.path, video.notices)
             if video.outputs is None:
                 errors[video.path] = " ".join(str(video.error).split())
             else:

@@ -57,6 +57,7 @@ class AddReport(NamedTuple):
       moved: how many of these were found at a new place, their old one being empty or another one's.
       same: path -> path of another video with the same content that was given too.
       errors: path -> why a video can't be had.
+      notices: path -> what a user should know about a new video.
     """
 
     added: int
@@ -64,6 +65,7 @@ class AddReport(NamedTuple):
     moved: int
     same: dict[str, str]
     errors: dict[str, str]
+    notices: dict[str, Sequence[str]]
 
 
 class Hit(NamedTuple):
@@ -158,6 +160,7 @@ def add_videos(
     items: dict[str, VideoItem] = {}
     same: dict[str, str] = {}
     errors: dict[str, str] = {}
+    notices: dict[str, Sequence[str]] = {}
     known: list[VideoItem] = []
     here: dict[str, str] = {}  # path -> key of what lies there now
     for path in paths:
@@ -197,9 +200,10 @@ def add_videos(
         num_videos=len(set(here.values())),
         with_tokens=bool(store.description["tokens"]),
         progress=tell,
+        noting=notices.__setitem__,
     )
     errors |= {items[key].name: error for key, error in failed.items()}
-    return AddReport(len(items) - len(failed), len(known), len(moved), same, errors)
+    return AddReport(len(items) - len(failed), len(known), len(moved), same, errors, notices)
 
 
 def list_videos(store: FeatureStore) -> list[str]:

@@ -76,6 +76,7 @@ def encode_videos_into(
     num_videos: int | None = None,
     with_tokens: bool = True,
     progress: Callable[[VideoItem], None] = lambda item: None,
+    noting: Callable[[str, Sequence[str]], None] = lambda name, notices: None,
 ) -> dict[str, str]:
     """Encodes the videos that a store has not yet; each batch is kept as soon as it is there.
 
@@ -88,6 +89,7 @@ def encode_videos_into(
       num_videos: videos of the whole run where `items` are a part of it, see `encode_videos`.
       with_tokens: also keep the surviving tokens.
       progress: called after each video.
+      noting: called with a video's name and what a user should know about it, where there is something.
 
     Returns:
       Key -> what is wrong with a video that has no features.
@@ -124,6 +126,8 @@ def encode_videos_into(
                 if len(waiting) == size:
                     full, waiting = waiting, []  # what can't be written isn't tried again below
                     store.append(full)
+                if video.notices:
+                    noting(item.name, video.notices)
                 progress(item)
     finally:
         store.append(waiting)  # also where reading or computing failed as a whole
