@@ -112,6 +112,7 @@ def write_line(name, at, out):
              "--write-config", out / f"{NAME}.py"],
             [at.model],
         ),
+        "schedules": ([], []),
         "search": ([at.index, text, "--model", at.retrieval], [text, at.video, at.index]),
         "visualize": ([at.video, *merged, *kinds], [LABEL, at.video, out / f"{NAME}.gif"]),
     }  # fmt: skip

@@ -38,6 +38,7 @@ _COMMANDS = LazyCommands(
         "evaluate",
         "finetune",
         "plan",
+        "schedules",
         "convert",
         "export",
         "info",
