@@ -212,3 +212,9 @@ def test_a_video_without_a_single_good_frame_gets_one_clear_line(tmp_path):
     path.write_bytes(data)
     with pytest.raises(VideoReadError, match=r"at least 1 frame must be readable; of .* none can be decoded"):
         read_frames(path, SMALL)
+
+
+@pytest.mark.parametrize("read", [read_clip, read_clips, read_frames])
+def test_what_is_no_preprocessing_is_refused_before_the_video_is_opened(read, tmp_path):
+    with pytest.raises(ValueError, match=r"^preprocessing is a Preprocessing; got dict; pass model\.preprocessing\.$"):
+        read(tmp_path / "missing.mp4", {"num_frames": 4})

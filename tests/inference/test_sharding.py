@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from tests.inference.test_model import CONFIG
 from vidtldr_jax.inference.checkpoint import find_param_shapes
-from vidtldr_jax.inference.sharding import find_spec
+from vidtldr_jax.inference.sharding import find_spec, make_mesh
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CASES = [f"{model_parallel} {scan}" for model_parallel in (1, 2) for scan in (False, True)]
@@ -110,3 +110,9 @@ def test_benchmark_fills_a_batch_up_to_the_devices():
 
 def test_the_main_process_has_one_device():
     assert jax.device_count() == 1
+
+
+@pytest.mark.parametrize("number", ["2", None, 1.5, True])
+def test_a_mesh_is_made_for_a_whole_number(number):
+    with pytest.raises(ValueError, match=f"^model_parallel is a whole number; got {number!r}; pass an int."):
+        make_mesh(model_parallel=number)

@@ -175,3 +175,43 @@ def test_bfloat16_texts_are_near_float32(folders, golden, text):
     assert (rounded.tokens.dtype, rounded.embedding.dtype) == (jnp.bfloat16, jnp.float32)
     apart = np.abs(np.asarray(rounded.embedding) - text.embedding).max()
     assert 0 < apart < 0.03 * np.abs(text.embedding).max()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, ids, mask: model.encode_video(None), "video is an array; got None; make an array of it"),
+        (lambda model, ids, mask: model.encode_text(ids[0], mask[0]), r"the axes of input_ids are \[S, N\]; got shape"),
+        (
+            lambda model, ids, mask: model.encode_text(ids.tolist(), mask),
+            "input_ids is an array; got a list; make ",
+        ),
+        (
+            lambda model, ids, mask: model.encode_text(ids + 0.5, mask),
+            "input_ids holds whole numbers; got dtype ",
+        ),
+        (
+            lambda model, ids, mask: model.encode_text(ids, mask[:1]),
+            r"\[S, N\] of attention_mask is that of input_",
+        ),
+        (lambda model, ids, mask: model.similarity(ids, mask), "video is a VideoOutput; got an array of shape "),
+        (lambda model, ids, mask: model.match(None, None), "video is a VideoOutput; got None; encode_video makes one"),
+    ],
+)
+def test_a_wrong_value_is_explained_before_anything_is_computed(model, golden, monkeypatch, call, message):
+    monkeypatch.setattr(text_model, "_compiled_method", None)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call(model, np.asarray(golden["input_ids"]), np.asarray(golden["attention_mask"]))
+
+
+def test_questions_and_answers_of_other_shapes_are_explained(folders, monkeypatch):
+    monkeypatch.setattr(text_model, "_compiled_method", None)
+    model, ids = load_model(folders / "qa"), np.ones((2, 4), np.int32)
+    for arguments, k, message in (
+        ((np.ones((2, 3, 8)), ids, ids[:, :3], ids, ids), 1, r"\[S, N\] of question_mask is that of question_ids, "),
+        ((np.ones((2, 3, 8)), ids, ids, ids[0], ids), 1, r"the axes of answer_ids are \[S, N\]; got shape \(4,\)"),
+        ((np.ones((2, 3, 8)), ids, ids, ids, ids), "2", "k is a whole number; got '2'"),
+        (("x", ids, ids, ids, ids), 1, "video_tokens is an array; got 'x'"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            model.answer_questions(*arguments, k=k)

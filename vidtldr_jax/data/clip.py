@@ -81,6 +81,7 @@ def read_clip(path: str | os.PathLike[str], preprocessing: Preprocessing) -> Flo
     Raises:
       VideoReadError: the video can't be read.
     """
+    _check_preprocessing(preprocessing)
     return read_clips(path, preprocessing.take_one_view())[0]
 
 
@@ -114,7 +115,15 @@ def read_frames(path: str | os.PathLike[str], preprocessing: Preprocessing) -> C
     Raises:
       VideoReadError: the video can't be read.
     """
+    _check_preprocessing(preprocessing)
     return read_source(path, lambda source: _fill_clip(source, preprocessing))
+
+
+def _check_preprocessing(preprocessing: object) -> None:
+    if not isinstance(preprocessing, Preprocessing):
+        raise ValueError(
+            f"preprocessing is a Preprocessing; got {type(preprocessing).__name__}; pass model.preprocessing."
+        )
 
 
 def read_source(path: str | os.PathLike[str], read: Callable[[FrameSource], Result]) -> Result:

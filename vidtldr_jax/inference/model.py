@@ -31,6 +31,7 @@ from vidtldr_jax.models.architectures import Config, make_module, resolve_for
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
 from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.ops.checks import check_array
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
 
@@ -211,9 +212,10 @@ class VideoModel:
           A `VideoOutput`.
 
         Raises:
-          ValueError: the video's shape does not fit the model or its devices, or the schedule does not fit the video's
-            token count.
+          ValueError: the video is no array, its shape does not fit the model or its devices, or the schedule does not
+            fit the video's token count.
         """
+        check_array("video", video)
         function = self.get_encode_function(video.shape, trace=trace)
         if is_empty(video):
             function = self._get_encoder(video.shape, trace=trace, mesh=None)

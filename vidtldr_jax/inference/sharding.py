@@ -18,6 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vidtldr_jax.ops.checks import check_count
+
 DATA_AXIS: Final = "data"
 MODEL_AXIS: Final = "model"
 # A block's dense layers come in pairs: the first of a pair is split by what it puts out (heads, hidden channels), the
@@ -37,9 +39,10 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, model_parallel: in
       A mesh with the axes "data" and "model".
 
     Raises:
-      ValueError: the number of devices is no multiple of model_parallel.
+      ValueError: model_parallel is no whole number, or the number of devices is no multiple of it.
     """
     found = list(jax.devices() if devices is None else devices)
+    model_parallel = check_count("model_parallel", model_parallel)
     if model_parallel < 1 or len(found) % model_parallel:
         raise ValueError(
             f"make_mesh: model_parallel divides the number of devices, {len(found)}; got {model_parallel}; "

@@ -31,6 +31,7 @@ from vidtldr_jax.models.question_answering import RankedAnswers
 from vidtldr_jax.models.umt import TextOutput
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.video_vit import VideoOutput
+from vidtldr_jax.ops.checks import check_alike, check_array, check_axes, check_count, check_record
 
 
 class TextModel(VideoModel):
@@ -132,8 +133,9 @@ class RetrievalModel(TextModel):
           A `TextOutput`.
 
         Raises:
-          ValueError: a text is too long.
+          ValueError: a text is too long, or the two are not `[S, N]`, tokens and their mask.
         """
+        _check_texts("input_ids", input_ids, "attention_mask", attention_mask)
         return self._run("encode_text", input_ids, attention_mask)
 
     def similarity(self, video: VideoOutput, text: TextOutput) -> Float[Array, "V S"]:
@@ -145,7 +147,11 @@ class RetrievalModel(TextModel):
 
         Returns:
           Cosines, float32.
+
+        Raises:
+          ValueError: video or text is something else.
         """
+        _check_outputs(video, text)
         return self._run("similarity", video.embedding, text.embedding)
 
     def match(self, video: VideoOutput, text: TextOutput) -> Float[Array, "V S"]:
@@ -157,7 +163,11 @@ class RetrievalModel(TextModel):
 
         Returns:
           The logit of "they match", float32, for each pair.
+
+        Raises:
+          ValueError: video or text is something else.
         """
+        _check_outputs(video, text)
         return self._run("match", video.tokens, text.tokens, text.mask)
 
     def project_video(self, video_tokens: Float[Array, "V M C"] | np.ndarray) -> tuple[ProjectedContext, ...]:
@@ -250,8 +260,24 @@ class AnsweringModel(TextModel):
         Raises:
           ValueError: something does not fit.
         """
+        check_array("video_tokens", video_tokens)
+        _check_texts("question_ids", question_ids, "question_mask", question_mask)
+        _check_texts("answer_ids", answer_ids, "answer_mask", answer_mask)
+        k = check_count("k", k)
         questions = self._place(question_ids), self._place(question_mask)
         return self._run("answer_questions", video_tokens, *questions, answer_ids, answer_mask, k=k)
+
+
+def _check_outputs(video: VideoOutput, text: TextOutput) -> None:
+    check_record("video", video, VideoOutput, "encode_video")
+    check_record("text", text, TextOutput, "encode_text")
+
+
+def _check_texts(name: str, ids: Any, mask_name: str, mask: Any) -> None:
+    check_axes(name, ids, "S N")
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(f"{name} holds whole numbers; got dtype {ids.dtype}; model.tokenize makes them.")
+    check_alike(mask_name, mask, ids.shape, "S N", name)
 
 
 @functools.lru_cache(maxsize=24)  # as many as encoders

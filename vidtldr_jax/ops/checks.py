@@ -112,9 +112,8 @@ def check_count(name: str, value: Any, *, least: int | None = None) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise ValueError(
-            f"{name} is a whole number; got {describe(value)}; resolve a schedule first where it is a ratio."
-        ) from None
+        advice = "resolve a schedule first where it is a ratio" if name == "r" else "pass an int"
+        raise ValueError(f"{name} is a whole number; got {describe(value)}; {advice}.") from None
     if least is not None and number < least:
         raise ValueError(f"{name} is at least {least}; got {number}; pass another number.")
     return number
