@@ -124,6 +124,14 @@ def test_what_is_no_tokenizer_is_refused(tmp_path):
         TextTokenizer.from_json(json.dumps(bare), name="x")
 
 
+def test_a_text_of_bytes_that_are_not_utf8_is_no_fault_of_the_tokenizer(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "caf"]) + "\n")
+    tokenizer = read_tokenizer(tmp_path)
+    for use in (tokenizer.look_up, lambda texts: tokenizer.encode(texts, max_tokens=4)):
+        with pytest.raises(TextError, match=r"^a text is Unicode characters; got 'caf\\udce9'; write it in UTF-8\.$"):
+            use(["caf", "caf\udce9"])
+
+
 def test_words_that_become_the_unknown_token_are_told_as_they_were_written(tmp_path):
     tokenizer = read_tokenizer(make_tokenizer(tmp_path))
     found = tokenizer.look_up(["a dogs b", "a cat dogcat cat", "cat", "a", "", "[UNK] a", "\N{DOG}b"])

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from vidtldr_jax.data.tokenizer_json import TokenizerError, check_tokenizer
+from vidtldr_jax.trust.faults import show
 from vidtldr_jax.trust.limits import LimitError, check_limit
 from vidtldr_jax.trust.lines import read_exact, split_lines
 from vidtldr_jax.trust.regular import check_regular
@@ -30,6 +31,7 @@ VOCABULARY_NAME: Final = "vocab.txt"
 _SPECIAL: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _DELETED: Final = re.compile(r"[,.'!?\"()*#:;~]")
 _BLANKED: Final = re.compile(r"[-/]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STEP: Final = 8  # lengths are rounded up to a multiple, so that near ones share a compiled program
 
 
@@ -173,11 +175,13 @@ class TextTokenizer:
 
         Raises:
           ValueError: max_tokens is less than 2.
+          TextError: a text is not Unicode.
         """
         if max_tokens < 2:
             raise ValueError(f"TextTokenizer.encode: max_tokens is at least 2; got {max_tokens}; allow more.")
         backend = _import_tokenizers().Tokenizer.from_str(self._json)
         backend.enable_truncation(max_tokens)
+        _check_unicode(texts)
         with _name_errors(self.name):
             found = backend.encode_batch(list(texts))
         longest = max((len(one.ids) for one in found), default=2)
@@ -200,10 +204,14 @@ class TextTokenizer:
 
         Returns:
           What it makes of each text.
+
+        Raises:
+          TextError: a text is not Unicode.
         """
         backend = _import_tokenizers().Tokenizer.from_str(self._json)
         unknown_token = getattr(backend.model, "unk_token", None)
         unknown_id = None if unknown_token is None else backend.token_to_id(unknown_token)
+        _check_unicode(texts)
         with _name_errors(self.name):
             encoded = backend.encode_batch(list(texts))
         found = []
@@ -273,6 +281,13 @@ def _find_file(place: Path) -> Path:
     raise TextError(
         f"read_tokenizer: a folder has {TOKENIZER_NAME} or {VOCABULARY_NAME}; {place} has neither; give another."
     )
+
+
+def _check_unicode(texts: Sequence[str]) -> None:
+    """Refuse halves of surrogate pairs: bytes of a command line that are not UTF-8, or escapes of JSON."""
+    for text in texts:
+        if _SURROGATE.search(text):
+            raise TextError(f"a text is Unicode characters; got {show(text)}; write it in UTF-8.")
 
 
 @contextlib.contextmanager
