@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from tests.cli.hostile import LABEL, NAME, call_hostile, find_unsafe, list_texts
+from tests.cli.hostile import LABEL, NAME, UNICODE_NAME, call_hostile, find_unsafe, list_texts
 from tests.cli.hostile_place import LABELS, MORE, make_hostile_place, write_line
 from tests.cli.test_colour import run_on_terminal
 from tests.cli.test_main import COMMANDS, ROOT
@@ -57,6 +57,18 @@ def test_the_json_of_a_command_reads_back_exactly(place, tmp_path, name):
     except json.JSONDecodeError:  # JSON Lines
         found = [json.loads(line) for line in out.decode().split("\n")[:-1]]
     assert expected - list_texts(found) == set()
+
+
+@pytest.mark.parametrize("indented", [False, True])
+def test_json_whose_names_are_unicode_is_harmless_too(place, tmp_path, indented):
+    """A byte that is not UTF-8 has all that is not ASCII escaped, and hides what else would come through."""
+    model, video = tmp_path / "model", tmp_path / f"{UNICODE_NAME}.mp4"
+    shutil.copytree(place.model, model)
+    shutil.copy(place.video, video)
+    words = ["info", model] if indented else ["classify", video, "--model", model, "--no-cache"]
+    code, out, err = call_hostile(*words, "--json")
+    assert (code, find_unsafe(out), find_unsafe(err)) == (0, [], [])
+    assert set(LABELS) <= list_texts(json.loads(out))
 
 
 # What else a command is given where all else would do, so that it doesn't work for long; `export` may well succeed.
@@ -114,11 +126,14 @@ from vidtldr_jax.cli.runtime import take_over_process
 
 class Held:
     def __del__(self):
-        raise ValueError(sys.argv[1])
+        fail()
+
+def fail():
+    raise ValueError(sys.argv[1])
 
 take_over_process()
 Held()
-thread = threading.Thread(target=lambda: int(sys.argv[1]))
+thread = threading.Thread(target=fail)
 thread.start()
 thread.join()
 """

@@ -115,7 +115,7 @@ def describe_os_error(error: OSError) -> str:
     """Says in one line what the system refused, and for which file."""
     if isinstance(error, NotRegularError):
         return str(error)
-    place = f"{str(error.filename)!r}: " if error.filename else ""
+    place = f"{str(error.filename)!r}: " if error.filename is not None else ""
     return f"{place}{error.strerror or error}; check the path, its permissions and the space left"
 
 
