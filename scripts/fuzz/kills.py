@@ -69,7 +69,7 @@ def kill_writer(writer: Writer, inputs: Path, *, count: int, seed: int) -> KillR
             if processes.kill(process) == -9:
                 kills += 1
                 in_writing += bool(_list_hidden(folder))
-                known = _look(writer, place, known, faults)
+                known = look(writer, place, known, faults)
             elif not writer.is_replacing:
                 known = set()
                 _empty(folder)  # it was too quick: begin again
@@ -106,8 +106,18 @@ def _run_whole(processes: Any, words: list[str], writer: Writer, place: Path) ->
     return writer.check(place), names, seconds
 
 
-def _look(writer: Writer, place: Path, known: set[str], faults: list[str]) -> set[str]:
-    """Check what is there after a kill; notes what is damaged or lost."""
+def look(writer: Writer, place: Path, known: set[str], faults: list[str]) -> set[str]:
+    """Check what is there after a kill.
+
+    Args:
+      writer: the command.
+      place: that it writes to.
+      known: what was there before.
+      faults: what is damaged or lost is added to them.
+
+    Returns:
+      What is there now; what was known where it is damaged.
+    """
     try:
         found = writer.check(place) if writer.is_replacing or place.parent.exists() else set()
     except Exception as error:

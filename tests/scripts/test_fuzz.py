@@ -10,7 +10,9 @@ import pytest
 
 from scripts.fuzz.campaign import make_input, run_class
 from scripts.fuzz.classes import load_classes
+from scripts.fuzz.kills import look
 from scripts.fuzz.mutations import MUTATIONS, mutate, mutate_zip
+from scripts.fuzz.writers import Writer
 from tests.scripts import fuzz_traps
 from vidtldr_jax.data.annotations import Question
 from vidtldr_jax.trust.verification import Verification
@@ -128,6 +130,19 @@ def test_a_check_must_name_the_damaged_file(fault, is_right):
     found = Verification("checkpoint", 2, (), (fault,))
     sound = ({"model/config.json": 1}, {"model/config.json": "0"})
     assert chosen.is_right((found, *sound), (None, {"model/config.json": 2}, {"model/config.json": "1"})) == is_right
+
+
+def test_what_a_kill_damaged_or_lost_is_noticed(tmp_path):
+    def refuse(place):
+        raise ValueError(f"{place.name} is torn")
+
+    faults = []
+    kept = Writer("embed", lambda inputs, out: [], lambda place: {"1.mp4", "2.mp4"}, is_replacing=False)
+    assert look(kept, tmp_path / "index", {"1.mp4"}, faults) == {"1.mp4", "2.mp4"}
+    assert faults == []
+    assert look(kept, tmp_path / "index", {"0.mp4", "1.mp4"}, faults) == {"1.mp4", "2.mp4"}
+    assert look(kept._replace(check=refuse), tmp_path / "index", {"1.mp4"}, faults) == {"1.mp4"}
+    assert faults == ["0.mp4 was lost", "damaged after a kill: ValueError: index is torn"]
 
 
 def test_an_input_depends_on_its_number_alone(tmp_path):
