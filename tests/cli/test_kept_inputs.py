@@ -102,3 +102,10 @@ def test_an_output_that_can_be_no_file_is_refused_before_the_work(call, place, m
         assert_one_error(result, "a regular file is needed; ")
         assert result.stderr.endswith(f"; {str(words[-1])!r} is a FIFO; give a file\n")
         assert words[-1].is_symlink()
+
+
+def test_two_outputs_are_two_files(call, place):
+    words = ("--html", place / "a.out", "--png", place / ".." / place.name / "a.out")
+    result = call("visualize", place / "a.mp4", "--model", place / "model", *words)
+    assert_one_error(result, "each output is a file of its own; --html and --png name ", exit_code=2)
+    assert not (place / "a.out").exists()

@@ -19,12 +19,16 @@ def keep_inputs(outputs: Mapping[str, Iterable[Path]], inputs: Iterable[str | os
       inputs: files that are read, and folders whose files are; what is no path of this machine does not count.
 
     Raises:
-      click.UsageError: a file would be written over.
+      click.UsageError: a file would be written over, or two options name one file.
       NotRegularError: an output is a device, a FIFO or a socket.
     """
     read = [Path(path) for path in inputs]
+    option_of: dict[str, str] = {}
     for option, files in outputs.items():
         for file in files:
+            other = option_of.setdefault(os.path.realpath(file), option)
+            if other != option:
+                raise click.UsageError(f"each output is a file of its own; {other} and {option} name {str(file)!r}.")
             if file.exists() and not file.is_dir():
                 check_regular(file)  # before hours of work, not after them
             kept = next((path for path in read if _is_of(file, path)), None)
