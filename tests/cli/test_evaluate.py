@@ -313,6 +313,7 @@ def test_a_config_in_scenic_s_format_says_it_all(call_json, vivit, videos, tmp_p
         ("config.dataset_configs.split_names = ('noun',)", "class_splits and split_names go together"),
         ("config.model.temporal_encoding_config.method = 'temporal_sampling'", "has temporal_sampling"),
         ("raise KeyError('home')", "can't be run (KeyError: 'home')"),
+        ("raise SystemExit(0)", "can't be run (SystemExit: 0)"),
         ("import no_such_module", "needs the module no_such_module, which is not installed"),
         ("return 3", "get_config returns a ConfigDict"),
         ("config.model = None", "get_config returns a ConfigDict"),

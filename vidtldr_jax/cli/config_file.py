@@ -52,7 +52,7 @@ def run_config(place: str) -> Any:
     except ModuleNotFoundError as error:
         hint = _INSTALL if error.name == "ml_collections" else "install it"
         raise CommandError(f"{path} needs the module {error.name}, which is not installed; {hint}.") from error
-    except Exception as error:  # whatever a user's file may do wrong
+    except (Exception, SystemExit) as error:  # whatever a user's file may do wrong; leaving would look like success
         reason = " ".join(str(error).split())
         raise CommandError(f"{path} can't be run ({type(error).__name__}: {reason}); fix it.") from error
     finally:
