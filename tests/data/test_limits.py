@@ -1,9 +1,11 @@
 """What is too large or too long is refused before it takes memory, and a user can allow it."""
 
 import io
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 
 import av
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 from tests.data.making import draw_frame, encode_picture, make_bomb, read_number, write_packets, write_video
 from vidtldr_jax.data import Preprocessing, VideoReadError, open_video, read_frames, video_file
 from vidtldr_jax.data.image_folder import ImageFolder
-from vidtldr_jax.data.mp4_boxes import walk_boxes
+from vidtldr_jax.data.mp4_boxes import check_mp4_index, walk_boxes
 from vidtldr_jax.data.resize import KERNELS, resize_frame
 from vidtldr_jax.trust.limits import LimitError
 
@@ -184,6 +186,43 @@ def test_an_mp4_that_announces_billions_of_frames_takes_no_memory(is_fragmented,
     assert "got 400,000,000; set VIDTLDR_MAX_FRAMES to allow more" in run.stdout
 
 
+def make_box(kind, content):
+    return struct.pack(">I", len(content) + 8) + kind + content
+
+
+def compress_index(index):
+    content = struct.pack(">I", len(index)) + zlib.compress(index)
+    return make_box(b"moov", make_box(b"cmov", make_box(b"dcom", b"zlib") + make_box(b"cmvd", content)))
+
+
+HIDDEN = {
+    "compressed": lambda rest, index: rest + compress_index(index),
+    "compressed twice": lambda rest, index: rest + compress_index(compress_index(index)),
+    "inside other boxes": lambda rest, index: rest + make_box(b"udta", make_box(b"tref", index)),
+    "behind an unknown box": lambda rest, index: make_box(b"abcd", bytes(8)) + rest + index,
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_an_index_is_found_wherever_ffmpeg_looks(way, tmp_path):
+    path = write_video(tmp_path / "a.mp4", num_frames=40)
+    for kind, offset, value in ((b"stsz", 4, 1), (b"stsz", 8, 5_000_000), (b"stsc", 12, 5_000_000)):
+        announce(path, kind, offset, value)
+    data = path.read_bytes()
+    begin = data.index(b"moov") - 4  # it is the last box
+    path.write_bytes(HIDDEN[way](data[:begin], data[begin:]))
+    with pytest.raises(ValueError, match=r"got 5,000,000; set|is compressed twice"):
+        check_mp4_index(path)
+
+
+def test_a_compressed_index_is_read(tmp_path):
+    path = write_video(tmp_path / "a.mp4", num_frames=4)
+    data = path.read_bytes()
+    begin = data.index(b"moov") - 4
+    path.write_bytes(data[:begin] + compress_index(data[begin:]))
+    assert [read_number(frame) for frame in read_frames(path, RECIPE).frames[0]] == [0, 1, 2, 3]
+
+
 def test_edits_that_show_everything_again_and_again_are_refused(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", num_frames=40)  # its index is at the end
     data = path.read_bytes()
@@ -219,7 +258,7 @@ def test_boxes_are_walked_whatever_they_say(tmp_path):
             damaged[place] = rng.integers(256)
         boxes = list(walk_boxes(io.BytesIO(damaged), len(damaged)))
         assert all(box.begin >= 0 and box.begin + box.size <= len(damaged) + 16 for box in boxes)
-    assert list(walk_boxes(io.BytesIO(b"RIFF" * 100), 400)) == []
+    assert [box.kind for box in walk_boxes(io.BytesIO(b"RIFF" * 100), 400)] == [b"RIFF"]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -6,7 +6,9 @@ and an index may point at another file. Both are found here, at the cost of read
 
 from __future__ import annotations
 
+import io
 import itertools
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -14,9 +16,14 @@ from typing import BinaryIO, Final, NamedTuple
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.trust.limits import check_limit
 
-_PARENTS: Final = frozenset({b"moov", b"trak", b"mdia", b"minf", b"dinf", b"stbl", b"edts", b"moof", b"traf"})
-_FIRST: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof", b"sidx"})
-_TOP: Final = _FIRST | {b"uuid", b"mfra", b"meta", b"pdin", b"emsg", b"ssix", b"prft"}
+# FFmpeg looks into these wherever they stand.
+_PARENTS: Final = frozenset(
+    b"moov trak mdia minf dinf stbl edts moof traf cmov udta mvex tref wave sinf schi iprp ipro".split()
+)
+_TOP: Final = frozenset(b"ftyp moov mdat wide free skip pnot styp moof sidx uuid mfra meta pdin emsg ssix prft".split())
+_COUNTED: Final = frozenset(b"stsz stz2 elst trun".split())
+_COMPRESSED: Final = b"cmvd"  # a whole index, in old QuickTime files
+_LONGEST_INDEX: Final = 2**26  # bytes of it that are looked at
 _MOST_BOXES: Final = 1_000_000
 _DEEPEST: Final = 12
 _USUAL_REPEATS: Final = 4  # times that edits may list every frame, up to which the limit is not touched
@@ -51,36 +58,50 @@ def check_mp4_index(path: Path) -> None:
       VideoReadError: the frames are in another file.
       OSError: the file can't be read.
     """
+    with path.open("rb") as file:
+        _check_index(file, path.stat().st_size, path)
+
+
+def _check_index(file: BinaryIO, size: int, path: Path, *, is_compressed: bool = False) -> None:
     video = f"the video {str(path)!r}"
     num_frames = num_edits = num_in_fragments = 0
     is_picture = False
-    with path.open("rb") as file:
-        for box in walk_boxes(file, path.stat().st_size):
-            if box.kind == b"trak":
-                num_frames, num_edits, is_picture = 0, 0, False
-            elif box.kind == b"vmhd":
-                is_picture = True
-            elif box.kind == b"dref" and is_picture and _points_elsewhere(_read(file, box, box.size)):
+    for box in walk_boxes(file, size):
+        if box.kind == b"trak":
+            num_frames, num_edits, is_picture = 0, 0, False
+        elif box.kind == b"vmhd":
+            is_picture = True
+        elif box.kind == b"dref" and is_picture and _points_elsewhere(_read(file, box, box.size)):
+            raise VideoReadError(
+                f"a video is one file with its own content; the frames of {str(path)!r} are in another file; give "
+                "the whole video."
+            )
+        elif box.kind in (b"stsz", b"stz2"):
+            num_frames = int.from_bytes(_read(file, box, 12)[8:12], "big")
+        elif box.kind == b"elst":
+            num_edits = (box.size - 8) // (20 if _read(file, box, 1) == b"\1" else 12)
+        elif box.kind == b"trun":
+            num_in_fragments += int.from_bytes(_read(file, box, 8)[4:8], "big")
+        elif box.kind == _COMPRESSED:
+            if is_compressed:
                 raise VideoReadError(
-                    f"a video is one file with its own content; the frames of {str(path)!r} are in another file; give "
-                    "the whole video."
+                    f"the index of a video is compressed at most once; that of {str(path)!r} is compressed twice; give "
+                    "another file"
                 )
-            elif box.kind in (b"stsz", b"stz2"):
-                num_frames = int.from_bytes(_read(file, box, 12)[8:12], "big")
-            elif box.kind == b"elst":
-                num_edits = (box.size - 8) // (20 if _read(file, box, 1) == b"\1" else 12)
-            elif box.kind == b"trun":
-                num_in_fragments += int.from_bytes(_read(file, box, 8)[4:8], "big")
-            check_limit("frames", max(num_frames, num_in_fragments), video)
-            # FFmpeg lists the frames of each edit: usual edits show other parts each, those of an attack all of it.
-            check_limit("frames", num_frames * num_edits // _USUAL_REPEATS, f"the edits of {video}")
+            index = _decompress(_read(file, box, _LONGEST_INDEX)[4:])
+            _check_index(io.BytesIO(index), len(index), path, is_compressed=True)
+        if box.kind not in _COUNTED:
+            continue
+        check_limit("frames", max(num_frames, num_in_fragments), video)
+        # FFmpeg lists the frames of each edit: usual edits show other parts each, those of an attack all of it.
+        check_limit("frames", num_frames * num_edits // _USUAL_REPEATS, f"the edits of {video}")
 
 
 def walk_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
-    """Yield the boxes of a file in order, parents before what is in them; nothing where it is of another format.
+    """Yield the boxes of a file in order, parents before what is in them.
 
     Args:
-      file: opened for reading.
+      file: opened for reading; of another format, what looks like a box is taken for one.
       size: of the file, bytes.
 
     Yields:
@@ -99,7 +120,7 @@ def walk_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
             length, num_header = int.from_bytes(header[8:], "big"), 16
         elif length == 0:  # up to the end
             length = ends[-1] - offset
-        if length < num_header or (num_boxes == 0 and kind not in _FIRST):
+        if length < num_header:
             if len(ends) == 1:
                 return
             offset = ends.pop()
@@ -123,6 +144,14 @@ def find_mp4_end(file: BinaryIO, size: int) -> int:
 def _read(file: BinaryIO, box: Box, count: int) -> bytes:
     file.seek(box.begin)
     return file.read(min(count, box.size))
+
+
+def _decompress(data: bytes) -> bytes:
+    """Returns an index that was compressed; nothing of a damaged one, which FFmpeg does not read either."""
+    try:
+        return zlib.decompressobj().decompress(data, _LONGEST_INDEX)
+    except zlib.error:
+        return b""
 
 
 def _points_elsewhere(table: bytes) -> bool:
