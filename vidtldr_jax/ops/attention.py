@@ -3,7 +3,7 @@
 Shapes: queries, keys, values `[B, N, H, K]` (as `jax.nn.dot_product_attention` has them), size `[B, N]`,
 update `[B, N, H, K]`, saliency `[B, N]`. Softmax and entropy are float32 whatever the inputs are.
 
-Two maps are wanted: the plain one, softmax(q k^T / sqrt(K)), for the saliency, and the one biased by log(size),
+Two maps are needed: the plain one, softmax(q k^T / sqrt(K)), for the saliency, and the one biased by log(size),
 for the values. Here stands the definition ("dense"); the forms that never hold a whole map are in
 `ops.attention_forms`.
 """

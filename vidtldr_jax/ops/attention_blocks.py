@@ -143,7 +143,7 @@ def weigh_values(value: Float[Array, "B N H K"], weight: Float[Array, "B N"] | N
 def pad_tokens(
     values: Float[Array, "B N H K"], num_tokens: int, channels: int | None = None
 ) -> Float[Array, "B M H C"]:
-    """Appends tokens of zeros, and channels of zeros where more are wanted; these change no product."""
+    """Appends tokens of zeros, and channels of zeros up to a number; these change no product."""
     more = 0 if channels is None else channels - values.shape[3]
     return jnp.pad(values, ((0, 0), (0, num_tokens - values.shape[1]), (0, 0), (0, more)))
 

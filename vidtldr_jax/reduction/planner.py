@@ -15,7 +15,7 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from vidtldr_jax.ops.checks import check_static, describe, is_number
 from vidtldr_jax.reduction.cost import Architecture, count_macs
@@ -25,16 +25,6 @@ from vidtldr_jax.reduction.schedule import ResolvedSchedule
 from vidtldr_jax.reduction.shapes import Room, Shape, list_shapes, share_out
 
 Measure: TypeAlias = Callable[[ResolvedSchedule], float]
-
-
-class Plannable(Architecture, Protocol):
-    """What a plan needs to know of a model."""
-
-    @property
-    def image_size(self) -> int: ...  # noqa: D102
-    @property
-    def is_mergeable(self) -> bool: ...  # noqa: D102
-    def count_tokens(self, frames: int, rows: int, columns: int) -> int: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +45,7 @@ class Proposal:
 
 
 class Search(NamedTuple):
-    """What a search through all shapes brought.
+    """What a search through all shapes found.
 
     Attributes:
       proposals: one for each shape that can meet the limit, no schedule twice; the plain model alone where that meets
@@ -118,7 +108,7 @@ class Plan:
 
 
 def plan_schedule(
-    config: Plannable,
+    config: Architecture,
     *,
     max_gmacs: float | None = None,
     keep: float | None = None,
@@ -175,7 +165,7 @@ def plan_schedule(
 
 
 def propose_schedules(
-    config: Plannable,
+    config: Architecture,
     measure: Measure,
     limit: float,
     *,
@@ -269,7 +259,7 @@ def _round_down(value: float) -> str:
     return f"{math.floor(value / step) * step:.3g}"
 
 
-def _find_room(config: Plannable, method: str | Method, num_frames: int | None) -> Room:
+def _find_room(config: Architecture, method: str | Method, num_frames: int | None) -> Room:
     frames = check_frames(config, num_frames)
     count, first = (config.count_tokens(n, config.image_size, config.image_size) for n in (frames, config.tubelet_size))
     return Room(count, config.depth, config.num_protected, first - config.num_protected, get_method(method))
