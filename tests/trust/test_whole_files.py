@@ -152,6 +152,26 @@ def test_an_error_names_the_destination(tmp_path, write):
     assert caught.value.filename == str(tmp_path / "none" / "place")
 
 
+class FixedError(OSError):
+    """As PyAV's errors are: their name can't be set."""
+
+    filename = property(lambda self: self.place)
+
+    def __init__(self, number, place):
+        super().__init__(number, os.strerror(number))
+        self.place = place
+
+
+def test_an_error_of_a_library_that_names_the_hidden_place_names_the_destination(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*/place'") as caught,
+        write_aside(tmp_path / "place") as aside,
+    ):
+        raise FixedError(errno.ENOSPC, str(aside))
+    assert caught.value.filename == str(tmp_path / "place")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_full_disk_is_named_with_its_path_and_leaves_what_was_there(tmp_path, monkeypatch):
     def refuse(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -262,9 +262,10 @@ def _name_errors(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         is_hidden = error.filename is None or _SUFFIX in os.fsdecode(error.filename)
-        if error.errno is not None and is_hidden:
-            error.filename, error.filename2 = str(place), None
-        raise
+        if error.errno is None or not is_hidden:
+            raise
+        # A new one: those of PyAV take no other name.
+        raise OSError(error.errno, error.strerror or str(error), str(place)) from error
 
 
 @contextlib.contextmanager
