@@ -8,6 +8,7 @@ import pytest
 
 import vidtldr_jax as vt
 from vidtldr_jax import ops
+from vidtldr_jax.models.architectures import resolve_for
 from vidtldr_jax.reduction import count_xla_gmacs, get_method, resolve_r
 
 pytestmark = pytest.mark.usefixtures("shapes_unchecked")
@@ -43,6 +44,8 @@ EVERY_ARGUMENT = {
     resolve_r: {"r": 2, "num_tokens": 12},
     get_method: {"method": "tome"},
     vt.models.get_preset: {"name": "umt-b16"},
+    vt.make_module: {"config": UMT},
+    resolve_for: {"config": UMT, "schedule": "2"},
 }
 WRONG = (
     None,

@@ -10,7 +10,7 @@ from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.reduction.fitting import fit_schedule
+from vidtldr_jax.reduction.fitting import check_config, fit_schedule
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
 
@@ -76,7 +76,11 @@ def init_variables(config: Config, key: Any) -> Any:
 
     Returns:
       What the module's `init` returns, nested.
+
+    Raises:
+      ValueError: config describes no model.
     """
+    check_config(config)
     return ARCHITECTURES[config.architecture].init(config, key)
 
 
@@ -89,7 +93,11 @@ def make_module(config: Config, **fields: Any) -> Any:
 
     Returns:
       A Flax module of (video, trace=False).
+
+    Raises:
+      ValueError: config describes no model.
     """
+    check_config(config)
     return ARCHITECTURES[config.architecture].module_class(config, **fields)
 
 
@@ -108,7 +116,7 @@ def resolve_for(
       The schedule with its token counts.
 
     Raises:
-      ValueError: the schedule or the method does not fit, see `resolve_schedule`, or the model needs the whole grid of
-        patches in every block.
+      ValueError: config describes no model, the schedule or the method does not fit, see `resolve_schedule`, or the
+        model needs the whole grid of patches in every block.
     """
     return fit_schedule(config, schedule, method=method, size=size)

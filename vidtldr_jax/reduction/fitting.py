@@ -84,6 +84,7 @@ def fit_schedule(
       ValueError: the schedule or the method does not fit, see `resolve_schedule`, or the model needs the whole grid of
         patches in every block.
     """
+    check_config(config)
     frames, rows, columns = size or (config.num_frames, config.image_size, config.image_size)
     resolved = resolve_schedule(
         schedule,
