@@ -15,6 +15,8 @@ from vidtldr_jax.ops.checks import check_array, check_axes, check_count
 # An attention a is known to within a few roundings of itself, and the derivative of a log a is log a + 1: a row's
 # sharpness s is known to within as many roundings of 1 + |s|. Where rows are nearly one-hot, s is near 0 and this is 1.
 # Sharpnesses that are closer than this many such roundings are one and the same number.
+# What the logits lost to rounding is not in it: above about 30 they are off by more, and rows that are permutations of
+# one another, neither sharp nor flat, can differ by more than this in one form of attention and not in another.
 _EQUAL_WITHIN_ROUNDINGS = 16
 
 
