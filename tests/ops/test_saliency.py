@@ -217,7 +217,7 @@ def test_compiled_gradients_are_right_for_every_one_of_many_examples():
     direction = np.random.default_rng(7).normal(size=sharpness.shape)
     exact = sharpness.astype(np.float64)
     expected = (value(exact + 1e-7 * direction) - value(exact - 1e-7 * direction)) / 2e-7
-    gradient = jax.jit(jax.grad(lambda s: (ops.normalise_sharpness(s) * mix).sum()))(jnp.asarray(sharpness))
+    gradient = jax.jit(jax.grad(lambda s: (ops.normalise_sharpness(s) * mix[None]).sum()))(jnp.asarray(sharpness))
     np.testing.assert_allclose((np.asarray(gradient, np.float64) * direction).sum(-1), expected, rtol=1e-3, atol=1e-3)
 
 

@@ -225,7 +225,7 @@ class Bert(nn.Module):
                 f"Bert: a text has at most {self.config.max_positions} tokens; got {num_tokens}; cut it shorter."
             )
         words = jnp.take(self.word_embed, input_ids, axis=0, mode="fill", fill_value=jnp.nan)  # [P, N, D]
-        tokens = words + self.position_embed[:num_tokens] + self.token_type_embed[0]
+        tokens = words + self.position_embed[None, :num_tokens] + self.token_type_embed[None, :1]
         tokens = self.embed_norm(tokens.astype(self.dtype))
         for layer in self.layer[: self.config.num_text_layers]:
             tokens = layer(tokens, attention_mask)

@@ -77,7 +77,7 @@ class CLIPVision(nn.Module):
             "pos_embed", nn.initializers.normal(0.02), (made_for * made_for + 1, config.dim), self.param_dtype
         )
         places = jnp.asarray(interpolate_positions(table[1:], (1, made_for, made_for), (1, rows, columns)))
-        patches = (patches + places.astype(self.dtype)).reshape(
+        patches = (patches + places.astype(self.dtype)[None, None]).reshape(
             batch * config.count_sequences(frames), -1, config.dim
         )  # [B, T y x, D] or [B T, y x, D]
         cls = self.param("cls_token", nn.initializers.normal(0.02), (config.dim,), self.param_dtype)

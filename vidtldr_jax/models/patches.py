@@ -118,5 +118,5 @@ class PatchEmbed(nn.Module):
         tokens = jnp.einsum("bnc,cd->bnd", patches, weights, preferred_element_type=jnp.float32)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.dim,), self.param_dtype)
-            tokens = tokens + bias.astype(jnp.float32)
+            tokens = tokens + bias.astype(jnp.float32)[None, None]
         return tokens.astype(self.dtype)  # [B, N, D]

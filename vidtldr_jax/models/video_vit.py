@@ -86,7 +86,7 @@ class VideoViT(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, N, D]
-        tokens = tokens + self._find_positions(grid).astype(self.dtype)
+        tokens = tokens + self._find_positions(grid).astype(self.dtype)[None]
         encoder = Encoder(config, self.r, self.method, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
         novelty = None
         if self.method.is_early and any(self.r):

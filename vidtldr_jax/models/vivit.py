@@ -124,7 +124,7 @@ class ViViT(nn.Module):
             cls = self.param(f"{prefix}cls_token", nn.initializers.zeros, (config.dim,), self.param_dtype)
             cls = jnp.broadcast_to(cls.astype(self.dtype), (tokens.shape[0], 1, config.dim))
             tokens = jnp.concatenate([cls, tokens], axis=1)  # [B, 1 + N, D]
-        return tokens + jnp.concatenate([table[:extra], patches]).astype(self.dtype)
+        return tokens + jnp.concatenate([table[:extra], patches]).astype(self.dtype)[None]
 
     def _find_grid(self, shape: tuple[int, ...]) -> Grid:
         config = self.config

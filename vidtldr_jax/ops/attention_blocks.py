@@ -64,7 +64,7 @@ def attend_all_heads(
         update = jnp.einsum("bhqk,bkhc->bqhc", exp.astype(value.dtype), sized_value, preferred_element_type=jnp.float32)
         update = (update / sized_sum.swapaxes(1, 2)[..., None]).astype(value.dtype)  # [B, Q, H, K]
         if with_received:
-            return update, jnp.einsum("bhqk,bhq->bk", exp, share / (num_heads * plain_sum))  # [B, N]
+            return update, jnp.einsum("bhqk,bhq->bk", exp, share[None, None] / (num_heads * plain_sum))  # [B, N]
         if not with_sharpness:
             return update, None
         mean_map = jnp.einsum("bhqk,bhq->bqk", exp, 1.0 / (num_heads * plain_sum))

@@ -86,7 +86,7 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
     weight = jnp.where(is_level, 1.0, above / jnp.where(is_level, 1.0, peak))
     weight = jnp.where(is_background, 0.0, weight)
     # A compiler that computes the peak twice, with other roundings, would give the sharpest token not quite 1.
-    weight = jnp.where(jnp.arange(s.shape[-1]) == sharpest, 1.0, jnp.minimum(weight, 1.0))
+    weight = jnp.where(jnp.arange(s.shape[-1])[None] == sharpest, 1.0, jnp.minimum(weight, 1.0))
     return jnp.concatenate([jnp.ones_like(all_sharpness[:, :num_protected]), weight], axis=-1)  # [B, N]
 
 

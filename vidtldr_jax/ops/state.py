@@ -59,5 +59,5 @@ def init_merge_state(tokens: Float[Array, "B N D"], *, trace: bool = False) -> M
     size = jnp.ones_like(tokens[..., 0], jnp.float32)  # [B, N]
     if not trace:
         return MergeState(tokens, size)
-    source = jnp.zeros_like(size, jnp.int32) + jnp.arange(tokens.shape[1], dtype=jnp.int32)  # [B, N]
+    source = jnp.zeros_like(size, jnp.int32) + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]  # [B, N]
     return MergeState(tokens, size, source, jnp.ones_like(size))
