@@ -185,7 +185,7 @@ def test_bfloat16_attention_is_computed_in_float32():
 
 def test_gradient_is_finite_where_attention_is_exactly_0():
     attention = jnp.array([[[[1.0, 0.0, 0.0], [0.2, 0.8, 0.0], [0.3, 0.3, 0.4]]]])
-    gradient = jax.grad(lambda a: (find_saliency(a) * jnp.arange(3.0)).sum())(attention)
+    gradient = jax.grad(lambda a: (find_saliency(a) * jnp.arange(3.0)[None]).sum())(attention)
     assert np.isfinite(gradient).all()
     flat = jax.grad(lambda a: find_saliency(a).sum())(jnp.full((1, 1, 3, 3), 1 / 3))
     np.testing.assert_array_equal(flat, np.zeros((1, 1, 3, 3)))
@@ -198,7 +198,7 @@ def test_gradient_equals_finite_differences():
     logits = np.random.default_rng(4).normal(size=(1, 2, 5, 5))
     direction = np.random.default_rng(5).normal(size=logits.shape)
     expected = (value(logits + 1e-5 * direction) - value(logits - 1e-5 * direction)) / 2e-5
-    gradient = jax.jit(jax.grad(lambda x: (ops.attention_saliency(jax.nn.softmax(x)) * jnp.arange(5.0)).sum()))(
+    gradient = jax.jit(jax.grad(lambda x: (ops.attention_saliency(jax.nn.softmax(x)) * jnp.arange(5.0)[None]).sum()))(
         jnp.asarray(logits, jnp.float32)
     )
     np.testing.assert_allclose((gradient * direction).sum(), expected, rtol=1e-4)

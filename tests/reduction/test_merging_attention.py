@@ -71,11 +71,13 @@ def merge_by_hand(tokens, variables, size, *, r, num_protected=0):
     params = variables["params"]
     normed = nn.LayerNorm().apply({"params": params["norm1"]}, tokens)
     qkv = [
-        jnp.einsum("bnd,dhk->bnhk", normed, params["attn"][name]["kernel"]) + params["attn"][name]["bias"]
+        jnp.einsum("bnd,dhk->bnhk", normed, params["attn"][name]["kernel"]) + params["attn"][name]["bias"][None, None]
         for name in ("query", "key", "value")
     ]
     update, saliency = ops.attend(*qkv, size, with_saliency=True, form="dense", num_protected=num_protected)
-    update = jnp.einsum("bnhk,hkd->bnd", update, params["attn"]["out"]["kernel"]) + params["attn"]["out"]["bias"]
+    update = (
+        jnp.einsum("bnhk,hkd->bnd", update, params["attn"]["out"]["kernel"]) + params["attn"]["out"]["bias"][None, None]
+    )
     state = ops.MergeState(tokens + update, size)
     return vt.reduce_tokens(state, state.tokens, saliency, r=r, num_protected=num_protected)
 

@@ -159,5 +159,5 @@ def join_sequences(state: ops.MergeState, path: Trace | None, batch: int) -> tup
 def _number_on(source: Int[Array, "S N0"], num_tokens: int, batch: int) -> Int[Array, "B all"]:
     """Numbers the tokens of later sequences on; -1 stays."""
     by_sequence = source.reshape(batch, -1, source.shape[-1])  # [B, t, N0]
-    first = num_tokens * jnp.arange(by_sequence.shape[1], dtype=source.dtype)[:, None]
+    first = num_tokens * jnp.arange(by_sequence.shape[1], dtype=source.dtype)[None, :, None]
     return jnp.where(by_sequence < 0, -1, by_sequence + first).reshape(batch, -1)
