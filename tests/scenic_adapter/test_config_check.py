@@ -7,7 +7,7 @@ import ml_collections
 import pytest
 
 from tests.scenic_adapter.tiny import get_config
-from vidtldr_jax.scenic_adapter.config_check import check_config, check_manifest_fields, check_sharing
+from vidtldr_jax.scenic_adapter.config_check import check_config, check_manifest_fields, check_sharing, find_ignored
 from vidtldr_jax.scenic_adapter.config_fields import MODEL_NAMES, SUFFIX
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs" / "scenic"
@@ -180,6 +180,15 @@ def test_what_the_data_set_of_manifests_does_not_do_is_refused_by_name(fields, m
 def test_augmentation_params_that_ask_for_nothing_are_taken():
     for params in ({}, {"do_jitter_scale": False, "scale_min_factor": 0.9}):
         check_manifest_fields(ml_collections.ConfigDict({"manifests": {}, "augmentation_params": params}))
+
+
+def test_what_a_trainer_leaves_out_is_told():
+    config = make(mixup={"alpha": 0.2})
+    assert find_ignored(config) == []
+    config.dataset_configs.do_multicrop_test = True
+    assert find_ignored(config)[0].startswith("dataset_configs.do_multicrop_test: classification_trainer makes no test")
+    config.trainer_name = "vivit_trainer"
+    assert find_ignored(config) == ["mixup: vivit_trainer does not mix; classification_trainer does"]
 
 
 def share(config, devices, is_training=False):

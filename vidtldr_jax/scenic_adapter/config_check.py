@@ -57,6 +57,29 @@ def check_config(config: Any, *, is_training: bool, is_whole: bool = True) -> No
         )
 
 
+def find_ignored(config: Any) -> list[str]:
+    """Find what Scenic's own configs often ask for and a trainer leaves out.
+
+    Args:
+      config: the experiment's ConfigDict, or any mapping.
+
+    Returns:
+      A line for each such field.
+    """
+    trainer = _get(config, "trainer_name") or DEFAULT_TRAINER
+    is_tested = trainer == DEFAULT_TRAINER and _get(_get(config, "dataset_configs"), "do_multicrop_test")
+    is_mixed = trainer == "vivit_trainer" and _get(config, "mixup")
+    notes = []
+    if is_tested:
+        notes.append(
+            f"dataset_configs.do_multicrop_test: {trainer} makes no test in several views; "
+            "vidtldr_jax.scenic_adapter.evaluate does"
+        )
+    if is_mixed:
+        notes.append(f"mixup: {trainer} does not mix; {DEFAULT_TRAINER} does")
+    return notes
+
+
 def check_manifest_fields(data: Any) -> None:
     """Makes sure that the data set of manifests does what `dataset_configs` says.
 

@@ -22,10 +22,10 @@ from vidtldr_jax.scenic_adapter.availability import require_scenic
 require_scenic(exits=__name__ == "__main__")
 
 import jax  # noqa: E402  # Scenic's flags are defined by the imports below, after the check that explains what is missing
-from absl import flags  # noqa: E402
+from absl import flags, logging  # noqa: E402
 from scenic import app  # noqa: E402
 
-from vidtldr_jax.scenic_adapter.config_check import check_config, check_sharing  # noqa: E402
+from vidtldr_jax.scenic_adapter.config_check import check_config, check_sharing, find_ignored  # noqa: E402
 from vidtldr_jax.scenic_adapter.config_fields import DEFAULT_TRAINER, SUFFIX, TRAINERS  # noqa: E402
 from vidtldr_jax.scenic_adapter.datasets import build_dataset  # noqa: E402
 from vidtldr_jax.scenic_adapter.deprecated import install_stand_in  # noqa: E402
@@ -105,6 +105,8 @@ def train(rng: jax.Array, config: Any, workdir: str, writer: Any) -> Any:
       ValueError: the config asks for what nobody would do, lacks fields, or does not fit the devices or files.
     """
     check_config(config, is_training=True)
+    for note in find_ignored(config):
+        logging.warning("no effect: %s", note)
     devices = {"num_devices": jax.device_count(), "num_local_devices": jax.local_device_count()}
     check_sharing(config, **devices, is_training=True)
     model_cls = get_model_cls(config.model_name)
