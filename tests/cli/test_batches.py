@@ -35,13 +35,13 @@ def place(tmp_path_factory):
 @pytest.fixture
 def sizes(monkeypatch):
     """Sizes of the batches of videos that are dispatched."""
-    found, dispatch = [], stream._dispatch
+    found, normalize = [], stream.normalize_frames
 
-    def count(model, views, outputs, size):
-        found.append(size)
-        return dispatch(model, views, outputs, size)
+    def count(batch, **recipe):
+        found.append(len(batch))
+        return normalize(batch, **recipe)
 
-    monkeypatch.setattr(stream, "_dispatch", count)
+    monkeypatch.setattr(stream, "normalize_frames", count)
     return found
 
 

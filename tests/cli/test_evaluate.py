@@ -18,11 +18,10 @@ from tests.cli.test_main import ROOT, assert_one_error
 from tests.data.making import write_video
 from vidtldr_jax.data import Preprocessing, read_clips
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference import records as records_module
 from vidtldr_jax.inference.load import find_asset
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.trust import whole_files
+from vidtldr_jax.trust import regular, whole_files
 
 # What differs from start to start.
 TIMES = ("seconds", "device")
@@ -122,7 +121,8 @@ def test_clips_crops_and_the_average_are_asked_for(call_json, tmp_path, videos, 
     words = ("--model", model, "--clips", 2, "--crops", 3, "--average", kind, "--batch-size", 1)
     result = evaluate(call_json, videos / "val.csv", *words, "--out", tmp_path / "r.json")
     loaded = load_model(model)
-    loaded.preprocessing = Preprocessing(num_frames=4, image_size=16, num_clips=2, crop="three", **recipe)
+    views = Preprocessing(num_frames=4, image_size=16, num_clips=2, crop="three", **recipe)
+    loaded = loaded.with_preprocessing(views)
     assert result["views"] == {"clips": 2, "crops": 3, "per_video": 6, "average": kind}
     lines = (tmp_path / "r.records.jsonl").read_text().splitlines()[1:]
     for number, line in enumerate(map(json.loads, lines)):
@@ -188,7 +188,7 @@ def test_a_process_killed_at_random_moments_loses_nothing(call_json, tmp_path):
     assert count_lines(records) == len(rows)
 
 
-class FullFile(records_module.FileIO):
+class FullFile(regular.FileIO):
     """A file on a disk that is full when the third video is written down."""
 
     def write(self, data):
@@ -208,7 +208,7 @@ def sync_folders_only(opened):
 
 
 FULL = {  # what is full when, what then can't be written, what is safe
-    "a record": (records_module, "FileIO", FullFile, "r.records.jsonl", "2 videos"),
+    "a record": (regular, "FileIO", FullFile, "r.records.jsonl", "2 videos"),
     "the end": (os, "fsync", sync_folders_only, "r.records.jsonl", "4 videos"),
     "the result": (whole_files, "_make_folder", refuse_room, "r.json", "all records"),
 }

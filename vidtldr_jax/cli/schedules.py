@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_line, print_table
 from vidtldr_jax.models.presets import get_preset
@@ -22,7 +23,7 @@ _HEADER = ("data set", "model", "schedule", "tokens", "GMACs", "published")
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--size", type=click.Choice(list(SIZES)), help="Only this size of the model.")
+@click.option("--size", type=ChoiceType(list(SIZES)), help="Only this size of the model.")
 @json_option
 @verbose_option
 def schedules(size: str | None, as_json: bool) -> None:
