@@ -14,6 +14,7 @@ from tests.inference.test_checkpoint import CONFIG, edit_config, make_params, sa
 from tests.models.test_umt import RETRIEVAL
 from vidtldr_jax.inference import CheckpointError, load_model, read_checkpoint
 from vidtldr_jax.inference.checkpoint import check_params, find_param_shapes
+from vidtldr_jax.inference.checkpoint_check import verify_checkpoint_folder
 from vidtldr_jax.inference.finite_weights import is_finite
 from vidtldr_jax.models import VideoViTConfig
 
@@ -132,7 +133,7 @@ def test_a_file_whose_digest_was_taken_out_is_read_with_a_note(folder, caplog):
     fields = json.loads((folder / "config.json").read_text())
     edit_config(folder, digests=fields["digests"] | {"tokenizer.json": None})
     assert (read_checkpoint(folder).labels, read_checkpoint(folder).tokenizer) == (["x", "y", "z"], "{}")
-    assert f"config.json, tokenizer.json in {folder} has no digest in config.json" in caplog.text
+    assert f"config.json, tokenizer.json in {folder} have no digest in config.json" in caplog.text
 
 
 def test_a_tokenizer_that_is_listed_must_be_there_and_one_that_is_not_is_noted(folder, tmp_path, caplog):
@@ -163,6 +164,22 @@ def test_a_number_that_is_not_finite_is_refused_by_name_when_read_and_when_writt
     with pytest.raises(CheckpointError, match="has infinite ones or NaN in head/kernel"):
         save(tmp_path / "new", params=params)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_float64_that_float32_can_not_hold_is_refused_when_read_and_when_written(tmp_path):
+    params = {name: values.astype(np.float64) for name, values in make_params().items()}
+    folder = save(tmp_path / "model", params=params)
+    edit_config(folder, format=1, digests=...)
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-16:-8] = np.array(-1e39, np.float64).tobytes()
+    path.write_bytes(data)
+    message = read_refused(folder)
+    assert "has float64 numbers beyond its range in " in message
+    assert sum(name in message for name in params) == 1
+    assert not verify_checkpoint_folder(folder).is_sound
+    with pytest.raises(CheckpointError, match="has float64 numbers beyond its range in head/kernel"):
+        save(tmp_path / "new", params=params | {"head/kernel": params["head/kernel"] * 1e40})
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.int32, bool])

@@ -227,7 +227,8 @@ def describe_unchecked(place: Path, names: Sequence[str], *, is_older: bool) -> 
     """
     if is_older:
         return f"{place} is of a version before digests, so damage may go unseen; convert it again to have it checked"
-    return f"{', '.join(names)} in {place} has no digest in {CONFIG_NAME}, so damage may go unseen"
+    verb = "has" if len(names) == 1 else "have"
+    return f"{', '.join(names)} in {place} {verb} no digest in {CONFIG_NAME}, so damage may go unseen"
 
 
 def is_checkpoint(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vidtldr_jax.inference.checkpoint_config import explain_mismatch
 from vidtldr_jax.inference.errors import CheckpointError
-from vidtldr_jax.inference.finite_weights import is_finite
+from vidtldr_jax.inference.finite_weights import fits_float32, is_finite
 from vidtldr_jax.inference.params import check_params
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.trust.digests import hash_bytes
@@ -63,7 +63,7 @@ def read_weights(path: Path, config: Config, *, digest: str | None) -> dict[str,
 
 
 def check_finite(params: dict[str, np.ndarray], path: Path) -> None:
-    """Refuse parameters with numbers that are infinite or NaN.
+    """Refuse parameters with numbers that are infinite or NaN, or become so in float32.
 
     Args:
       params: flat parameter path -> array.
@@ -77,6 +77,12 @@ def check_finite(params: dict[str, np.ndarray], path: Path) -> None:
         raise CheckpointError(
             f"parameters are finite numbers; {path} has infinite ones or NaN in {join_faults(faults)}; it is damaged, "
             "or its training diverged; get it again."
+        )
+    faults = [name for name, values in params.items() if not fits_float32(values)]
+    if faults:
+        raise CheckpointError(
+            f"models compute in float32; {path} has float64 numbers beyond its range in {join_faults(faults)}; scale "
+            "them, or get it again."
         )
 
 

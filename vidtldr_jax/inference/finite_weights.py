@@ -27,5 +27,17 @@ def is_finite(array: Shaped[np.ndarray, ...]) -> bool:
     return all(bool((piece & exponent).max() < exponent) for piece in _cut(flat.view(np.uint16)))
 
 
+def fits_float32(array: Shaped[np.ndarray, ...]) -> bool:
+    """Return whether no finite number becomes infinite in float32, in which models compute: a float64 may.
+
+    Args:
+      array: of the host; of any dtype.
+    """
+    if array.dtype != np.float64:
+        return True
+    largest = np.finfo(np.float32).max
+    return all(bool((np.abs(piece) <= largest).all()) for piece in _cut(np.ravel(array)))
+
+
 def _cut(flat: Any) -> Any:
     return (flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE))
