@@ -6,6 +6,7 @@ import types
 import pytest
 from av.stream import Disposition
 
+from tests.cli.conftest import LABELS, save_model
 from tests.cli.umt_sets import make_umt
 from tests.data.making import mux_streams, write_video
 
@@ -60,3 +61,16 @@ def test_a_plan_tells_notices(call, place):
     result = call("plan", "--model", place.retrieval, "--keep", 0.8, "--calibrate", place.videos)
     assert result.exit_code == 0, result.output
     assert f"note: {place.path}: {NOTICE}\n" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--probe",), ("--set", "random_time=true", "--set", "crop=0.5")])
+def test_a_training_tells_notices(call, place, tmp_path, options):
+    model = save_model(tmp_path / "model")
+    write_video(place.videos.parent / "whole.mp4", num_frames=8)
+    lines = [f"{path},{label}" for path, label in zip((place.path, place.home / "whole.mp4"), LABELS)]
+    (tmp_path / "train.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    words = ("finetune", "--data", tmp_path / "train.csv", "--model", model, "--steps", 2, "--batch-size", 2)
+    result = call(*words, *options, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if "streams" in line] == [f"note: {place.path}: {NOTICE}"]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["notices"] == {str(place.path): [NOTICE]}

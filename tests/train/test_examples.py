@@ -117,7 +117,7 @@ def test_a_window_begins_anywhere_in_the_video(sampling):
 
 def test_random_frames_are_the_right_ones(numbered):
     recipe = Preprocessing(num_frames=8, image_size=48, resize="shortest_edge", kernel="bilinear")
-    clip = read_training_clip(numbered, recipe, Recipe(), np.random.default_rng(2))
+    clip = read_training_clip(numbered, recipe, Recipe(), np.random.default_rng(2)).frames
     numbers = [read_number(np.pad(frame, ((0, 0), (0, 16), (0, 0)))) for frame in clip]
     assert numbers == sample_moments(40, recipe, np.random.default_rng(2).random(8)).tolist()
 
@@ -127,7 +127,8 @@ def test_one_random_part_is_cut_from_all_frames(numbered):
     wanted, whole = sample_moments(40, recipe, None), decode_all(numbered)
     places = set()
     for seed in range(5):
-        clip = read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), np.random.default_rng(seed))
+        random = np.random.default_rng(seed)
+        clip = read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), random).frames
         rng = np.random.default_rng(seed)
         rows, columns = (rng.uniform(0.5, 1, 2) * (48, 64)).astype(int)
         top, left = (rng.random(2) * (48 - rows + 1, 64 - columns + 1)).astype(int)
@@ -142,7 +143,7 @@ def test_one_random_part_is_cut_from_all_frames(numbered):
 def test_a_part_of_another_shape_is_cut_to_a_square_at_random(numbered):
     recipe = Preprocessing(num_frames=2, image_size=24, resize="shortest_edge", kernel="bilinear")
     cut = [
-        read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), np.random.default_rng(seed))
+        read_training_clip(numbered, recipe, Recipe(crop=0.5, random_time=False), np.random.default_rng(seed)).frames
         for seed in range(3)
     ]
     assert all(clip.shape == (2, 24, 24, 3) for clip in cut)
@@ -151,8 +152,8 @@ def test_a_part_of_another_shape_is_cut_to_a_square_at_random(numbered):
 
 def test_mirroring_turns_half_of_the_clips(numbered):
     recipe, plain = Recipe(mirror=True, random_time=False), Recipe(random_time=False)
-    as_is = read_training_clip(numbered, PREPROCESSING, plain, np.random.default_rng(0))
-    clips = [read_training_clip(numbered, PREPROCESSING, recipe, np.random.default_rng(n)) for n in range(20)]
+    as_is = read_training_clip(numbered, PREPROCESSING, plain, np.random.default_rng(0)).frames
+    clips = [read_training_clip(numbered, PREPROCESSING, recipe, np.random.default_rng(n)).frames for n in range(20)]
     turned = [np.array_equal(clip, as_is[:, :, ::-1]) for clip in clips]
     assert all(is_turned or np.array_equal(clip, as_is) for is_turned, clip in zip(turned, clips))
     assert 4 <= sum(turned) <= 16
@@ -162,7 +163,7 @@ def test_what_is_not_random_is_what_evaluation_sees(numbered):
     from vidtldr_jax.data.clip import read_frames
 
     clip = read_training_clip(numbered, PREPROCESSING, Recipe(random_time=False), np.random.default_rng(0))
-    np.testing.assert_array_equal(clip, read_frames(numbered, PREPROCESSING).frames[0])
+    np.testing.assert_array_equal(clip.frames, read_frames(numbered, PREPROCESSING).frames[0])
 
 
 def test_a_bad_video_ends_the_run_by_name_or_is_replaced_by_the_next(entries, tmp_path):

@@ -12,7 +12,7 @@ import click
 from vidtldr_jax.cli.choices import ChoiceType
 from vidtldr_jax.cli.config_file import RUNS_CODE, run_config
 from vidtldr_jax.cli.convert import SettingType, collect_settings
-from vidtldr_jax.cli.evaluation_files import report_errors
+from vidtldr_jax.cli.evaluation_files import report_errors, report_notices
 from vidtldr_jax.cli.group import CommandError, strip_function_name
 from vidtldr_jax.cli.options import (
     ScheduleType,
@@ -164,6 +164,7 @@ def finetune(
     except ValueError as error:
         raise CommandError(strip_function_name(str(error))) from error
     result = {"started_from": model, **result}
+    report_notices(result["notices"])
     report_errors(result["unreadable"])
     if as_json:
         print_json(result)

@@ -55,6 +55,7 @@ def encode_entries(
     num_workers: int = 0,
     skips: bool = False,
     unreadable: dict[str, str] | None = None,
+    notices: dict[str, tuple[str, ...]] | None = None,
 ) -> Rows:
     """Encodes one view of each video.
 
@@ -66,6 +67,7 @@ def encode_entries(
       num_workers: processes that read; 0 is a thread.
       skips: whether videos may be unreadable.
       unreadable: gets name and reason of each that is.
+      notices: gets what a user should know of videos, by name.
 
     Returns:
       Their rows.
@@ -80,16 +82,19 @@ def encode_entries(
     )  # fmt: skip
     with contextlib.closing(stream):
         for entry, video in zip(entries, stream, strict=True):
+            if video.notices and notices is not None:
+                notices[entry.name] = video.notices
             if video.error is not None:
                 reason = " ".join(str(video.error).split())
                 if unreadable is not None:
                     unreadable[entry.name] = reason
+                why = f"{entry.name}: {reason.rstrip('.')}"
                 if isinstance(video.error, NotFiniteError) and not skips:
-                    raise TrainError(f"{entry.name}: {reason}, or --skip-unreadable to go on without it")
+                    raise TrainError(f"{why}, or --skip-unreadable to go on without it")
                 if not skips:
                     raise TrainError(
-                        f"finetune: every video must be readable; {entry.name}: {reason}; fix it or take it off the "
-                        "list, or --skip-unreadable to go on without it."
+                        f"finetune: every video must be readable; {why}; fix it or take it off the list, or "
+                        "--skip-unreadable to go on without it."
                     )
             values.append(None if video.outputs is None else np.asarray(video.outputs[0], np.float32))
     read = [value for value in values if value is not None]

@@ -24,7 +24,7 @@ from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.data.workers import map_in_workers
 from vidtldr_jax.train.errors import TrainError
-from vidtldr_jax.train.random_views import read_training_clip
+from vidtldr_jax.train.random_views import TrainingClip, read_training_clip
 from vidtldr_jax.train.recipe import Recipe
 
 # Streams of random numbers, one for each kind of chance.
@@ -58,11 +58,13 @@ class Draw(NamedTuple):
       place: which video of the list.
       clip: uint8 frames; None if it and all others that could stand in for it can't be read.
       errors: of videos that can't be read: place and reason.
+      notices: what a user should know about the video.
     """
 
     place: int
     clip: np.ndarray | None
     errors: tuple[tuple[int, str], ...]
+    notices: tuple[str, ...] = ()
 
 
 @functools.lru_cache(maxsize=4)
@@ -92,7 +94,7 @@ class ClipReader:
     ) -> None:
         """Takes what is needed; nothing is read yet."""
         self.entries, self.preprocessing, self.recipe, self.skips = entries, preprocessing, recipe, skips
-        self._cache: dict[int, np.ndarray] = {}
+        self._cache: dict[int, TrainingClip] = {}
         self._unreadable: dict[int, str] = {}
 
     def __call__(self, draw: int) -> Draw:
@@ -102,18 +104,19 @@ class ClipReader:
             place = find_place(draw, len(self.entries), seed=self.recipe.seed, offset=offset)
             if place not in self._unreadable:
                 try:
-                    return Draw(place, self._read(place, draw), tuple(errors))
+                    clip = self._read(place, draw)
+                    return Draw(place, clip.frames, tuple(errors), clip.notices)
                 except (VideoReadError, OSError) as error:
                     self._unreadable[place] = " ".join(str(error).split())
             errors.append((place, self._unreadable[place]))
         return Draw(place, None, tuple(errors))
 
-    def _read(self, place: int, draw: int) -> np.ndarray:
+    def _read(self, place: int, draw: int) -> TrainingClip:
         if place in self._cache:
             return self._cache[place]
         rng = np.random.default_rng((self.recipe.seed, _CLIPS, draw))
         clip = read_training_clip(self.entries[place].path, self.preprocessing, self.recipe, rng)
-        if not self.recipe.is_random and (len(self._cache) + 1) * clip.nbytes <= _MOST_CACHED:
+        if not self.recipe.is_random and (len(self._cache) + 1) * clip.frames.nbytes <= _MOST_CACHED:
             self._cache[place] = clip
         return clip
 
@@ -128,6 +131,7 @@ def stream_batches(
     num_workers: int = 0,
     skips: bool = False,
     unreadable: dict[str, str] | None = None,
+    notices: dict[str, tuple[str, ...]] | None = None,
 ) -> Generator[Batch, None, None]:
     """Reads batches in order, ahead of the consumer.
 
@@ -140,6 +144,7 @@ def stream_batches(
       num_workers: processes that read; 0 is a thread.
       skips: replace a video that can't be read by the next one of its epoch.
       unreadable: gets name and reason of every such video.
+      notices: gets what a user should know of videos, by name.
 
     Yields:
       The batches.
@@ -165,10 +170,13 @@ def stream_batches(
                 if unreadable is not None:
                     unreadable[name] = reason
                 if draw.clip is None:
+                    why = reason.rstrip(".")
                     raise TrainError(
-                        f"finetune: every training video must be readable; {name}: {reason}; fix it or take it off "
-                        "the list, or --skip-unreadable to take others instead."
+                        f"finetune: every training video must be readable; {name}: {why}; fix it or take it off the "
+                        "list, or --skip-unreadable to take others instead."
                     )
+            if draw.notices and notices is not None:
+                notices[entries[draw.place].name] = draw.notices
             assert draw.clip is not None
             clips.append(draw.clip)
             labels.append(entries[draw.place].labels[0])

@@ -63,7 +63,7 @@ def finetune(
 
     Returns:
       Plain data: `model` (the folder), `steps`, `kept_step`, `resumed_from`, `videos`, `train` (the last step's
-      metrics), `val_before`, `val` (of the kept parameters), `unreadable` by name.
+      metrics), `val_before`, `val` (of the kept parameters), `unreadable` and `notices` by name.
 
     Raises:
       TrainError: the folder is another run's, a video can't be read, or the loss is not finite.
@@ -115,7 +115,7 @@ class _Run:
     ) -> None:
         self._setup, self._checkpoints, self._log = setup, checkpoints, log
         self._save_every = save_every
-        self._reading: dict[str, Any] = {"num_workers": num_workers, "skips": skips, "unreadable": {}}
+        self._reading: dict[str, Any] = {"num_workers": num_workers, "skips": skips, "unreadable": {}, "notices": {}}
         self._step_setup = setup.step_setup
         trained, self._frozen = split_params(setup.params, setup.recipe)
         self._frozen = {path: jax.numpy.asarray(value) for path, value in self._frozen.items()}
@@ -185,6 +185,7 @@ class _Run:
             "val_before": records.get(0),
             "val": records.get(kept),
             "unreadable": self._reading["unreadable"],
+            "notices": self._reading["notices"],
         }
 
     def _stream(self, first: int) -> Generator[Batch, None, None]:

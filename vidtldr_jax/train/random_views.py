@@ -22,9 +22,21 @@ class _Part(NamedTuple):
     corner: np.ndarray
 
 
+class TrainingClip(NamedTuple):
+    """One clip, before normalisation.
+
+    Attributes:
+      frames: `[T, Y, X, 3]`.
+      notices: what a user should know about the video's file.
+    """
+
+    frames: UInt8[np.ndarray, "T Y X 3"]
+    notices: tuple[str, ...]
+
+
 def read_training_clip(
     path: str | os.PathLike[str], preprocessing: Preprocessing, recipe: Recipe, rng: np.random.Generator
-) -> UInt8[np.ndarray, "T Y X 3"]:
+) -> TrainingClip:
     """Reads one clip, before normalisation.
 
     Args:
@@ -43,10 +55,11 @@ def read_training_clip(
     part = _Part(rng.uniform(recipe.crop, 1, 2), rng.random(2)) if recipe.crop < 1 else None
     is_mirrored = recipe.mirror and rng.random() < 0.5
     if moments is None and part is None:
-        frames = read_frames(path, preprocessing.take_one_view()).frames[0]
+        clip = read_frames(path, preprocessing.take_one_view())
+        found = TrainingClip(clip.frames[0], clip.notices)
     else:
-        frames = read_source(path, lambda source: _read(source, preprocessing, moments, part))
-    return np.ascontiguousarray(frames[:, :, ::-1]) if is_mirrored else frames
+        found = read_source(path, lambda source: _read(source, preprocessing, moments, part))
+    return found._replace(frames=np.ascontiguousarray(found.frames[:, :, ::-1])) if is_mirrored else found
 
 
 def sample_moments(
@@ -76,7 +89,7 @@ def sample_moments(
 
 def _read(
     source: FrameSource, preprocessing: Preprocessing, moments: np.ndarray | None, part: _Part | None
-) -> np.ndarray:
+) -> TrainingClip:
     size = preprocessing.image_size
     wanted = sample_moments(_count_within(source, preprocessing.first_seconds), preprocessing, moments)
     frames = np.empty((preprocessing.num_frames, size, size, 3), np.uint8)
@@ -90,7 +103,7 @@ def _read(
             f"read_training_clip: all frames of the clip must be there; number {min(missing)} of {source.num_frames} "
             "can't be decoded; make or copy the file again."
         )
-    return frames
+    return TrainingClip(frames, source.notices)
 
 
 def _cut(frame: np.ndarray, preprocessing: Preprocessing, part: _Part) -> np.ndarray:
