@@ -51,6 +51,14 @@ def shapes_unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True)
+def _ranks_are_not_promoted(request):
+    """Lets operators and models run as where a user sets `jax_numpy_rank_promotion` to "raise"."""
+    is_ours = request.path.parent.name in ("ops", "models", "reduction")
+    with jax.numpy_rank_promotion("raise" if is_ours else "allow"):
+        yield
+
+
 _MAPS = Path("/proc/self/maps")
 _MOST_MAPS = 20_000  # Linux allows a process 65,530; XLA's compiler crashes at one more
 

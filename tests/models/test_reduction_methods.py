@@ -12,13 +12,14 @@ from tests.reference import methods_oracle, oracle
 from tests.reference.inputs import make_params
 from vidtldr_jax import ops
 from vidtldr_jax.models import VideoViT, VideoViTConfig
-from vidtldr_jax.models.architectures import init_variables, make_module, resolve_for
+from vidtldr_jax.models.architectures import init_variables, make_module
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.patches import measure_novelty
 from vidtldr_jax.models.stacking import stack_blocks
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction import METHODS
 from vidtldr_jax.reduction.chance import draw_scores
+from vidtldr_jax.reduction.fitting import fit_schedule
 
 SIZES = {"num_frames": 4, "image_size": 16, "patch_size": 4, "dim": 12, "depth": 2, "num_heads": 3, "mlp_dim": 20}
 CONFIG = VideoViTConfig(**SIZES, tubelet_size=2)  # 32 tokens, 16 of each moment
@@ -36,7 +37,7 @@ def nest(params):
 @all_methods
 def test_a_model_reduces_as_the_oracle_does(name):
     params = make_params(CONFIG)
-    resolved = resolve_for(CONFIG, R, method=name)
+    resolved = fit_schedule(CONFIG, R, method=name)
     assert resolved.tokens[-1] == 18
     model = VideoViT(CONFIG, r=resolved.r, method=resolved.method)
     output = jax.jit(lambda p, v: model.apply({"params": p}, v, trace=True))(nest(params), jnp.asarray(VIDEO))
@@ -62,7 +63,7 @@ def test_a_model_reduces_as_the_oracle_does(name):
 @pytest.mark.parametrize("name", ["evit", "rlt"])
 def test_stacked_blocks_give_the_same(name):
     params = make_params(CONFIG)
-    resolved = resolve_for(CONFIG, (5,), method=name)
+    resolved = fit_schedule(CONFIG, (5,), method=name)
     outputs = []
     for is_stacked in (False, True):
         model = VideoViT(CONFIG, r=resolved.r, method=resolved.method, is_stacked=is_stacked)
@@ -82,7 +83,7 @@ FIRST = dataclasses.replace(CONFIG, pooling="first")
     ids=[*METHODS, "vivit-evit", "vivit-rlt", "first-patch-evit", "first-patch-rlt"],
 )
 def test_every_model_takes_every_method(name, config):
-    resolved = resolve_for(config, "0.2,0.2", method=name)
+    resolved = fit_schedule(config, "0.2,0.2", method=name)
     module = make_module(config, r=resolved.r, method=resolved.method)
     variables = jax.eval_shape(lambda: init_variables(config, jax.random.key(0)))
     found = jax.eval_shape(lambda v: module.apply(v, jnp.asarray(VIDEO), trace=True), variables)
@@ -100,12 +101,12 @@ def test_every_model_takes_every_method(name, config):
 )
 def test_run_lengths_need_more_than_one_moment(config):
     with pytest.raises(ValueError, match=r"rlt compares a patch with the one a moment earlier; .* of one moment"):
-        resolve_for(config, "5", method="rlt")
-    assert resolve_for(config, None, method="rlt").is_plain
+        fit_schedule(config, "5", method="rlt")
+    assert fit_schedule(config, None, method="rlt").is_plain
 
 
 def test_the_first_patch_of_a_model_that_reads_it_counts_to_its_moment():
-    resolved = resolve_for(FIRST, "100", method="rlt")
+    resolved = fit_schedule(FIRST, "100", method="rlt")
     assert resolved.r == (16, 0)
     assert resolved.clamps == ("layer 0: r = 31 clamped to 16, all but the first moment's 15 of 31 tokens",)
 

@@ -8,8 +8,8 @@ import pytest
 
 import vidtldr_jax as vt
 from vidtldr_jax import ops
-from vidtldr_jax.models.architectures import resolve_for
 from vidtldr_jax.reduction import count_xla_gmacs, get_method, resolve_r
+from vidtldr_jax.reduction.fitting import fit_schedule
 
 pytestmark = pytest.mark.usefixtures("shapes_unchecked")
 
@@ -45,7 +45,7 @@ EVERY_ARGUMENT = {
     get_method: {"method": "tome"},
     vt.models.get_preset: {"name": "umt-b16"},
     vt.make_module: {"config": UMT},
-    resolve_for: {"config": UMT, "schedule": "2"},
+    fit_schedule: {"config": UMT, "schedule": "2"},
 }
 WRONG = (
     None,

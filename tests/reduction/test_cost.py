@@ -9,11 +9,12 @@ import pytest
 
 from tests.reference.files import find_golden
 from vidtldr_jax.models import VideoViTConfig, block, get_preset
-from vidtldr_jax.models.architectures import make_module, resolve_for
+from vidtldr_jax.models.architectures import make_module
 from vidtldr_jax.models.block import make_gelu
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction import count_macs, count_xla_gmacs, resolve_schedule
+from vidtldr_jax.reduction.fitting import fit_schedule
 
 FACTS = json.loads(find_golden("schedules.json").read_text())
 PUBLISHED = [
@@ -167,7 +168,7 @@ def test_the_whole_count_agrees_with_xla_s_of_the_program(schedule, monkeypatch)
     # XLA counts one round of a loop: everything in one block here.
     monkeypatch.setattr(block, "_CPU_BLOCK_SIZE", 10**9)
     config = dataclasses.replace(get_preset("umt-b16"), num_frames=4, depth=2)
-    module = make_module(config, r=resolve_for(config, schedule).r if schedule else (), form="dense")
+    module = make_module(config, r=fit_schedule(config, schedule).r if schedule else (), form="dense")
     video = jax.ShapeDtypeStruct((1, 4, 224, 224, 3), jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), video)
     counted = jax.jit(module.apply).lower(variables, video).cost_analysis()["flops"] / 2e9
@@ -177,11 +178,11 @@ def test_the_whole_count_agrees_with_xla_s_of_the_program(schedule, monkeypatch)
 @pytest.mark.parametrize("schedule", [None, "none", "3,2", "0.25x2", (3, 2), 3])
 def test_every_way_to_write_a_schedule_is_counted(schedule):
     config = make_vivit(attention="spacetime")
-    resolved = resolve_for(config, schedule)
+    resolved = fit_schedule(config, schedule)
     assert count_macs(config, schedule) == count_macs(config, resolved)
     assert count_xla_gmacs(config, schedule) == count_xla_gmacs(config, resolved)
     assert count_macs(config, schedule, num_frames=4) == count_macs(
-        config, resolve_for(config, schedule, size=(4, 8, 8))
+        config, fit_schedule(config, schedule, size=(4, 8, 8))
     )
 
 
@@ -190,7 +191,7 @@ def test_what_fits_no_model_is_refused_by_the_count():
         count_macs(make_vivit(attention="spacetime"), "3,3,3")
     with pytest.raises(ValueError, match="needs the whole grid of patches in every block"):
         count_macs(make_vivit(attention="factorized_self_attention", pooling="mean"), "3")
-    other = resolve_for(get_preset("umt-b16"), "600")
+    other = fit_schedule(get_preset("umt-b16"), "600")
     with pytest.raises(ValueError) as error:
         count_macs(make_vivit(attention="spacetime"), other)
     assert str(error.value) == (
@@ -202,7 +203,9 @@ def test_what_fits_no_model_is_refused_by_the_count():
 @pytest.mark.parametrize(("preset", "name", "entry"), PUBLISHED, ids=[f"{p}-{n}" for p, n, _ in PUBLISHED])
 def test_tome_costs_what_vidtldr_costs(preset, name, entry):
     config = get_preset(preset)
-    costs = [count_macs(config, resolve_for(config, entry["r"], method=method)).gmacs for method in ("tome", "vidtldr")]
+    costs = [
+        count_macs(config, fit_schedule(config, entry["r"], method=method)).gmacs for method in ("tome", "vidtldr")
+    ]
     assert costs[0] == pytest.approx(costs[1], rel=0.005)
     assert round(costs[0], 1) == entry["gmacs"]
 
@@ -211,7 +214,7 @@ def test_methods_pay_for_what_they_compare_and_when_they_act():
     config = get_preset("umt-b16")
 
     def count(method):
-        return count_macs(config, resolve_for(config, "600,200,100", method=method))
+        return count_macs(config, fit_schedule(config, "600,200,100", method=method))
 
     merged, mean_keys, pruned, early = (count(name) for name in ("vidtldr", "tome_mean_keys", "evit", "rlt"))
     assert merged.by_part()["matching"] == (1176**2 + 876**2 + 776**2) * 768
@@ -219,5 +222,5 @@ def test_methods_pay_for_what_they_compare_and_when_they_act():
     assert pruned.by_part()["matching"] == early.by_part()["matching"] == 0
     assert [layer.tokens_in for layer in early.layers] == [1452] * 12
     assert early.patches == merged.patches == 2352 * 256 * 3 * 768
-    plain_block = count_macs(config, resolve_for(config, "900,0", method="rlt")).layers[5]
+    plain_block = count_macs(config, fit_schedule(config, "900,0", method="rlt")).layers[5]
     assert early.total == early.patches + 12 * plain_block.total + early.final_norm

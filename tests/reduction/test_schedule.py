@@ -152,11 +152,11 @@ def test_a_wrong_entry_is_named(written, fault):
     assert str(error.value) == f"parse_schedule: {fault}; {FORMS}."
 
 
-@pytest.mark.parametrize(("written", "came"), [(True, "True"), (object(), "an object")])
-def test_another_type_is_refused(written, came):
+@pytest.mark.parametrize(("written", "shown"), [(True, "True"), (object(), "an object")])
+def test_another_type_is_refused(written, shown):
     with pytest.raises(TypeError) as error:
         parse_schedule(written)
-    assert str(error.value) == f"parse_schedule: a schedule is a text, numbers or None; got {came}; {FORMS}."
+    assert str(error.value) == f"parse_schedule: a schedule is a text, numbers or None; got {shown}; {FORMS}."
 
 
 def test_more_entries_than_layers_are_refused():

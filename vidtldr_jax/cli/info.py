@@ -30,12 +30,13 @@ from vidtldr_jax.data.labels import describe_similar
 from vidtldr_jax.data.text import TOKENIZER_NAME, TextTokenizer
 from vidtldr_jax.inference.checkpoint import Checkpoint, find_param_shapes, read_checkpoint
 from vidtldr_jax.inference.load import find_checkpoint
-from vidtldr_jax.models.architectures import Config, resolve_for
+from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.cost import EncoderCost, count_macs
 from vidtldr_jax.reduction.elementwise import count_xla_gmacs
+from vidtldr_jax.reduction.fitting import fit_schedule
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 _EPILOG = """\b
@@ -112,7 +113,7 @@ def info(
         raise click.UsageError("--family, --set, --allow-missing and --ignore belong to a source, not to a model.")
     config, facts = _read_facts(model)
     try:
-        resolved = resolve_for(config, schedule, method=method)
+        resolved = fit_schedule(config, schedule, method=method)
     except ValueError as error:
         raise CommandError(str(error)) from error
     cost = count_macs(config, resolved)

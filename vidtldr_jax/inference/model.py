@@ -27,11 +27,12 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.empty import is_empty, make_empty
 from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
-from vidtldr_jax.models.architectures import Config, make_module, resolve_for
+from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.ops.checks import check_array
+from vidtldr_jax.reduction.fitting import fit_schedule
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
 
@@ -110,7 +111,7 @@ class VideoModel:
         Raises:
           ValueError: the schedule, the method or the mesh does not fit the model.
         """
-        resolved = resolve_for(config, schedule, method=method)
+        resolved = fit_schedule(config, schedule, method=method)
         dtype = jnp.dtype(dtype)
         is_stacked = jax.default_backend() != "cpu" if scan_layers is None else scan_layers
         if mesh is not None:
@@ -182,7 +183,7 @@ class VideoModel:
         """
         if method is None:
             method = schedule.method if isinstance(schedule, ResolvedSchedule) else self.schedule.method
-        return self._replace(schedule=resolve_for(self.config, schedule, method=method))
+        return self._replace(schedule=fit_schedule(self.config, schedule, method=method))
 
     def with_one_view(self) -> Self:
         """Return the same model for one clip and one crop of a video; parameters are shared, not copied."""
@@ -270,7 +271,7 @@ class VideoModel:
         size = shape[1:4]
         if size == (config.num_frames, config.image_size, config.image_size):
             return self.schedule
-        return resolve_for(config, self.schedule, size=size)
+        return fit_schedule(config, self.schedule, size=size)
 
     def get_encode_function(self, shape: tuple[int, ...], *, trace: Tracing = False) -> Any:
         """Returns the jitted function of (weights, video) that runs for clips of a shape.

@@ -10,9 +10,7 @@ from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
-from vidtldr_jax.reduction.fitting import check_config, fit_schedule
-from vidtldr_jax.reduction.methods import Method
-from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
+from vidtldr_jax.reduction.fitting import check_config
 
 _NAME_FIELD: Final = "name"
 Config = VideoViTConfig | ViViTConfig | UMTConfig | CLIPConfig
@@ -99,24 +97,3 @@ def make_module(config: Config, **fields: Any) -> Any:
     """
     check_config(config)
     return ARCHITECTURES[config.architecture].module_class(config, **fields)
-
-
-def resolve_for(
-    config: Config, schedule: Schedule, *, method: str | Method | None = None, size: tuple[int, ...] | None = None
-) -> ResolvedSchedule:
-    """Resolves a schedule for the clips of a model.
-
-    Args:
-      config: the description.
-      schedule: anything `parse_schedule` reads.
-      method: how tokens are chosen, see `resolve_schedule`.
-      size: frames, rows and columns of a clip; None means the description's.
-
-    Returns:
-      The schedule with its token counts.
-
-    Raises:
-      ValueError: config describes no model, the schedule or the method does not fit, see `resolve_schedule`, or the
-        model needs the whole grid of patches in every block.
-    """
-    return fit_schedule(config, schedule, method=method, size=size)

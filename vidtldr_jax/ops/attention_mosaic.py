@@ -17,9 +17,8 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import pad_tokens, weigh_values
-from vidtldr_jax.ops.attention_triton import multiply_transposed, sum_entropy
+from vidtldr_jax.ops.attention_triton import multiply_transposed, shape_like, sum_entropy
 from vidtldr_jax.ops.blocks import balance_blocks
-from vidtldr_jax.ops.platform import shape_like
 
 # Query rows and keys of a tile: a multiple of the 128 lanes of a register. Not chosen by measurement.
 TILE: Final = 256

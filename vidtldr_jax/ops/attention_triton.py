@@ -23,7 +23,6 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import pad_tokens, weigh_values
 from vidtldr_jax.ops.blocks import balance_blocks
-from vidtldr_jax.ops.platform import shape_like
 
 # Query rows and keys of a tile, powers of 2 as Triton wants them. Chosen by what fits the registers of a block of 4
 # warps (64 x 64 float32 are 32 registers a thread), not by measurement.
@@ -170,3 +169,8 @@ def multiply_transposed(left: Float[Array, "Q K"], right: Float[Array, "T K"]) -
 def sum_entropy(mean_map: Float[Array, "Q T"]) -> Float[Array, " Q"]:
     """Sums a log a over a tile of the mean map; 0 where a is 0."""
     return (mean_map * jnp.log(jnp.where(mean_map > 0, mean_map, 1.0))).sum(-1)
+
+
+def shape_like(operand: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape of a kernel's output that varies over a mesh's axes as an operand does, for `jax.shard_map`."""
+    return jax.eval_shape(lambda like: jax.lax.full_like(like, 0, dtype, shape), operand)

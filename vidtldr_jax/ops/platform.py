@@ -1,11 +1,11 @@
-"""What decides forms while a program is traced: the platform, which sizes are known, and axes of a mesh."""
+"""For which platform forms are chosen while a program is traced: JAX's default backend, or one that is named."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import jax
 
@@ -45,8 +45,3 @@ def lower_for(platform: Platform) -> Iterator[None]:
         yield
     finally:
         _LOWERED_FOR.reset(before)
-
-
-def shape_like(operand: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape of a kernel's output that varies over a mesh's axes as an operand does, for `jax.shard_map`."""
-    return jax.eval_shape(lambda like: jax.lax.full_like(like, 0, dtype, shape), operand)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -56,7 +57,7 @@ def init_merge_state(tokens: Float[Array, "B N D"], *, trace: bool = False) -> M
     check_axes("tokens", tokens, "B N D")
     check_static("trace", trace)
     # Made like the tokens, all of it varies over a mesh axis as they do: loops over states run under shard_map.
-    size = jnp.ones_like(tokens[..., 0], jnp.float32)  # [B, N]
+    size = jax.lax.full_like(tokens, 1.0, jnp.float32, shape=tokens.shape[:2])  # [B, N]
     if not trace:
         return MergeState(tokens, size)
     source = jnp.zeros_like(size, jnp.int32) + jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]  # [B, N]

@@ -96,7 +96,7 @@ def fit_schedule(
     )
     if any(resolved.r) and not config.is_mergeable:
         raise ValueError(
-            "resolve_for: a model whose blocks attend over time and space apart needs the whole grid of patches in "
+            "a model whose blocks attend over time and space apart needs the whole grid of patches in "
             f"every block, so nothing can be merged; got the schedule {resolved.describe()}; take none."
         )
     return resolved

@@ -35,8 +35,8 @@ from vidtldr_jax.inference.scoring import (  # noqa: E402
     compute_mean_average_precision,
     count_accuracies,
 )
-from vidtldr_jax.models.architectures import resolve_for  # noqa: E402
 from vidtldr_jax.reduction import ResolvedSchedule, count_macs, count_xla_gmacs  # noqa: E402
+from vidtldr_jax.reduction.fitting import fit_schedule  # noqa: E402
 from vidtldr_jax.reduction.schedule import ScheduleEntry  # noqa: E402
 from vidtldr_jax.scenic_adapter.checkpoints import check_params, find_shapes, read_checkpoint  # noqa: E402
 from vidtldr_jax.scenic_adapter.config_check import check_config, check_sharing  # noqa: E402
@@ -261,10 +261,10 @@ def _choose_ways(
     for name, schedule in schedules.items():
         asked = TokenMerging(schedule=schedule, method=merging.method if merging else "vidtldr", attention="auto")
         module = build_merging_module(config, num_classes=num_classes, merging=asked)
-        ways[name] = _Way(module, resolve_for(architecture, schedule, method=asked.method))
+        ways[name] = _Way(module, fit_schedule(architecture, schedule, method=asked.method))
     if use_scenic_module or not ways:
         model_cls = get_model_cls(config.model_name.removesuffix(SUFFIX))
-        ways["scenic"] = _Way(model_cls(config, meta).flax_model, resolve_for(architecture, ()))
+        ways["scenic"] = _Way(model_cls(config, meta).flax_model, fit_schedule(architecture, ()))
     return ways
 
 

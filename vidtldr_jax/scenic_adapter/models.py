@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from absl import logging
 
-from vidtldr_jax.models.architectures import resolve_for
+from vidtldr_jax.reduction.fitting import fit_schedule
 from vidtldr_jax.reduction.methods import get_method
 from vidtldr_jax.scenic_adapter.availability import require_scenic
 from vidtldr_jax.scenic_adapter.config_fields import MODEL_NAMES, SUFFIX
@@ -55,7 +55,7 @@ def build_merging_module(config: Any, *, num_classes: int, merging: TokenMerging
         dtype=getattr(jnp, config.get("model_dtype_str", "float32")),
     )
     module.check_mergeable()
-    resolved = resolve_for(architecture, merging.schedule, method=merging.method)
+    resolved = fit_schedule(architecture, merging.schedule, method=merging.method)
     logging.info("token merging (%s, pooling %s): %s", merging.method, merging.pooling, resolved.describe())
     return module
 

@@ -13,11 +13,12 @@ import numpy as np
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, find_param_shapes, read_checkpoint
 from vidtldr_jax.inference.load import find_checkpoint
-from vidtldr_jax.models.architectures import Config, describe_config, resolve_for
+from vidtldr_jax.models.architectures import Config, describe_config
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.reduction.fitting import fit_schedule
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 from vidtldr_jax.train.classes import Classes, find_classes
@@ -164,7 +165,7 @@ def _check_files(entries: Sequence[ManifestEntry]) -> None:
 
 def _resolve(schedule: str, config: Config, method: str) -> ResolvedSchedule:
     try:
-        return resolve_for(config, schedule, method=method)
+        return fit_schedule(config, schedule, method=method)
     except ValueError as error:
         raise TrainError(f"finetune: the schedule must fit the model: {error}") from error
 
