@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.serialization
+import flax.traverse_util
 import numpy as np
 import pytest
 
@@ -47,6 +49,21 @@ def test_a_prefix_that_all_keys_share_is_taken_off_and_recorded(find_golden: Fin
     plan = plan_conversion(source, settings=SETTINGS)
     assert (plan.family.name, plan.source.stripped, plan.faults) == ("single_modality", prefix, ())
     assert list(plan.source.tensors) == list(state)
+
+
+@pytest.mark.parametrize("prefix", ["module/", "model/", "_orig_mod/", "module/_orig_mod/", "model/params/"])
+@pytest.mark.parametrize("kind", ["msgpack", "npz"])
+def test_a_prefix_in_files_of_flax_and_numpy_is_taken_off(find_golden: Find, tmp_path: Path, prefix: str, kind: str):
+    plain = open_source(find_golden("scenic/checkpoint_2023_layout"))
+    arrays = {f"{prefix}{key}": np.asarray(tensor.read()) for key, tensor in plain.tensors.items()}
+    if kind == "npz":
+        np.savez(tmp_path / "weights.npz", **arrays)
+    else:
+        nested = flax.traverse_util.unflatten_dict(arrays, sep="/")
+        (tmp_path / "weights.msgpack").write_bytes(flax.serialization.msgpack_serialize(nested))
+    plan = plan_conversion(open_source(tmp_path / f"weights.{kind}"), settings={"frames": 8, "image_size": 32})
+    assert (plan.family.name, plan.source.stripped, plan.faults) == ("scenic_vivit", prefix, ())
+    assert set(plan.source.tensors) == set(plain.tensors)
 
 
 def test_a_wrapped_file_gives_the_same_parameters_bit_for_bit(find_golden: Find, tmp_path: Path):
