@@ -20,6 +20,7 @@ from checkpoints_convert.tensors import LazyTensor
 from checkpoints_convert.torch_files import ZIP_MAGIC, read_torch_file
 from vidtldr_jax.inference.hub import SCHEME, HubError, HubPlace, download_file, list_files, parse_place
 from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.regular import NotRegularError, check_regular
 
 _CONFIG_ENTRIES: Final = ("config", "args")
 _FOLDER_WEIGHTS: Final = (
@@ -146,8 +147,14 @@ def _download_if_there(place: HubPlace, name: str, *, is_needed: bool) -> Path |
 
 
 def _open_file(path: Path, weights: str | None) -> Source:
-    if not path.is_file():
-        raise ConversionError(f"open_source: a source is a file or a folder; there is no {path}; check the path.")
+    try:
+        check_regular(path)
+    except NotRegularError as error:
+        raise ConversionError(f"{error}.") from error
+    except (OSError, ValueError):
+        raise ConversionError(
+            f"open_source: a source is a file or a folder; there is no {path}; check the path."
+        ) from None
     states, config = _read_states(path)
     found = choose_state(states, weights, str(path))
     return Source(

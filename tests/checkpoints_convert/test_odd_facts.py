@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,3 +254,14 @@ def test_an_odd_config_is_named(find_golden: Find, tmp_path: Path, config: dict[
     (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
     settings = {"heads": 4} if "input_size" in config else SETTINGS
     expect_refusal(tmp_path / "hub", tmp_path / "model", message, settings=settings)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+def test_a_source_that_is_no_file_is_told_from_one_that_is_not_there(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    for name, message in (
+        ("pipe.pth", "a regular file is needed; '.*pipe.pth' is a FIFO; give a file"),
+        ("gone.pth", "a source is a file or a folder; there is no .*gone.pth; check the path"),
+    ):
+        with pytest.raises(ConversionError, match=message):
+            open_source(tmp_path / name)

@@ -22,7 +22,7 @@ def reconstruct_frames(
       weight: each patch's say in that token, at least 0; not 0 for all patches of a group.
 
     Returns:
-      The frames; got dropped patches are black, patches alone as they.
+      The frames; dropped patches are black, patches alone are as they were.
 
     Raises:
       ValueError: the grid does not divide the frames.
