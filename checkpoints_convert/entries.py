@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from checkpoints_convert.errors import ConversionError, show_value
@@ -56,12 +56,13 @@ class FoundWeights(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def list_states(saved: Any, where: str) -> dict[str, State]:
+def list_states(saved: Any, where: str, *, needs_usual: bool = True) -> dict[str, State]:
     """Lists the states of weights in what torch.save wrote.
 
     Args:
       saved: the object, tensors as `LazyTensor`.
       where: the file, for messages.
+      needs_usual: whether the usual place of the weights must hold some; else the user has named another.
 
     Returns:
       Dotted path -> state dict, "" for a file that is nothing else.
@@ -77,8 +78,9 @@ def list_states(saved: Any, where: str) -> dict[str, State]:
     states: dict[str, State] = {}
     _collect_states(fields, "", 0, states, {}, itertools.count())
     usual = next((name for name in _PREFERRED if isinstance(fields.get(name), dict)), None)
-    if not states or (usual is not None and not any(name.split(".")[0] == usual for name in states)):
-        _refuse(fields if usual is None else fields[usual], where)
+    is_missing = usual is not None and not any(name.split(".")[0] == usual for name in states)
+    if not states or (is_missing and needs_usual):
+        _refuse(fields if usual is None else fields[usual], where if usual is None else f"{usual!r} of {where}", states)
     return states
 
 
@@ -193,14 +195,16 @@ def _take_prefix(states: Mapping[str, State], wanted: str) -> FoundWeights | Non
     return None
 
 
-def _refuse(state: Mapping[Any, Any], where: str) -> None:
-    """Says what there is instead of a dict of tensors."""
+def _refuse(state: Mapping[Any, Any], where: str, others: Collection[str]) -> None:
+    """Says what there is instead of a dict of tensors, and which other states there are."""
     tensors = {key: value for key, value in state.items() if isinstance(value, LazyTensor) and isinstance(key, str)}
-    others = [key for key in state if key not in tensors]
-    named = ", ".join(f"{show_value(key)} ({_name_type(state[key])})" for key in others[:5])
+    strange = [key for key in state if key not in tensors]
+    named = ", ".join(f"{show_value(key)} ({_name_type(state[key])})" for key in strange[:5])
+    name = next(iter(others), "")
+    advice = f"take --weights {show_value(name)[1:-1]}, or " if name else ""
     raise ConversionError(
         f"open_source: weights are a dict of tensors, bare or under {', '.join(_PREFERRED[:3])}; {where} has "
-        f"{len(tensors) or 'no'} tensors and {named or 'nothing else'}; save model.state_dict()."
+        f"{len(tensors) or 'no'} tensors and {named or 'nothing else'}; {advice}save model.state_dict()."
     )
 
 

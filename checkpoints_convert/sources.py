@@ -155,7 +155,7 @@ def _open_file(path: Path, weights: str | None) -> Source:
         raise ConversionError(
             f"open_source: a source is a file or a folder; there is no {path}; check the path."
         ) from None
-    states, config = _read_states(path)
+    states, config = _read_states(path, needs_usual=weights is None)
     found = choose_state(states, weights, str(path))
     return Source(
         name=path.name,
@@ -189,7 +189,9 @@ def _open_folder(folder: Path, weights: str | None) -> Source:
         raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
     files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
     is_sharded = found[0].suffix == ".json"
-    states = {"": _join_shards(found[0], files)} if is_sharded else _read_states(found[0])[0]
+    states = (
+        {"": _join_shards(found[0], files)} if is_sharded else _read_states(found[0], needs_usual=weights is None)[0]
+    )
     chosen = choose_state(states, weights, str(folder))
     processors = _read_processors(folder)
     processor_file = next(iter(processors), "")
@@ -319,7 +321,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _read_states(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None]:
+def _read_states(path: Path, *, needs_usual: bool = True) -> tuple[dict[str, State], Mapping[str, Any] | None]:
     """Reads every state of weights in a file, by its place there, and the config beside them."""
     with path.open("rb") as file:
         head = file.read(512)
@@ -334,16 +336,16 @@ def _read_states(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None
     if is_msgpack(head):
         return read_msgpack_states(path), None
     if head.startswith((ZIP_MAGIC, b"\x80")):
-        return _read_torch(path)
+        return _read_torch(path, needs_usual=needs_usual)
     raise ConversionError(
         f"open_source: a checkpoint is a torch file (zip or pickle), safetensors, Flax's msgpack or .npz; {path} "
         f"starts with {head[:8]!r} and is none of these; name the file that holds the weights."
     )
 
 
-def _read_torch(path: Path) -> tuple[dict[str, State], Mapping[str, Any] | None]:
+def _read_torch(path: Path, *, needs_usual: bool) -> tuple[dict[str, State], Mapping[str, Any] | None]:
     saved = read_torch_file(path)
-    states = list_states(saved, str(path))
+    states = list_states(saved, str(path), needs_usual=needs_usual)
     fields = read_fields(saved) or {}
     configs = (read_fields(fields.get(name)) for name in _CONFIG_ENTRIES)
     return states, next((config for config in configs if config is not None), None)

@@ -130,3 +130,12 @@ def test_what_was_taken_is_recorded(find_golden: Find, tmp_path: Path):
     assert (source["entry"], source["other_entries"], average.entry) == ("model_ema", ["model"], "model_ema")
     bias = [read_checkpoint(tmp_path / name).params["head/bias"] for name in ("plain", "average")]
     np.testing.assert_array_equal(bias[0] + 1, bias[1])
+
+
+def test_an_empty_usual_state_is_refused_and_another_can_be_named(tmp_path: Path):
+    path = save(tmp_path, {"model": {}, "model_ema": TWO})
+    with pytest.raises(ConversionError, match=r"'model' of .* no tensors and nothing else; take --weights model_ema"):
+        open_source(path)
+    assert open_source(path, weights="model_ema").entry == "model_ema"
+    with pytest.raises(ConversionError, match=r"'module' of .* has no tensors and 'a' .*; save model"):
+        open_source(save(tmp_path, {"module": {"a": 1}, "ema": {}}))
