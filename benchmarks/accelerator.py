@@ -26,8 +26,8 @@ import jax.numpy as jnp
 
 from benchmarks import record
 from benchmarks.models import choose_config, read_published, scale_schedule
-from vidtldr_jax.inference.measure import make_random_model, make_random_video, time_in_turn
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_model, make_random_video, time_in_turn
 from vidtldr_jax.ops.attention_forms import AttentionForm, choose_form
 from vidtldr_jax.reduction.cost import count_macs
 

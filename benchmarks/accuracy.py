@@ -37,8 +37,8 @@ from benchmarks.accuracy_statistics import Difference, find_difference, find_spr
 from benchmarks.accuracy_tasks import BATCH_SIZE, MAKERS, ROOT, TRAINED, Hits, Options, Task, find_outputs, retrain
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.load import load_model
-from vidtldr_jax.inference.measure import make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_video, measure_models
 from vidtldr_jax.ops.pruning import keep_best
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.methods import METHODS, Choice, Evidence, Method

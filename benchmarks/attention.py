@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import record
 from vidtldr_jax import ops
-from vidtldr_jax.inference.measure import time_in_turn
+from vidtldr_jax.inference.timing import time_in_turn
 
 HEADS: Final = 12
 CHANNELS: Final = 64

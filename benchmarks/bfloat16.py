@@ -21,8 +21,8 @@ from benchmarks import record
 from benchmarks.models import MSRVTT, choose_config, scale_schedule
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.load import load_model
-from vidtldr_jax.inference.measure import make_random_model, make_random_video
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_model, make_random_video
 
 _SCHEDULES: Final = ("none", "36,36", "100,40", "144,72")
 _BATCH_SIZE: Final = 64

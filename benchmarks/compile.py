@@ -27,8 +27,8 @@ import jax.numpy as jnp
 
 from benchmarks import record
 from benchmarks.models import choose_config, read_published, scale_schedule
-from vidtldr_jax.inference.measure import make_random_model, make_random_video
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_model, make_random_video
 from vidtldr_jax.models.config import VideoViTConfig
 
 PRESETS: Final = ("umt-b16", "umt-l16")

@@ -28,7 +28,7 @@ from benchmarks import record
 from benchmarks.accuracy_statistics import find_difference
 from checkpoints_convert.convert import convert_checkpoint
 from checkpoints_convert.export import export_checkpoint
-from vidtldr_jax.cli.config_file import run_config
+from vidtldr_jax.cli.python_config import run_config
 from vidtldr_jax.data.manifest import read_manifest
 from vidtldr_jax.inference.checkpoint import find_param_shapes, read_checkpoint, save_checkpoint
 from vidtldr_jax.inference.load import find_checkpoint, load_model

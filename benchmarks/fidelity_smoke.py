@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.fidelity import Setting, run
 from tests.data.making import write_video
-from vidtldr_jax.inference.measure import make_random_model
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_model
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 

@@ -24,8 +24,8 @@ import numpy as np
 from benchmarks import record
 from benchmarks.models import MSRVTT, choose_config, scale_schedule
 from vidtldr_jax import ops
-from vidtldr_jax.inference.measure import Times, make_random_model, make_random_video, time_in_turn
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import Times, make_random_model, make_random_video, time_in_turn
 from vidtldr_jax.models.block import MLP, make_layer_norm
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.patches import PatchEmbed

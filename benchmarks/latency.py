@@ -20,10 +20,10 @@ from typing import Any, Final, NamedTuple
 
 from benchmarks import record
 from benchmarks.models import choose_config
-from vidtldr_jax.inference.latency import LatencyTable, measure_latency
+from vidtldr_jax.inference.latency_table import LatencyTable, measure_latency
 from vidtldr_jax.inference.load import load_model
-from vidtldr_jax.inference.measure import make_random_model, make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_model, make_random_video, measure_models
 from vidtldr_jax.reduction.planner import plan_schedule
 
 SHIPPED: Final = "moving-objects"

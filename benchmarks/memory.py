@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from benchmarks import peak_memory, record
 from benchmarks.models import MSRVTT, choose_config, scale_schedule
-from vidtldr_jax.inference.measure import make_random_model, make_random_video
+from vidtldr_jax.inference.timing import make_random_model, make_random_video
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.reduction.schedule import parse_schedule
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import record
 from vidtldr_jax import ops
-from vidtldr_jax.inference.measure import time_in_turn
+from vidtldr_jax.inference.timing import time_in_turn
 
 TOKENS: Final = 2352
 ABSORBED: Final = 600

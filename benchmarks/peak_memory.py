@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.models import choose_config
-from vidtldr_jax.inference.measure import make_random_model, make_random_video
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_model, make_random_video
 
 
 class Peak(NamedTuple):

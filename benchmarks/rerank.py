@@ -20,11 +20,11 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.models import MSRVTT, UMT_TOKENS, choose_umt_config
-from vidtldr_jax.inference.measure import make_random_model, time_in_turn
-from vidtldr_jax.inference.reranking import BLOCK_SIZE, TextFeatures, score_pairs
 from vidtldr_jax.inference.text_model import RetrievalModel
+from vidtldr_jax.inference.timing import make_random_model, time_in_turn
 from vidtldr_jax.models.architectures import make_module
 from vidtldr_jax.models.umt_config import UMTConfig
+from vidtldr_jax.search.reranking import BLOCK_SIZE, TextFeatures, score_pairs
 
 # With k = 128 a video is asked about by 128 texts of its own choice and by as many, on average, that chose it.
 TEXTS: Final = 256

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import record
 from benchmarks.models import MSRVTT, choose_config, scale_schedule
-from vidtldr_jax.inference.measure import make_random_model, make_random_video, measure_models
+from vidtldr_jax.inference.timing import make_random_model, make_random_video, measure_models
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.reduction.cost import count_macs
 

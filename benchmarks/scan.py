@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from benchmarks import record
 from benchmarks.models import MSRVTT, choose_config, scale_schedule
-from vidtldr_jax.inference.measure import make_random_model, make_random_video, measure_models
+from vidtldr_jax.inference.timing import make_random_model, make_random_video, measure_models
 from vidtldr_jax.models.config import VideoViTConfig
 
 PRESET: Final = "umt-b16"

@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks import record
 from benchmarks.models import Published, choose_config, read_published, scale_schedule
-from vidtldr_jax.inference.measure import Measurement, make_random_model, make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import Measurement, make_random_model, make_random_video, measure_models
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.reduction.cost import count_macs
 

@@ -30,9 +30,9 @@ from tests.data.making import write_video
 from vidtldr_jax.data.clip import read_frames
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.load import load_model
-from vidtldr_jax.inference.measure import make_random_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.stream import encode_videos
+from vidtldr_jax.inference.timing import make_random_model
 from vidtldr_jax.reduction.cost import count_macs
 
 SHIPPED: Final = "moving-objects"

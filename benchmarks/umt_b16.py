@@ -16,8 +16,8 @@ from typing import Any
 from benchmarks import peak_memory, record
 from benchmarks.models import MSRVTT, choose_config, scale_schedule
 from vidtldr_jax import ops
-from vidtldr_jax.inference.measure import make_random_model, make_random_video, measure_models
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_model, make_random_video, measure_models
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.reduction import count_macs
 

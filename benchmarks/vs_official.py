@@ -61,8 +61,8 @@ def make_runs(
 
     from benchmarks import rivals
     from benchmarks.models import choose_config, scale_schedule
-    from vidtldr_jax.inference.measure import make_random_model, make_random_video
     from vidtldr_jax.inference.model import VideoModel
+    from vidtldr_jax.inference.timing import make_random_model, make_random_video
     from vidtldr_jax.reduction import count_macs, parse_schedule
 
     torch.set_num_threads(threads)
@@ -101,7 +101,7 @@ def make_runs(
 def main(words: Sequence[str] | None = None) -> None:
     """Runs from the command line."""
     arguments = parse_arguments(words)
-    from vidtldr_jax.inference.measure import time_in_turn
+    from vidtldr_jax.inference.timing import time_in_turn
 
     repeats, loops = (1, 1) if arguments.smoke else (arguments.repeats, 20)
     runs, gmacs = make_runs(arguments.preset, arguments.schedule, arguments.threads, is_smoke=arguments.smoke)

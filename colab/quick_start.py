@@ -79,7 +79,7 @@ print(merged.schedule.describe())
 # for the size from which it pays on your machine.
 
 # %%
-from vidtldr_jax.inference.measure import measure_models
+from vidtldr_jax.inference.timing import measure_models
 
 models = {"plain": plain, "merged": merged}
 measured = measure_models(models, clip[None], repeats=7)

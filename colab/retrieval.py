@@ -78,8 +78,8 @@ print(f"{len(videos)} videos; {model.schedule.describe()}")
 # merging left, so that a sentence can look again at the best.
 
 # %%
-from vidtldr_jax.inference.features import FeatureStore, read_features
-from vidtldr_jax.inference.index import add_videos, describe_index, search_index
+from vidtldr_jax.search.features import FeatureStore, read_features
+from vidtldr_jax.search.index import add_videos, describe_index, search_index
 
 place = Path(tempfile.mkdtemp())
 description = describe_index(model, "in memory", with_tokens=True)

@@ -178,7 +178,7 @@ compare(f"merged {schedule}, bfloat16", out)
 # Plain and merged in turn, on this runtime, with this batch. On small models merging may cost more than it saves.
 
 # %%
-from vidtldr_jax.inference.measure import measure_models
+from vidtldr_jax.inference.timing import measure_models
 
 measured = measure_models({"plain": merged.with_schedule(None), "merged": merged}, batch, repeats=5)
 for name, times in measured.items():

@@ -69,3 +69,22 @@ def _few_programs():
     yield
     if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture
+def traced_shapes(monkeypatch):
+    """The shapes of the videos that a `VideoViT` is traced with, in order; nothing is compiled before."""
+    from vidtldr_jax.inference import model as model_module
+    from vidtldr_jax.models import VideoViT
+
+    shapes = []
+    apply = VideoViT.apply
+
+    def count(module, variables, video, **kwargs):
+        shapes.append(video.shape)
+        return apply(module, variables, video, **kwargs)
+
+    monkeypatch.setattr(VideoViT, "apply", count)
+    model_module._compiled_encoder.cache_clear()
+    yield shapes
+    model_module._compiled_encoder.cache_clear()

@@ -10,15 +10,15 @@ from typing import Any, Final
 import numpy as np
 
 from scripts.fuzz.classes import FuzzClass
-from vidtldr_jax.inference.arrow_parts import Feature, FeaturesError
 from vidtldr_jax.inference.checkpoint import Checkpoint, CheckpointError, read_checkpoint
-from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.latency_cache import read_table, write_table
 from vidtldr_jax.inference.params import find_param_shapes
-from vidtldr_jax.inference.records import Records, RecordsError
+from vidtldr_jax.search.arrow_parts import Feature, FeaturesError
+from vidtldr_jax.search.features import FeatureStore, read_features
 from vidtldr_jax.train.checkpoints import Checkpoints
 from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.steps import TrainState
+from vidtldr_jax.trust.records import Records, RecordsError
 
 _RUN: Final = {"checkpoint_sha256": "0" * 64, "schedule": "100,40", "preprocessing": {"num_frames": 4}}
 _KEYS: Final = tuple(f"{n}.mp4" for n in range(6))

@@ -64,14 +64,14 @@ def _check_state_dict(place: Path) -> set[str]:
 
 
 def _check_export(place: Path) -> set[str]:
-    from vidtldr_jax.inference.export_files import open_export
+    from vidtldr_jax.export.files import open_export
 
     assert open_export(place).weights
     return {"program"}
 
 
 def _check_index(place: Path) -> set[str]:
-    from vidtldr_jax.inference.features import read_features
+    from vidtldr_jax.search.features import read_features
 
     if not (place / "description.json").exists():
         assert not list(place.glob("part-*"))

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import accuracy, accuracy_causes, accuracy_plot, accuracy_statistics, record
 from benchmarks.accuracy_tasks import Task, find_outputs
-from vidtldr_jax.inference.measure import make_random_model
+from vidtldr_jax.inference.timing import make_random_model
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.reduction.methods import METHODS, Evidence
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.floor import Piece, list_pieces, sum_parts
 from benchmarks.models import choose_config
-from vidtldr_jax.inference.measure import Times
+from vidtldr_jax.inference.timing import Times
 from vidtldr_jax.reduction.schedule import resolve_schedule
 
 

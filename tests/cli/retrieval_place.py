@@ -10,7 +10,7 @@ from tests.cli.umt_sets import PLAIN_WORDS, WORDS, make_umt, make_videos
 from tests.reference import bert_oracle, retrieval_oracle
 from vidtldr_jax.data import read_clip
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference.features import read_features
+from vidtldr_jax.search.features import read_features
 
 SCHEDULE = "20,8"
 MAX_TOKENS = 16

@@ -14,12 +14,12 @@ from click.shell_completion import get_completion_class
 from tests.cli.hostile import LABEL
 from tests.cli.test_main import COMMANDS, ROOT, assert_one_error, run_python
 from vidtldr_jax.cli.choices import NameType
-from vidtldr_jax.cli.config_file import run_config
 from vidtldr_jax.cli.config_words import list_arguments
 from vidtldr_jax.cli.convert import SettingType
 from vidtldr_jax.cli.main import cli
 from vidtldr_jax.cli.options import ScheduleType
 from vidtldr_jax.cli.outline import OUTLINE, describe_command, find_paths
+from vidtldr_jax.cli.python_config import run_config
 from vidtldr_jax.cli.shells import SHELLS, add_shells
 from vidtldr_jax.inference.load import SHIPPED_MODELS
 from vidtldr_jax.models.presets import PRESETS

@@ -19,9 +19,9 @@ from tests.data.making import draw_frame
 from vidtldr_jax.cli import output
 from vidtldr_jax.data import read_clip
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference.index import AddReport
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.clip_config import CLIPConfig
+from vidtldr_jax.search.index import AddReport
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from tests.cli.forked_processes import ForkedProcesses
 from tests.cli.indexes import SETTINGS, assert_same_rows, read_files, read_rows
 from tests.cli.umt_sets import make_umt, make_videos
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference.features import read_features
-from vidtldr_jax.inference.index import search_index
+from vidtldr_jax.search.features import read_features
+from vidtldr_jax.search.index import search_index
 
 NUM_VIDEOS, NUM_KILLS = 40, 20
 NUM_PARTS = NUM_VIDEOS // 4

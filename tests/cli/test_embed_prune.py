@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.indexes import make_place, read_rows
 from tests.cli.test_main import assert_one_error
-from vidtldr_jax.inference.features import Feature, FeatureStore, read_features
+from vidtldr_jax.search.features import Feature, FeatureStore, read_features
 
 TEXT = "w3 w4"
 

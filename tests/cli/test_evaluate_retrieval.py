@@ -24,8 +24,8 @@ from tests.cli.umt_sets import WORDS, make_vocab
 from tests.reference import retrieval_oracle
 from vidtldr_jax.cli import evaluate_retrieval
 from vidtldr_jax.data import read_clip
-from vidtldr_jax.inference.features import read_features
 from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.search.features import read_features
 
 DIRECTIONS = ("text_to_video", "video_to_text")
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.cli.forked_processes import ForkedProcesses
 from tests.cli.retrieval_place import evaluate, make_captions, make_place, without_times, write_annotation
-from vidtldr_jax.inference import retrieval
-from vidtldr_jax.inference.features import read_features
+from vidtldr_jax.evaluation import retrieval
 from vidtldr_jax.inference.text_model import RetrievalModel
+from vidtldr_jax.search.features import read_features
 
 # Parts of the work, and between which counts they are under way.
 MIDDLES = ((0, 0, 10), (1, 0, 4), (2, 1, 41))

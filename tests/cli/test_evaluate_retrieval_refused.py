@@ -12,7 +12,7 @@ from tests.cli.retrieval_place import (
 )
 from tests.cli.test_main import ROOT, assert_one_error
 from tests.cli.umt_sets import MOST_TOKENS, WORDS, make_umt, make_vocab, save_again
-from vidtldr_jax.inference.features import read_features
+from vidtldr_jax.search.features import read_features
 
 CONFIG = """
 import ml_collections

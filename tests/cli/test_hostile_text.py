@@ -13,7 +13,7 @@ from tests.cli.hostile import LABEL, NAME, UNICODE_NAME, call_hostile, find_unsa
 from tests.cli.hostile_place import LABELS, MORE, make_hostile_place, write_line
 from tests.cli.test_colour import run_on_terminal
 from tests.cli.test_main import COMMANDS, ROOT
-from vidtldr_jax.cli.config_file import run_config
+from vidtldr_jax.cli.python_config import run_config
 from vidtldr_jax.data.manifest import read_manifest
 
 pytestmark = pytest.mark.once  # what is printed hangs on no version of JAX

@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.conftest import save_model
 from tests.cli.test_main import assert_one_error
-from tests.inference.test_export_files import make
-from vidtldr_jax.inference.stablehlo import save_export
+from tests.export.test_files import make
+from vidtldr_jax.export.stablehlo import save_export
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from tests.cli.umt_sets import PLAIN_WORDS, make_umt
 from tests.data.making import write_video
 from vidtldr_jax.data import read_clip
 from vidtldr_jax.inference import load_model, save_checkpoint
-from vidtldr_jax.inference.arrow_parts import Feature
 from vidtldr_jax.inference.checkpoint import read_checkpoint
-from vidtldr_jax.inference.features import FeatureStore, read_features
 from vidtldr_jax.inference.finite import NotFiniteError, check_finite
-from vidtldr_jax.inference.index import search_index
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.text_model import RetrievalModel
+from vidtldr_jax.search.arrow_parts import Feature
+from vidtldr_jax.search.features import FeatureStore, read_features
+from vidtldr_jax.search.index import search_index
 
 MESSAGE = "must be finite"
 

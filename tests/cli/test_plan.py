@@ -15,12 +15,12 @@ from tests.cli.umt_sets import make_umt
 from tests.data.making import write_video
 from vidtldr_jax.cli import plan as plan_module
 from vidtldr_jax.cli import plan_plot
-from vidtldr_jax.cli.experiment import load_experiment
-from vidtldr_jax.cli.umt_setup import prepare
-from vidtldr_jax.inference import latency
-from vidtldr_jax.inference.calibration import Calibration, Score
-from vidtldr_jax.inference.latency import LatencyTable
-from vidtldr_jax.inference.measure import Measurement
+from vidtldr_jax.cli.classification_config import load_experiment
+from vidtldr_jax.cli.text_models import prepare
+from vidtldr_jax.evaluation.calibration import Calibration, Score
+from vidtldr_jax.inference import latency_table as latency
+from vidtldr_jax.inference.latency_table import LatencyTable
+from vidtldr_jax.inference.timing import Measurement
 from vidtldr_jax.models.vivit_config import ViViTConfig
 
 TABLE = LatencyTable(

@@ -12,9 +12,9 @@ from tests.cli.indexes import Exact, hash_bytes, make_place, read_rows
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import make_umt, save_again
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference.features import FeatureStore, read_features
-from vidtldr_jax.inference.index import search_index
 from vidtldr_jax.models.clip_config import CLIPConfig
+from vidtldr_jax.search.features import FeatureStore, read_features
+from vidtldr_jax.search.index import search_index
 
 TEXT = "w3 w4 w5"
 LIMITS = ("--k-test", 2, "--max-text-tokens", 16)

@@ -14,7 +14,7 @@ from vidtldr_jax.cli.size_search import (
     fits_memory,
     list_search,
 )
-from vidtldr_jax.inference.measure import make_random_model
+from vidtldr_jax.inference.timing import make_random_model
 
 START = Size(frames=8, batch_size=1)
 

@@ -11,8 +11,8 @@ from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import MOST_TOKENS, make_umt, make_videos
 from vidtldr_jax.data.text import TextError
 from vidtldr_jax.inference import load_model
-from vidtldr_jax.inference.features import read_features
-from vidtldr_jax.inference.index import search_index
+from vidtldr_jax.search.features import read_features
+from vidtldr_jax.search.index import search_index
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidtldr_jax.cli.experiment import load_experiment, match_architecture
+from vidtldr_jax.cli.classification_config import load_experiment, match_architecture
 from vidtldr_jax.models.presets import get_preset
 from vidtldr_jax.reduction import count_macs, parse_schedule, resolve_schedule
 

@@ -20,15 +20,26 @@ ALLOWED = {
     "vidtldr_jax.models": ("vidtldr_jax.ops", "vidtldr_jax.reduction"),
     "vidtldr_jax.data": (),
     "vidtldr_jax.inference": ("vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data"),
+    "vidtldr_jax.search": (
+        "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data", "vidtldr_jax.inference",
+    ),
+    "vidtldr_jax.evaluation": (
+        "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data", "vidtldr_jax.inference",
+        "vidtldr_jax.search",
+    ),
+    "vidtldr_jax.export": (
+        "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data", "vidtldr_jax.inference",
+    ),
     "vidtldr_jax.train": (
         "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data", "vidtldr_jax.inference",
+        "vidtldr_jax.evaluation",
     ),
     "vidtldr_jax.visualize": (
         "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data", "vidtldr_jax.inference",
     ),
     "vidtldr_jax.scenic_adapter": (
         "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data",
-        "vidtldr_jax.inference.scoring",
+        "vidtldr_jax.evaluation.heads", "vidtldr_jax.evaluation.metrics",
     ),
     "checkpoints_convert": (
         "vidtldr_jax.models.config", "vidtldr_jax.models.bert_config", "vidtldr_jax.models.clip_config",

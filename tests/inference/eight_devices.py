@@ -14,9 +14,9 @@ from tests.cli.conftest import save_model
 from tests.data.making import write_video
 from tests.inference.test_model import CONFIG, make_model, make_video
 from vidtldr_jax.cli.main import cli
-from vidtldr_jax.inference.measure import make_random_model
-from vidtldr_jax.inference.reranking import TextFeatures, score_pairs, score_videos
 from vidtldr_jax.inference.sharding import make_mesh
+from vidtldr_jax.inference.timing import make_random_model
+from vidtldr_jax.search.reranking import TextFeatures, score_pairs, score_videos
 
 WORDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 

@@ -4,7 +4,7 @@ import pytest
 
 from vidtldr_jax.inference import latency_reach
 from vidtldr_jax.inference.latency_reach import check_reach
-from vidtldr_jax.inference.measure import Times, make_random_model
+from vidtldr_jax.inference.timing import Times, make_random_model
 from vidtldr_jax.models import VideoViTConfig
 
 CONFIG = VideoViTConfig(

@@ -12,7 +12,7 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference import VideoModel, load_model, save_checkpoint
 from vidtldr_jax.inference import model as model_module
 from vidtldr_jax.inference.checkpoint import find_param_shapes
-from vidtldr_jax.inference.measure import measure_models
+from vidtldr_jax.inference.timing import measure_models
 from vidtldr_jax.models import VideoViT, VideoViTConfig
 
 MAPS = Path("/proc/self/maps")

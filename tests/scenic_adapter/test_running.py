@@ -18,8 +18,8 @@ from tests.data.making import write_video
 from tests.reference.files import find_golden
 from tests.scenic_adapter.tiny import get_config
 from vidtldr_jax.data.clip import read_clips
+from vidtldr_jax.evaluation.metrics import compute_mean_average_precision
 from vidtldr_jax.inference.load import load_model
-from vidtldr_jax.inference.scoring import compute_mean_average_precision
 from vidtldr_jax.scenic_adapter.availability import find_scenic_fault
 from vidtldr_jax.scenic_adapter.checkpoints import flatten_params, read_checkpoint
 from vidtldr_jax.scenic_adapter.settings import read_preprocessing

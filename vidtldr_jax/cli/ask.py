@@ -19,12 +19,12 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table
-from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
+from vidtldr_jax.cli.text_models import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.cli.words import count_unknown, note_unknown_words
 from vidtldr_jax.data.annotations import read_answers
 from vidtldr_jax.data.clip import read_frames
 from vidtldr_jax.data.transforms import normalize_frames
-from vidtldr_jax.inference.answering import answer_block, encode_answers
+from vidtldr_jax.evaluation.question_answering import answer_block, encode_answers
 from vidtldr_jax.inference.finite import check_finite
 from vidtldr_jax.inference.text_model import AnsweringModel
 from vidtldr_jax.reduction.cost import count_macs

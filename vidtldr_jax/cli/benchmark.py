@@ -36,8 +36,8 @@ from vidtldr_jax.cli.size_search import (
     list_search,
     measure_size,
 )
-from vidtldr_jax.inference.measure import make_random_model, make_random_video
 from vidtldr_jax.inference.sharding import round_up_batch
+from vidtldr_jax.inference.timing import make_random_model, make_random_video
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import get_preset
 

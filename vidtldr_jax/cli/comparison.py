@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds
-from vidtldr_jax.inference.measure import Measurement, measure_models
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.predictions import Prediction, format_percent
+from vidtldr_jax.inference.timing import Measurement, measure_models
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.schedule import ResolvedSchedule

@@ -35,11 +35,11 @@ from vidtldr_jax.cli.output import (
 )
 from vidtldr_jax.cli.video_list import take_videos
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.features import FeatureStore
-from vidtldr_jax.inference.index import add_videos, describe_index, list_videos
-from vidtldr_jax.inference.index_prune import Pruned, prune_index
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.search.features import FeatureStore
+from vidtldr_jax.search.index import add_videos, describe_index, list_videos
+from vidtldr_jax.search.index_prune import Pruned, prune_index
 from vidtldr_jax.trust.digests import hash_file
 
 _MOST_NAMED: Final = 10

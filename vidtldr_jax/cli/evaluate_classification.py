@@ -14,7 +14,7 @@ import jax
 
 from vidtldr_jax import __version__
 from vidtldr_jax.cli.choices import ChoiceType
-from vidtldr_jax.cli.config_file import RUNS_CODE
+from vidtldr_jax.cli.classification_config import Experiment, change_frames, load_experiment, match_architecture
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
@@ -23,7 +23,6 @@ from vidtldr_jax.cli.evaluation_files import (
     write_result,
 )
 from vidtldr_jax.cli.evaluation_report import build_result, describe_protocol, print_result
-from vidtldr_jax.cli.experiment import Experiment, change_frames, load_experiment, match_architecture
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
@@ -39,17 +38,19 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import SECONDS_BETWEEN_LOGS, print_json, print_note, show_progress
+from vidtldr_jax.cli.python_config import RUNS_CODE
 from vidtldr_jax.cli.runtime import log_model, log_weights
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings, read_class_embeddings
+from vidtldr_jax.evaluation.classification import VideoRecord, evaluate_videos, find_record_fault
+from vidtldr_jax.evaluation.heads import AVERAGES, Average, Head
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, read_checkpoint
-from vidtldr_jax.inference.evaluation import VideoRecord, evaluate_videos, find_record_fault
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.records import Records
-from vidtldr_jax.inference.scoring import AVERAGES, Average, ClassEmbeddings, Head, read_class_embeddings
 from vidtldr_jax.models.architectures import Config, describe_config
 from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.records import Records
 
 log = logging.getLogger("vidtldr_jax")
 

@@ -23,10 +23,10 @@ from vidtldr_jax.cli.evaluation_files import (
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.output import print_json, print_note, watch_progress
 from vidtldr_jax.cli.qa_report import build_result, print_result
-from vidtldr_jax.cli.umt_setup import prepare, umt_options
+from vidtldr_jax.cli.text_models import prepare, umt_options
 from vidtldr_jax.cli.words import choose_length, count_unknown
 from vidtldr_jax.data.annotations import read_answers, read_questions
-from vidtldr_jax.inference.answering import (
+from vidtldr_jax.evaluation.question_answering import (
     BLOCK_SIZE,
     QuestionRecord,
     answer_into,
@@ -35,10 +35,10 @@ from vidtldr_jax.inference.answering import (
     summarise_answers,
 )
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.records import Records
 from vidtldr_jax.inference.text_model import AnsweringModel
 from vidtldr_jax.models.architectures import describe_config
 from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.records import Records
 
 _K_TEST: Final = 128
 _TOKENS: Final = {"max_question_tokens": 25, "max_answer_tokens": 5}

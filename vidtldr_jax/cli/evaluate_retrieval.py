@@ -27,23 +27,16 @@ from vidtldr_jax.cli.evaluation_files import (
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.output import print_json, print_note, watch_progress
 from vidtldr_jax.cli.retrieval_report import build_result, describe_protocol, print_result
-from vidtldr_jax.cli.umt_setup import Setup, prepare, umt_options
+from vidtldr_jax.cli.text_models import Setup, prepare, umt_options
 from vidtldr_jax.cli.words import choose_length, count_unknown
 from vidtldr_jax.data.annotations import RetrievalSet, read_retrieval_set
 from vidtldr_jax.data.text import EncodedTexts
-from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.features import FeatureStore
-from vidtldr_jax.inference.ranking import compute_similarity
-from vidtldr_jax.inference.records import Records
-from vidtldr_jax.inference.reranking import BLOCK_SIZE
-from vidtldr_jax.inference.retrieval import (
+from vidtldr_jax.evaluation.retrieval import (
     PairPlan,
     PairsRecord,
-    VideoItem,
     count_known,
     count_pairs,
     encode_texts_into,
-    encode_videos_into,
     find_record_fault,
     gather_texts,
     match_pairs_into,
@@ -51,9 +44,15 @@ from vidtldr_jax.inference.retrieval import (
     rank_both_ways,
     read_scores,
 )
+from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
 from vidtldr_jax.inference.text_model import RetrievalModel
 from vidtldr_jax.models.architectures import describe_config
+from vidtldr_jax.search.encoding import VideoItem, encode_videos_into
+from vidtldr_jax.search.features import FeatureStore
+from vidtldr_jax.search.reranking import BLOCK_SIZE
+from vidtldr_jax.search.similarity import compute_similarity
 from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.records import Records
 
 K_TEST: Final = 128
 _MAX_TEXT_TOKENS: Final = 32

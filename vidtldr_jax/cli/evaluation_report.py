@@ -10,11 +10,11 @@ from vidtldr_jax.cli.output import format_macs, format_seconds, print_line, prin
 from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.evaluation import sum_seconds, summarise
+from vidtldr_jax.evaluation.classification import sum_seconds, summarise
+from vidtldr_jax.evaluation.heads import Head
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.records import Records
-from vidtldr_jax.inference.scoring import Head
 from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.trust.records import Records
 
 _MOST_NOTICES: Final = 10  # in the result; the records have all
 

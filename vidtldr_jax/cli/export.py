@@ -31,12 +31,12 @@ from vidtldr_jax.cli.output import (
     print_note,
     show_progress,
 )
-from vidtldr_jax.inference.export_check import ExportCheck, check_export, check_platforms
-from vidtldr_jax.inference.export_files import SIDECAR_SUFFIX, WEIGHTS_SUFFIX
+from vidtldr_jax.export.check import ExportCheck, check_export, check_platforms
+from vidtldr_jax.export.files import SIDECAR_SUFFIX, WEIGHTS_SUFFIX
+from vidtldr_jax.export.program import OUTPUTS, PLATFORMS
+from vidtldr_jax.export.savedmodel import export_savedmodel
+from vidtldr_jax.export.stablehlo import DEFAULT_PLATFORMS, export_model, save_export
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.program import OUTPUTS, PLATFORMS
-from vidtldr_jax.inference.savedmodel import export_savedmodel
-from vidtldr_jax.inference.stablehlo import DEFAULT_PLATFORMS, export_model, save_export
 from vidtldr_jax.reduction.cost import count_macs
 
 _EPILOG: Final = """\b

@@ -10,7 +10,6 @@ from typing import Any, Final
 import click
 
 from vidtldr_jax.cli.choices import ChoiceType
-from vidtldr_jax.cli.config_file import RUNS_CODE, run_config
 from vidtldr_jax.cli.convert import SettingType, collect_settings
 from vidtldr_jax.cli.evaluation_files import report_errors, report_notices
 from vidtldr_jax.cli.group import CommandError, strip_function_name
@@ -24,6 +23,7 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_note, print_table, watch_progress
+from vidtldr_jax.cli.python_config import RUNS_CODE, run_config
 from vidtldr_jax.cli.runtime import log_weights
 from vidtldr_jax.inference.load import find_checkpoint
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.output import print_json, print_line, print_note
+from vidtldr_jax.export.files import FOLDER_MARK, FOLDER_SIDECAR, SIDECAR_SUFFIX, WEIGHTS_SUFFIX
 from vidtldr_jax.inference.checkpoint import CONFIG_NAME, WEIGHTS_NAME
-from vidtldr_jax.inference.export_files import FOLDER_MARK, FOLDER_SIDECAR, SIDECAR_SUFFIX, WEIGHTS_SUFFIX
 from vidtldr_jax.inference.hub import SCHEME
 from vidtldr_jax.inference.load import SHIPPED_MODELS, find_checkpoint
 from vidtldr_jax.trust.recovery import complete_and_tell, recover_and_tell
@@ -58,8 +58,8 @@ def choose_check(name: str) -> tuple[Path, Callable[[Path], Verification]]:
     Raises:
       CommandError: there is nothing that can be checked.
     """
+    from vidtldr_jax.export.files import verify_export
     from vidtldr_jax.inference.checkpoint_check import verify_checkpoint_folder
-    from vidtldr_jax.inference.export_files import verify_export
 
     place = Path(name)
     recover_and_tell(place)
@@ -76,7 +76,7 @@ def choose_check(name: str) -> tuple[Path, Callable[[Path], Verification]]:
 
             return place, verify_run
         if _INDEX in there:
-            from vidtldr_jax.inference.features_check import verify_features
+            from vidtldr_jax.search.features_check import verify_features
 
             return place, verify_features
         raise CommandError(f"{_RULE}; {place} is none of them; check the path.")

@@ -32,11 +32,11 @@ from vidtldr_jax.cli.plan_report import Outcome, Row, describe_outcome, print_ou
 from vidtldr_jax.cli.runtime import open_cache_folder
 from vidtldr_jax.cli.video_list import take_videos
 from vidtldr_jax.data.video_paths import FoundVideos
-from vidtldr_jax.inference.calibration import Calibration, calibrate_schedules
-from vidtldr_jax.inference.latency import LatencyTable, measure_latency, plan_latency
+from vidtldr_jax.evaluation.calibration import Calibration, calibrate_schedules
 from vidtldr_jax.inference.latency_reach import check_reach
-from vidtldr_jax.inference.measure import Measurement, make_random_model, make_random_video, measure_models
+from vidtldr_jax.inference.latency_table import LatencyTable, measure_latency, plan_latency
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import Measurement, make_random_model, make_random_video, measure_models
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.models.presets import PRESETS
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
 from vidtldr_jax.cli.output import format_macs, format_seconds, print_line, print_note, print_table
 from vidtldr_jax.cli.runtime import describe_device
-from vidtldr_jax.inference.calibration import Calibration, Score, find_front
-from vidtldr_jax.inference.latency import LatencyTable
-from vidtldr_jax.inference.measure import Measurement
+from vidtldr_jax.evaluation.calibration import Calibration, Score, find_front
+from vidtldr_jax.inference.latency_table import LatencyTable
+from vidtldr_jax.inference.timing import Measurement
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.reduction.planner import Proposal
 

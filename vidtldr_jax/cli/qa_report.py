@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidtldr_jax.cli.output import print_line, print_table
-from vidtldr_jax.cli.umt_report import describe_clips, describe_run, list_costs, list_data
+from vidtldr_jax.cli.text_report import describe_clips, describe_run, list_costs, list_data
 from vidtldr_jax.inference.model import VideoModel
 
 

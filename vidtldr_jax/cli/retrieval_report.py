@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vidtldr_jax.cli.output import print_line, print_table
-from vidtldr_jax.cli.umt_report import describe_clips, describe_run, list_costs, list_data
+from vidtldr_jax.cli.text_report import describe_clips, describe_run, list_costs, list_data
 from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.evaluation.metrics import DIRECTIONS, RECALLS, describe_ranks, name_as_originals
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.ranking import DIRECTIONS, RECALLS, describe_ranks, name_as_originals
 
 _TITLES: Final = {"itc": "ITC only", "reranked": "re-ranked"}
 

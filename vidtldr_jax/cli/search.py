@@ -11,14 +11,14 @@ from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import ModelType, cache_option, json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_note, print_table
-from vidtldr_jax.cli.umt_setup import EVERYDAY, build, open_umt, tokenizer_option
+from vidtldr_jax.cli.text_models import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.cli.words import note_unknown_words
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.features import FeatureStore, read_features
-from vidtldr_jax.inference.index import MOST_WORDS, list_videos, read_index_run, search_index
-from vidtldr_jax.inference.index_prune import is_gone
 from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.text_model import RetrievalModel
+from vidtldr_jax.search.features import FeatureStore, read_features
+from vidtldr_jax.search.index import MOST_WORDS, list_videos, read_index_run, search_index
+from vidtldr_jax.search.index_prune import is_gone
 from vidtldr_jax.trust.digests import hash_file
 
 _RERANK: Final = 100

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from vidtldr_jax.cli.comparison import FEWEST_FOR_CERTAINTY, compare_models
-from vidtldr_jax.inference.measure import make_random_video
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_video
 
 BUDGET_SECONDS: Final = 60.0
 # Tokens of a whole batch: UMT-B/16 takes about 5 GiB for so many.

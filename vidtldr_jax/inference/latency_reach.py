@@ -11,8 +11,8 @@ from typing import Final
 
 import jax
 
-from vidtldr_jax.inference.measure import make_random_video, time_in_turn
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.timing import make_random_video, time_in_turn
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.reduction.planner import Search, make_gmacs_measure, propose_schedules
 from vidtldr_jax.reduction.schedule import ResolvedSchedule

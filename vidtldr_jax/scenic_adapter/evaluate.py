@@ -29,12 +29,8 @@ from absl import flags, logging  # noqa: E402
 from flax import jax_utils  # noqa: E402
 from scenic import app  # noqa: E402
 
-from vidtldr_jax.inference.scoring import (  # noqa: E402
-    Head,
-    answer,
-    compute_mean_average_precision,
-    count_accuracies,
-)
+from vidtldr_jax.evaluation.heads import Head, answer, count_accuracies  # noqa: E402
+from vidtldr_jax.evaluation.metrics import compute_mean_average_precision  # noqa: E402
 from vidtldr_jax.reduction import ResolvedSchedule, count_macs, count_xla_gmacs  # noqa: E402
 from vidtldr_jax.reduction.fitting import fit_schedule  # noqa: E402
 from vidtldr_jax.reduction.schedule import ScheduleEntry  # noqa: E402

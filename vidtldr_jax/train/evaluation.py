@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vidtldr_jax.data.manifest import ManifestEntry
+from vidtldr_jax.evaluation.metrics import count_right
 from vidtldr_jax.inference.finite import NotFiniteError, check_finite
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.scoring import count_right
 from vidtldr_jax.inference.stream import Output, encode_videos
 from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.optimizer import HEAD

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from vidtldr_jax.inference.checkpoint_check import verify_checkpoint_folder
-from vidtldr_jax.inference.records import RecordsError, lock_file
 from vidtldr_jax.train.checkpoints import find_place, list_steps
 from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.metrics import find_bad_line
@@ -24,6 +23,7 @@ from vidtldr_jax.train.state_digests import DIGESTS_NAME, DamageError, check_met
 from vidtldr_jax.trust.digests import hash_json
 from vidtldr_jax.trust.json_files import JsonError, read_json
 from vidtldr_jax.trust.limits import LimitError
+from vidtldr_jax.trust.records import RecordsError, lock_file
 from vidtldr_jax.trust.verification import Verification
 
 

@@ -24,7 +24,6 @@ import jax
 
 from vidtldr_jax.data.labels import Labels
 from vidtldr_jax.data.manifest import ManifestEntry
-from vidtldr_jax.inference.records import find_differences, lock_file
 from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.state_digests import Sha256
 from vidtldr_jax.trust.digests import hash_json
@@ -32,6 +31,7 @@ from vidtldr_jax.trust.faults import join_faults
 from vidtldr_jax.trust.harmless import dump_json
 from vidtldr_jax.trust.json_files import JsonError, read_json
 from vidtldr_jax.trust.limits import LimitError
+from vidtldr_jax.trust.records import find_differences, lock_file
 from vidtldr_jax.trust.recovery import recover_and_tell
 from vidtldr_jax.trust.regular import NotRegularError, check_regular
 from vidtldr_jax.trust.whole_files import remove_leftovers, write_whole

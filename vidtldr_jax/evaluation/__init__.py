@@ -1,0 +1,1 @@
+"""Evaluators that Python can call: classification, retrieval, question answering; metrics without JAX."""
