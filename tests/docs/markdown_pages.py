@@ -5,6 +5,7 @@ A mark is an HTML comment on the line before a block: readers of the source see 
     <!-- not run: WHY -->              python and bash blocks run unless this says why not
     <!-- with stand-ins -->            the working folder has tiny checkpoints, videos and lists under the names that
                                        pages use (stand_ins.py)
+    <!-- with a stand-in of PACKAGE --> python: a package that is in no index is replaced (stand_in_modules.py)
     <!-- from a clone -->              bash: the working folder has the repository's files
     <!-- in a process of its own -->   python: what the page runs needs a fresh start of JAX
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from tests.docs.markdown_pages import ROOT, list_pages, read_blocks, split_commands
 from tests.docs.run_blocks import run_blocks
+from tests.docs.stand_in_modules import put_in_modules
 from tests.docs.stand_ins import CHANGES, arrange, change, make_stand_ins, run_with_hub
 from vidtldr_jax.cli.main import cli
 
@@ -33,7 +34,7 @@ NOT_RUN = {
     "docs/scenic.md": 2,
     "docs/tpu.md": 1,
 }
-MARKS = ("not run: ", "from a clone", "with stand-ins", "in a process of its own")
+MARKS = ("not run: ", "from a clone", "with stand-ins", "with a stand-in of ", "in a process of its own")
 # Harmless commands of a shell that make what the next line needs.
 SHELL_COMMANDS = ("printf", "mkdir", "cp", "ls", "cat", "cd", "python")
 _MEASURED = re.compile(r"[\d.]+ (?:ms|s|MiB|GiB)\b")
@@ -134,11 +135,13 @@ def working_folder(monkeypatch, tmp_path, shapes_unchecked):
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in select("python")}))
-def test_the_python_of_a_page_runs_in_order_and_prints_what_is_shown(page, working_folder, request):
+def test_the_python_of_a_page_runs_in_order_and_prints_what_is_shown(page, working_folder, request, monkeypatch):
     blocks = [block for block in select("python") if block.page == page]
     for block in blocks:
         if block.mark == "with stand-ins":
             arrange(request.getfixturevalue("stand_ins"), block.text, working_folder)
+        if block.mark.startswith("with a stand-in of "):
+            put_in_modules(block.mark.removeprefix("with a stand-in of "), monkeypatch)
     sources = [(block.place, block.text) for block in blocks]
     if any(block.mark == "in a process of its own" for block in blocks):
         flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])

@@ -86,14 +86,14 @@ def merge_tokens(
 
 
 def unmerge_tokens(
-    tokens: Float[Array, "B M D"], source: Int[Array, "B N0"], *, fill: float = 0.0
+    tokens: Float[Array, "B M D"], source: Int[Array, "B N0"], *, fill: float | Float[Array, "#B #N0 #D"] = 0.0
 ) -> Float[Array, "B N0 D"]:
     """Spreads merged tokens back over the original positions.
 
     Args:
       tokens: what each token carries now (features, colours, a saliency as `[B, M, 1]`).
       source: index of the token that holds each original position, -1 if it was dropped.
-      fill: value at dropped positions.
+      fill: value at dropped positions; an array is broadcast, such as the mean token as `[B, 1, D]`.
 
     Returns:
       A copy of the holding token at every original position.
