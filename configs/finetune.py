@@ -33,8 +33,6 @@ RECIPES = {
 OPTIONS = {
     "merged": {"schedule": "0.25,0.11,0.06"}, "mirror": {"mirror": True}, "newhead": {"new_head": True},
 }  # fmt: skip
-# A literal: the shell completes the argument from it, and runs nothing for that.
-WORDS = {"RECIPE": ("full", "few", "probe"), "OPTION": ("k5", "k20", "merged", "mirror", "newhead")}
 _FEW = re.compile(r"k([1-9][0-9]*)")
 
 

@@ -50,7 +50,7 @@ RUNS = {
     ("msrvtt", "l16"): Run(47.1, 47.0),
     ("msvd", "l16"): Run(55.2, 54.9),
 }
-# A literal: the shell completes the argument from it, and runs nothing for that.
+# What the argument is made of, in this order; options may be left out.
 WORDS = {"DATASET": ("msrvtt", "msvd"), "SIZE": ("b16", "l16"), "OPTION": ("plain",)}
 
 

@@ -99,7 +99,7 @@ RUNS = {
     ("ssv2_label", "l16"): Run(72.4, 72.1, 174.8),
     ("ssv2_template", "l16"): Run(78.4, 78.1, 176.2),
 }
-# A literal: the shell completes the argument from it, and runs nothing for that.
+# What the argument is made of, in this order; options may be left out.
 WORDS = {
     "DATASET": ("msrvtt", "msvd", "activitynet", "didemo", "lsmdc", "ssv2_label", "ssv2_template"),
     "SIZE": ("b16", "l16"),

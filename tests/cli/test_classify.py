@@ -1,7 +1,6 @@
 """classify: every kind of input, and one line for every kind of bad one."""
 
 import errno
-import importlib
 import json
 import os
 import pty
@@ -17,10 +16,8 @@ from tests.cli.conftest import LABELS, save_model
 from tests.cli.test_main import assert_one_error
 from tests.data.making import draw_frame, write_audio, write_video
 from vidtldr_jax.data import loading, read_clip, read_clips
-from vidtldr_jax.inference import load_model
+from vidtldr_jax.inference import load_model, stream
 from vidtldr_jax.inference.stream import EncodedVideo
-
-module = importlib.import_module("vidtldr_jax.cli.classify")
 
 
 def write_folder(folder, num_frames=6):
@@ -235,7 +232,7 @@ def test_what_is_known_is_printed_before_anything_fails(call, model, clip, monke
             yield EncodedVideo(name, np.zeros((1, 3), np.float32), (), None)
         raise RuntimeError("no code is without faults")
 
-    monkeypatch.setattr(module, "encode_videos", fail)
+    monkeypatch.setattr(stream, "encode_videos", fail)
     result = call("classify", clip, "--model", model, *words)
     assert isinstance(result.exception, RuntimeError)
     assert result.stdout.count(LABELS[0]) == 2

@@ -306,7 +306,7 @@ def test_the_clock_goes_on_after_hashing(call_json, copies, place, tmp_path, mon
 
     module = importlib.import_module("vidtldr_jax.cli.embed")
     monkeypatch.setattr(module, "show_progress", keep)
-    monkeypatch.setattr(module, "add_videos", add)
+    monkeypatch.setattr("vidtldr_jax.search.index.add_videos", add)
     call_json("embed", copies, *place.words, "--out", tmp_path / "index")
     assert len(bars) == 1
 

@@ -22,8 +22,8 @@ from tests.cli.retrieval_place import (
 from tests.cli.test_main import assert_one_error
 from tests.cli.umt_sets import WORDS, make_vocab
 from tests.reference import retrieval_oracle
-from vidtldr_jax.cli import evaluate_retrieval
 from vidtldr_jax.data import read_clip
+from vidtldr_jax.evaluation import retrieval
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.search.features import read_features
 
@@ -57,13 +57,13 @@ def list_pairs(similarity, text_of, k):
 @pytest.fixture
 def found_ranks(monkeypatch):
     """The ranks that the command's results are summaries of, the last ones last."""
-    found, rank = [], evaluate_retrieval.rank_both_ways
+    found, rank = [], retrieval.rank_both_ways
 
     def spy(*arguments):
         found.append(rank(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(evaluate_retrieval, "rank_both_ways", spy)
+    monkeypatch.setattr(retrieval, "rank_both_ways", spy)
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_main import assert_one_error
-from vidtldr_jax.cli import export as export_module
+from vidtldr_jax.export import check
 from vidtldr_jax.inference import load_model
 
 
@@ -91,6 +91,6 @@ def test_wrong_usage_has_exit_code_2(call, model, options, message):
 
 
 def test_a_program_that_differs_from_its_model_is_a_failure(call, model, monkeypatch):
-    monkeypatch.setattr(export_module, "check_export", lambda *_: export_module.ExportCheck(0.5, 0.1, (1,), "cpu"))
+    monkeypatch.setattr(check, "check_export", lambda *_: check.ExportCheck(0.5, 0.1, (1,), "cpu"))
     result = call("export", "--model", model, "--out", "y", "--verify")
     assert_one_error(result, "gives other numbers than the model, by 5.0e-01 with 1.0e-01 allowed; y is there")

@@ -88,8 +88,8 @@ def test_a_result_that_is_there_is_replaced(call, place):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
 def test_an_output_that_can_be_no_file_is_refused_before_the_work(call, place, monkeypatch):
     """So is a link to one, as /dev/stdout is."""
-    monkeypatch.setattr("vidtldr_jax.cli.visualize.record_history", pytest.fail)
-    monkeypatch.setattr("vidtldr_jax.cli.evaluate_classification.evaluate_videos", pytest.fail)
+    monkeypatch.setattr("vidtldr_jax.visualize.record_history", pytest.fail)
+    monkeypatch.setattr("vidtldr_jax.evaluation.classification.evaluate_videos", pytest.fail)
     os.mkfifo(place / "fifo")
     for name in ("a.html", "b.json"):
         (place / name).symlink_to(place / "fifo")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import click
-import numpy as np
 
+from vidtldr_jax.cli.choices import FILE
 from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
@@ -21,13 +21,6 @@ from vidtldr_jax.cli.options import (
 from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table
 from vidtldr_jax.cli.text_models import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.cli.words import count_unknown, note_unknown_words
-from vidtldr_jax.data.annotations import read_answers
-from vidtldr_jax.data.clip import read_frames
-from vidtldr_jax.data.transforms import normalize_frames
-from vidtldr_jax.evaluation.question_answering import answer_block, encode_answers
-from vidtldr_jax.inference.finite import check_finite
-from vidtldr_jax.inference.text_model import AnsweringModel
-from vidtldr_jax.reduction.cost import count_macs
 
 _K_TEST: Final = 128
 _MAX_QUESTION_TOKENS: Final = 64
@@ -42,7 +35,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("video", metavar="VIDEO", type=click.Path())
 @click.argument("question", metavar="QUESTION")
-@click.option("--answers", required=True, metavar="FILE", help="To choose from: a JSON list, or one a line.")
+@click.option("--answers", required=True, type=FILE, help="To choose from: a JSON list, or one a line.")
 @click.option(
     "--model", required=True, type=ModelType(), metavar="FOLDER|NAME", help="Checkpoint folder of a UMT for questions."
 )
@@ -76,6 +69,16 @@ def ask(
 
     The probabilities are among the --k-test answers that begin most probably.
     """
+    import numpy as np
+
+    from vidtldr_jax.data.annotations import read_answers
+    from vidtldr_jax.data.clip import read_frames
+    from vidtldr_jax.data.transforms import normalize_frames
+    from vidtldr_jax.evaluation.question_answering import answer_block, encode_answers
+    from vidtldr_jax.inference.finite import check_finite
+    from vidtldr_jax.inference.text_model import AnsweringModel
+    from vidtldr_jax.reduction.cost import count_macs
+
     stored = open_umt(model, task="question_answering", tokenizer=tokenizer, commands=EVERYDAY)
     recipe = stored.preprocessing.take_one_view()
     loaded = build(stored, recipe, schedule, method, dtype, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,10 +36,9 @@ from vidtldr_jax.cli.size_search import (
     list_search,
     measure_size,
 )
-from vidtldr_jax.inference.sharding import round_up_batch
-from vidtldr_jax.inference.timing import make_random_model, make_random_video
-from vidtldr_jax.models.architectures import Config
-from vidtldr_jax.models.presets import get_preset
+
+if TYPE_CHECKING:
+    from vidtldr_jax.models.architectures import Config
 
 _EPILOG = """\b
 Examples:
@@ -88,6 +87,10 @@ def benchmark(
     Where merging does not pay, larger clips and then larger batches are measured too, with the schedule as it was
     written: ratios stay ratios and counts stay counts.
     """
+    from vidtldr_jax.inference.sharding import round_up_batch
+    from vidtldr_jax.inference.timing import make_random_model, make_random_video
+    from vidtldr_jax.models.presets import get_preset
+
     if model is not None and preset is not None:
         raise click.UsageError("give --model or --preset, not both.")
     name = preset or model or DEFAULT_MODEL

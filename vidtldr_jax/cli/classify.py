@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -23,11 +23,10 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json_line, print_line, print_note, show_progress
-from vidtldr_jax.data.video_paths import look_for_videos
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.predictions import average_views, format_percent, list_top
-from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
-from vidtldr_jax.reduction.cost import count_macs
+
+if TYPE_CHECKING:
+    from vidtldr_jax.inference.model import VideoModel
+    from vidtldr_jax.inference.stream import EncodedVideo
 
 _EPILOG = """\b
 Examples:
@@ -73,6 +72,8 @@ def classify(
     reported and the others are done; the exit code is then 1. Where a model looks at several views of a video (clips,
     crops), the probabilities of the views are averaged.
     """
+    from vidtldr_jax.inference.stream import encode_videos
+
     loaded = open_model(model, schedule=schedule, method=method, dtype=dtype, devices=devices)
     if loaded.config.num_classes is None:
         raise CommandError(f"classify needs a model with a classifier; {model!r} has none; take another --model.")
@@ -115,6 +116,8 @@ class _Found(NamedTuple):
 
 def _find_videos(given: Sequence[str]) -> _Found:
     """Lists the videos of every path; one that is given twice is answered twice."""
+    from vidtldr_jax.data.video_paths import look_for_videos
+
     found = _Found([], {}, [])
     for text in given:
         videos, errors, notes = look_for_videos([text])
@@ -127,6 +130,8 @@ def _find_videos(given: Sequence[str]) -> _Found:
 
 
 def _describe_run(name: str, model: VideoModel) -> dict[str, Any]:
+    from vidtldr_jax.reduction.cost import count_macs
+
     return {
         "model": name,
         "schedule": describe_schedule(model.schedule),
@@ -137,6 +142,8 @@ def _describe_run(name: str, model: VideoModel) -> dict[str, Any]:
 
 
 def _describe_result(video: EncodedVideo, model: VideoModel, top_k: int) -> dict[str, Any]:
+    from vidtldr_jax.inference.predictions import average_views, list_top
+
     predictions = None if video.outputs is None else list_top(average_views(video.outputs), model.labels, k=top_k)
     error = None if video.error is None else _describe_error(video.error)
     return {"video": video.path, "error": error, "notices": list(video.notices), "predictions": predictions}
@@ -147,6 +154,8 @@ def _describe_error(error: Exception) -> str:
 
 
 def _print_text(result: dict[str, Any]) -> None:
+    from vidtldr_jax.inference.predictions import format_percent
+
     for notice in result["notices"]:
         print_note(notice, about=result["video"])
     if result["predictions"] is not None:

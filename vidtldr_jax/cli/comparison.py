@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from vidtldr_jax.cli.output import format_bytes, format_macs, format_seconds
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.predictions import Prediction, format_percent
-from vidtldr_jax.inference.timing import Measurement, measure_models
-from vidtldr_jax.reduction.cost import count_macs
-from vidtldr_jax.reduction.methods import DEFAULT_METHOD
-from vidtldr_jax.reduction.schedule import ResolvedSchedule
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vidtldr_jax.inference.model import VideoModel
+    from vidtldr_jax.inference.predictions import Prediction
+    from vidtldr_jax.inference.timing import Measurement
+    from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 MEMORY_MEANING = "input, outputs and temporaries as the compiler planned them, without the weights"
 FEWEST_FOR_CERTAINTY = 5
@@ -31,6 +31,10 @@ def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dic
       "plain" and "merged" (see `describe_run`), "mac_ratio" and "speedup": plain over merged, and "pays": whether the
       merged model is the faster one, with "is_certain": there are enough runs, and their middle halves do not overlap.
     """
+    import numpy as np
+
+    from vidtldr_jax.inference.timing import measure_models
+
     models = {"plain": model.with_schedule(None), "merged": model}
     measured = measure_models(models, video, repeats=repeats)
     result: dict[str, Any] = {name: describe_run(models[name], video.shape, measured[name]) for name in models}
@@ -58,12 +62,16 @@ def describe_schedule(schedule: ResolvedSchedule) -> dict[str, Any]:
 
 def name_schedule(schedule: Mapping[str, Any]) -> str:
     """Returns the title of a schedule that `describe_schedule` described: its text, and the method where it matters."""
+    from vidtldr_jax.reduction.methods import DEFAULT_METHOD
+
     is_usual = not any(schedule["r"]) or schedule["method"] == DEFAULT_METHOD.name
     return schedule["text"] if is_usual else f"{schedule['text']} by {schedule['method']}"
 
 
 def describe_run(model: VideoModel, shape: tuple[int, ...], measured: Measurement) -> dict[str, Any]:
     """Returns what one model costs and took on a batch, as plain data; GMACs are per clip."""
+    from vidtldr_jax.reduction.cost import count_macs
+
     schedule = model.schedule_for(shape)
     return {
         "schedule": describe_schedule(schedule),
@@ -97,6 +105,7 @@ def list_predictions(
     plain: Sequence[Prediction] | None, merged: Sequence[Prediction] | None
 ) -> list[tuple[str, str, str]]:
     """Lists name, plain and merged of the most probable classes; nothing without a classifier."""
+    from vidtldr_jax.inference.predictions import format_percent
 
     def write(one: Prediction) -> str:
         return f"{one['label']} {format_percent(one)}"

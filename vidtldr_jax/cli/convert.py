@@ -8,22 +8,21 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from checkpoints_convert.convert import DTYPES, ConversionReport, convert_checkpoint
-from checkpoints_convert.export import export_checkpoint
-from checkpoints_convert.families import FAMILIES
-from checkpoints_convert.plan import ConversionPlan
-from checkpoints_convert.verify import VerificationReport, check_verifiable, verify_checkpoint
-from vidtldr_jax.cli.choices import ChoiceType
+from vidtldr_jax.cli.choices import FILE, ChoiceType
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.kept_inputs import keep_inputs
+from vidtldr_jax.cli.names import CONVERTED_DTYPES, CONVERTED_FAMILIES
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import format_bytes, print_json, print_line, print_note, print_table, show_progress
-from vidtldr_jax.data.labels import describe_similar
-from vidtldr_jax.models.umt_config import UMTConfig
+
+if TYPE_CHECKING:
+    from checkpoints_convert.convert import ConversionReport
+    from checkpoints_convert.plan import ConversionPlan
+    from checkpoints_convert.verify import VerificationReport
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -55,7 +54,9 @@ class SettingType(click.ParamType):
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds what says how a source is read: --family, --weights, --set, --allow-missing, --ignore."""
     options = (
-        click.option("--family", type=ChoiceType(list(FAMILIES)), help="Kind of checkpoint.  [default: by the keys]"),
+        click.option(
+            "--family", type=ChoiceType(CONVERTED_FAMILIES), help="Kind of checkpoint.  [default: by the keys]",
+        ),
         click.option(
             "--weights", metavar="TEXT",
             help="Which of several states of weights in a file, such as model_ema.  [default: model, state_dict, ...]",
@@ -76,12 +77,13 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("source", metavar="SOURCE")
+@click.argument("source", metavar="SOURCE", type=FILE)
 @click.argument("destination", metavar="DESTINATION", type=click.Path(path_type=Path))
 @source_options
-@click.option("--dtype", type=ChoiceType(DTYPES), help="In which parameters are stored.  [default: float32]")
+@click.option("--dtype", type=ChoiceType(CONVERTED_DTYPES), help="In which parameters are stored.  [default: float32]")
 @click.option(
     "--tokenizer",
+    type=FILE,
     metavar="FILE|FOLDER|hf://...",
     help="Of a model that reads texts: BERT's vocab.txt or a tokenizer.json; kept beside the weights.",
 )
@@ -124,6 +126,9 @@ def convert(
     SOURCE is a .pth, .pt, .bin, .safetensors, .npz or msgpack file, a folder of Hugging Face's or Scenic's, or
     hf://owner/name. Nothing in it is executed. DESTINATION appears complete or not at all.
     """
+    from checkpoints_convert.convert import convert_checkpoint
+    from vidtldr_jax.data.labels import describe_similar
+
     if target == "torch":
         options = {
             "--weights": weights,
@@ -216,6 +221,8 @@ def _list_parts(key: str) -> list[str]:
 
 
 def _export(source: str, destination: Path, family: str | None, *, overwrite: bool, as_json: bool) -> None:
+    from checkpoints_convert.export import export_checkpoint
+
     keep_inputs({"DESTINATION": [destination]}, [source])
     report = export_checkpoint(source, destination, family=family, overwrite=overwrite)
     if as_json:
@@ -230,10 +237,14 @@ def _export(source: str, destination: Path, family: str | None, *, overwrite: bo
 
 def _check_verifiable(source: str, samples: Path | None, plan: ConversionPlan) -> None:
     """Says before the work that there is nothing to compare with."""
+    from checkpoints_convert.verify import check_verifiable
+
     check_verifiable(plan.family.name, plan.config, samples, source=source)
 
 
 def _verify(source: str, report: ConversionReport, samples: Path | None) -> VerificationReport:
+    from checkpoints_convert.verify import verify_checkpoint
+
     with show_progress("comparing with the original"):
         return verify_checkpoint(source, report.destination, samples=samples)
 
@@ -275,6 +286,8 @@ def _describe_check(check: VerificationReport) -> dict[str, Any]:
 
 
 def _print_report(report: ConversionReport) -> None:
+    from vidtldr_jax.models.umt_config import UMTConfig
+
     print_line(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
     left_out = f"{len(report.left_out)} left out{describe_parts(report.left_out, report.assignments)}"
     print_line(f"family {report.family}; {len(report.assignments)} keys used, {left_out}")

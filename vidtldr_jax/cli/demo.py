@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from vidtldr_jax.cli.choices import FILE
 from vidtldr_jax.cli.comparison import (
     MEMORY_MEANING,
     compare_models,
@@ -29,9 +30,6 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table, show_progress
 from vidtldr_jax.cli.runtime import describe_device
-from vidtldr_jax.data.clip import read_clip
-from vidtldr_jax.inference.load import find_asset
-from vidtldr_jax.visualize import draw_overlay_frames, draw_strip, record_history, write_image, write_video
 
 _EPILOG = """\b
 Examples:
@@ -41,7 +39,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--video", metavar="FILE", help="Video, GIF or folder of images.  [default: a clip that ships with it]")
+@click.option("--video", type=FILE, help="Video, GIF or folder of images.  [default: a clip that ships with it]")
 @model_option
 @schedule_option("Without it: one that suits the model.")
 @method_option
@@ -75,6 +73,9 @@ def demo(
     Prints predictions, tokens per layer, GMACs, measured time and memory of both; writes an overlay video (MP4) and a
     strip (PNG). One clip from the middle of the video is looked at, cropped at the centre.
     """
+    from vidtldr_jax.data.clip import read_clip
+    from vidtldr_jax.visualize import draw_overlay_frames, draw_strip, record_history, write_image, write_video
+
     path = Path(video) if video is not None else find_demo_clip()
     merged = open_model(model, schedule=choose_schedule(schedule, model), method=method, dtype=dtype)
     batch = read_clip(path, merged.preprocessing)[None]
@@ -105,6 +106,8 @@ def find_demo_clip() -> Path:
     Raises:
       CommandError: this installation has none.
     """
+    from vidtldr_jax.inference.load import find_asset
+
     folder = find_asset("clips")
     clips = sorted(folder.glob("*.mp4"))
     if not clips:

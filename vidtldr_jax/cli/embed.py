@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from vidtldr_jax.cli.choices import FOLDER
 from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.evaluation_files import report_errors, report_notices, tell_what_is_safe
 from vidtldr_jax.cli.group import CommandError
@@ -34,13 +35,10 @@ from vidtldr_jax.cli.output import (
     show_progress,
 )
 from vidtldr_jax.cli.video_list import take_videos
-from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.load import find_checkpoint
-from vidtldr_jax.reduction.cost import count_macs
-from vidtldr_jax.search.features import FeatureStore
-from vidtldr_jax.search.index import add_videos, describe_index, list_videos
-from vidtldr_jax.search.index_prune import Pruned, prune_index
 from vidtldr_jax.trust.digests import hash_file
+
+if TYPE_CHECKING:
+    from vidtldr_jax.search.index_prune import Pruned
 
 _MOST_NAMED: Final = 10
 _EPILOG: Final = """\b
@@ -54,7 +52,7 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.argument("videos", nargs=-1, metavar="VIDEO|FOLDER...", type=click.Path())
-@click.option("--out", required=True, metavar="FOLDER", help="The index; videos are added to one that is there.")
+@click.option("--out", required=True, type=FOLDER, help="The index; videos are added to one that is there.")
 @click.option(
     "--model",
     required=True,
@@ -102,6 +100,13 @@ def embed(
     video that can't be read is named and the others are done; the exit code is then 1. Videos that were deleted stay
     in the index until --prune takes them out.
     """
+    from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+    from vidtldr_jax.inference.load import find_checkpoint
+    from vidtldr_jax.reduction.cost import count_macs
+    from vidtldr_jax.search.features import FeatureStore
+    from vidtldr_jax.search.index import add_videos, describe_index, list_videos
+    from vidtldr_jax.search.index_prune import Pruned, prune_index
+
     is_pruning = prune or prune_folders
     if not videos and not is_pruning:
         raise click.MissingParameter(param_type="argument", param_hint="'VIDEO|FOLDER...'")

@@ -7,14 +7,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-import jax
 
 from vidtldr_jax import __version__
-from vidtldr_jax.cli.choices import ChoiceType
-from vidtldr_jax.cli.classification_config import Experiment, change_frames, load_experiment, match_architecture
+from vidtldr_jax.cli.choices import FILE, FOLDER, ChoiceType
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
@@ -22,8 +20,8 @@ from vidtldr_jax.cli.evaluation_files import (
     tell_what_is_safe,
     write_result,
 )
-from vidtldr_jax.cli.evaluation_report import build_result, describe_protocol, print_result
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.names import AVERAGES
 from vidtldr_jax.cli.options import (
     DEFAULT_MODEL,
     cache_option,
@@ -40,17 +38,18 @@ from vidtldr_jax.cli.options import (
 from vidtldr_jax.cli.output import SECONDS_BETWEEN_LOGS, print_json, print_note, show_progress
 from vidtldr_jax.cli.python_config import RUNS_CODE
 from vidtldr_jax.cli.runtime import log_model, log_weights
-from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
-from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings, read_class_embeddings
-from vidtldr_jax.evaluation.classification import VideoRecord, evaluate_videos, find_record_fault
-from vidtldr_jax.evaluation.heads import AVERAGES, Average, Head
-from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, Checkpoint, read_checkpoint
-from vidtldr_jax.inference.load import find_checkpoint
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.models.architectures import Config, describe_config
 from vidtldr_jax.trust.digests import hash_file
 from vidtldr_jax.trust.records import Records
+
+if TYPE_CHECKING:
+    from vidtldr_jax.cli.classification_config import Experiment
+    from vidtldr_jax.data.manifest import ManifestEntry
+    from vidtldr_jax.data.preprocessing import Preprocessing
+    from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings
+    from vidtldr_jax.evaluation.heads import Average, Head
+    from vidtldr_jax.inference.checkpoint import Checkpoint
+    from vidtldr_jax.inference.model import VideoModel
+    from vidtldr_jax.models.architectures import Config
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -65,12 +64,13 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.option(
     "--config",
+    type=FILE,
     metavar="FILE.py[:ARG]",
     help=f"Experiment in Scenic's format. {RUNS_CODE} Needs the extra 'configs'.",
 )
 @optional_model_option
-@click.option("--manifest", metavar="FILE", help="CSV with a header, or JSON Lines: path, label.")
-@click.option("--root", metavar="FOLDER", help="What paths are relative to.  [default: the manifest's folder]")
+@click.option("--manifest", type=FILE, help="CSV with a header, or JSON Lines: path, label.")
+@click.option("--root", type=FOLDER, help="What paths are relative to.  [default: the manifest's folder]")
 @schedule_option("Without it: the config's, or no merging.")
 @method_option
 @click.option("--clips", type=click.IntRange(min=1), help="Clips per video.  [default: the config's or the model's]")
@@ -81,11 +81,13 @@ Examples:
     help="What of the views is averaged.  [default: the config's, or probabilities]",
 )
 @click.option(
-    "--class-embeddings", metavar="FILE", help="Zero-shot: .npz or .safetensors with embeddings [classes, E] and names."
+    "--class-embeddings", type=FILE, help="Zero-shot: .npz or .safetensors with embeddings [classes, E] and names."
 )
 @click.option("--compare-plain", is_flag=True, help="Run the plain model on the same views too.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many videos of the manifest.")
-@click.option("--out", metavar="FILE.json", help="Where the result goes; records beside it let a later start go on.")
+@click.option(
+    "--out", type=FILE, metavar="FILE.json", help="Where the result goes; records beside it let a later start go on."
+)
 @click.option("--restart", is_flag=True, help="Forget the records beside --out.")
 @click.option("--skip-missing", is_flag=True, help="Leave out videos that don't exist, and say how many.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Views per run.")
@@ -122,6 +124,14 @@ def classification(
     With --out every video is recorded as soon as it is answered; the same command goes on where it was broken off. A
     video that can't be read is named and counts as wrong; the exit code is then 1.
     """
+    import jax
+
+    from vidtldr_jax.cli.classification_config import load_experiment
+    from vidtldr_jax.cli.evaluation_report import build_result, describe_protocol, print_result
+    from vidtldr_jax.evaluation.classification import VideoRecord, find_record_fault
+    from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+    from vidtldr_jax.models.architectures import describe_config
+
     experiment = load_experiment(config) if config else None
     setup = _prepare(
         experiment, config, model, schedule=schedule, method=method, clips=clips, crops=crops,
@@ -217,6 +227,12 @@ def _prepare(
     dtype: str,
     devices: int,
 ) -> _Setup:
+    from vidtldr_jax.cli.classification_config import change_frames, match_architecture
+    from vidtldr_jax.evaluation.class_embeddings import read_class_embeddings
+    from vidtldr_jax.inference.checkpoint import read_checkpoint
+    from vidtldr_jax.inference.load import find_checkpoint
+    from vidtldr_jax.inference.model import VideoModel
+
     chosen = name or (experiment.checkpoint if experiment else DEFAULT_MODEL)
     if chosen is None:
         raise click.UsageError(f"--model is needed: {config} names no checkpoint.")
@@ -270,6 +286,8 @@ def _change_views(recipe: Preprocessing, clips: int | None, crops: str | None) -
 def _find_heads(
     name: str, stored: Checkpoint, experiment: Experiment | None, classes: ClassEmbeddings | None
 ) -> tuple[Head, ...]:
+    from vidtldr_jax.evaluation.heads import Head
+
     if classes is not None:
         return (Head("label", len(classes.names), classes.names),)
     if stored.config.num_classes is None:
@@ -290,6 +308,8 @@ def _find_heads(
 
 
 def _read_entries(manifest: str, root: str | None, heads: Sequence[Head]) -> list[ManifestEntry]:
+    from vidtldr_jax.data.manifest import read_manifest
+
     try:
         return read_manifest(
             manifest,
@@ -311,6 +331,8 @@ def _run(
     batch_size: int,
     workers: int,
 ) -> float:
+    from vidtldr_jax.evaluation.classification import evaluate_videos
+
     way = next(iter(ways))
     done = {entry.name for entry in entries if "ways" in records.found.get(entry.name, {})}
     if done:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import click
-import jax
 
 from vidtldr_jax import __version__
+from vidtldr_jax.cli.choices import FILE
 from vidtldr_jax.cli.evaluation_files import (
     check_result_place,
     find_skipped,
@@ -21,22 +21,10 @@ from vidtldr_jax.cli.evaluation_files import (
     write_result,
 )
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.names import QUESTIONS_PER_RUN
 from vidtldr_jax.cli.output import print_json, print_note, watch_progress
-from vidtldr_jax.cli.qa_report import build_result, print_result
 from vidtldr_jax.cli.text_models import prepare, umt_options
 from vidtldr_jax.cli.words import choose_length, count_unknown
-from vidtldr_jax.data.annotations import read_answers, read_questions
-from vidtldr_jax.evaluation.question_answering import (
-    BLOCK_SIZE,
-    QuestionRecord,
-    answer_into,
-    encode_answers,
-    find_record_fault,
-    summarise_answers,
-)
-from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.text_model import AnsweringModel
-from vidtldr_jax.models.architectures import describe_config
 from vidtldr_jax.trust.digests import hash_file
 from vidtldr_jax.trust.records import Records
 
@@ -54,12 +42,16 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @umt_options
-@click.option("--answers", metavar="FILE", help="To choose from: a JSON list, or one a line.  [default: the config's]")
+@click.option("--answers", type=FILE, help="To choose from: a JSON list, or one a line.  [default: the config's]")
 @click.option(
     "--k-test", type=click.IntRange(min=1), help=f"Answers to rate in full.  [default: the config's, or {_K_TEST}]"
 )
 @click.option(
-    "--questions-per-run", type=click.IntRange(min=1), default=BLOCK_SIZE, show_default=True, help="About a video."
+    "--questions-per-run",
+    type=click.IntRange(min=1),
+    default=QUESTIONS_PER_RUN,
+    show_default=True,
+    help="About a video.",
 )
 @click.option(
     "--max-question-tokens",
@@ -98,6 +90,21 @@ def qa(
     "sing", "question_id": 7}, ...]. With --out every answer is recorded as it comes and the same command goes on where
     it was broken off. Questions about a video that can't be read count as wrong; the exit code is then 1.
     """
+    import jax
+
+    from vidtldr_jax.cli.qa_report import build_result, print_result
+    from vidtldr_jax.data.annotations import read_answers, read_questions
+    from vidtldr_jax.evaluation.question_answering import (
+        QuestionRecord,
+        answer_into,
+        encode_answers,
+        find_record_fault,
+        summarise_answers,
+    )
+    from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+    from vidtldr_jax.inference.text_model import AnsweringModel
+    from vidtldr_jax.models.architectures import describe_config
+
     setup = prepare(
         config, model, task="question_answering", schedule=schedule, method=method, frames=frames,
         first_seconds=first_seconds, tokenizer=tokenizer, dtype=dtype, devices=devices,

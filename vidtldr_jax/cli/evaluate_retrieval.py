@@ -8,11 +8,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-import jax
-import numpy as np
 
 from vidtldr_jax import __version__
 from vidtldr_jax.cli.evaluation_files import (
@@ -25,34 +23,19 @@ from vidtldr_jax.cli.evaluation_files import (
     write_result,
 )
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.names import PAIRS_PER_RUN
 from vidtldr_jax.cli.output import print_json, print_note, watch_progress
-from vidtldr_jax.cli.retrieval_report import build_result, describe_protocol, print_result
 from vidtldr_jax.cli.text_models import Setup, prepare, umt_options
 from vidtldr_jax.cli.words import choose_length, count_unknown
-from vidtldr_jax.data.annotations import RetrievalSet, read_retrieval_set
-from vidtldr_jax.data.text import EncodedTexts
-from vidtldr_jax.evaluation.retrieval import (
-    PairPlan,
-    PairsRecord,
-    count_known,
-    count_pairs,
-    encode_texts_into,
-    find_record_fault,
-    gather_texts,
-    match_pairs_into,
-    plan_pairs,
-    rank_both_ways,
-    read_scores,
-)
-from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.text_model import RetrievalModel
-from vidtldr_jax.models.architectures import describe_config
-from vidtldr_jax.search.encoding import VideoItem, encode_videos_into
-from vidtldr_jax.search.features import FeatureStore
-from vidtldr_jax.search.reranking import BLOCK_SIZE
-from vidtldr_jax.search.similarity import compute_similarity
 from vidtldr_jax.trust.digests import hash_file
 from vidtldr_jax.trust.records import Records
+
+if TYPE_CHECKING:
+    from vidtldr_jax.data.annotations import RetrievalSet
+    from vidtldr_jax.data.text import EncodedTexts
+    from vidtldr_jax.evaluation.retrieval import PairPlan
+    from vidtldr_jax.inference.text_model import RetrievalModel
+    from vidtldr_jax.search.features import FeatureStore
 
 K_TEST: Final = 128
 _MAX_TEXT_TOKENS: Final = 32
@@ -78,7 +61,7 @@ Examples:
 )
 @click.option("--paragraph/--no-paragraph", default=None, help="A video's captions are one text.")
 @click.option(
-    "--pairs-per-run", type=click.IntRange(min=1), default=BLOCK_SIZE, show_default=True, help="Texts at a video."
+    "--pairs-per-run", type=click.IntRange(min=1), default=PAIRS_PER_RUN, show_default=True, help="Texts at a video."
 )
 @click.option("--keep-features", is_flag=True, help="Keep what was encoded beside --out once the result is there.")
 def retrieval(
@@ -113,6 +96,12 @@ def retrieval(
     list. With --out everything is kept as it comes and the same command goes on where it was broken off. A video that
     can't be read is named, finds nothing and is not found; the exit code is then 1.
     """
+    from vidtldr_jax.cli.retrieval_report import build_result, describe_protocol, print_result
+    from vidtldr_jax.data.annotations import read_retrieval_set
+    from vidtldr_jax.evaluation.retrieval import count_pairs
+    from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+    from vidtldr_jax.inference.text_model import RetrievalModel
+
     setup = prepare(
         config, model, task="retrieval", schedule=schedule, method=method, frames=frames, first_seconds=first_seconds,
         tokenizer=tokenizer, dtype=dtype, devices=devices,
@@ -222,6 +211,8 @@ def _find_room(file: Path | None, keep_features: bool) -> Iterator[_Room]:
 
 def _select(data: RetrievalSet, numbers: Sequence[int]) -> RetrievalSet:
     """Keeps some videos, and the texts that belong to one of them."""
+    from vidtldr_jax.data.annotations import RetrievalSet
+
     place = {number: row for row, number in enumerate(numbers)}
     pairs = [(place[video], text) for video, text in data.pairs if video in place]
     texts = sorted({text for _, text in pairs})
@@ -244,6 +235,14 @@ def _choose_k(asked: int | None, configured: int | None, data: RetrievalSet) -> 
 
 
 def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_paragraph: bool) -> _Outcome:
+    import jax
+    import numpy as np
+
+    from vidtldr_jax.evaluation.retrieval import PairsRecord, find_record_fault, plan_pairs, rank_both_ways, read_scores
+    from vidtldr_jax.models.architectures import describe_config
+    from vidtldr_jax.search.features import FeatureStore
+    from vidtldr_jax.search.similarity import compute_similarity
+
     model, data = job.model, job.data
     run = {
         "version": __version__,
@@ -292,6 +291,8 @@ def _run(job: _Job, setup: Setup, room: _Room, sha256: Mapping[str, str], is_par
 
 
 def _encode_videos(job: _Job, store: FeatureStore, seconds: dict[str, Any]) -> dict[str, str]:
+    from vidtldr_jax.search.encoding import VideoItem, encode_videos_into
+
     items = [VideoItem(name, name, job.folder / name) for name in job.data.videos]
     known = sum(item.key in store for item in items)
     if known:
@@ -315,6 +316,8 @@ def _encode_videos(job: _Job, store: FeatureStore, seconds: dict[str, Any]) -> d
 def _encode_texts(
     job: _Job, store: FeatureStore, words: EncodedTexts, keys: Sequence[str], seconds: dict[str, Any]
 ) -> None:
+    from vidtldr_jax.evaluation.retrieval import encode_texts_into
+
     known = sum(key in store for key in keys)
     with _watch("encoding texts", len(keys), known, seconds, "texts") as advance:
         encode_texts_into(store, job.model, words, keys, progress=advance)
@@ -330,6 +333,8 @@ def _match_pairs(
     keys: Sequence[str],
     seconds: dict[str, Any],
 ) -> dict[str, str]:
+    from vidtldr_jax.evaluation.retrieval import count_known, count_pairs, gather_texts, match_pairs_into
+
     names = job.data.videos
     known, total = count_known(records, names, plan), count_pairs(plan)
     if known:

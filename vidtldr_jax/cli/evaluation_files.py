@@ -11,7 +11,6 @@ from typing import Any, Final
 from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error
 from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.output import print_note
-from vidtldr_jax.data.video_paths import is_missing
 from vidtldr_jax.trust.digests import hash_bytes
 from vidtldr_jax.trust.harmless import dump_json
 from vidtldr_jax.trust.whole_files import write_whole
@@ -33,6 +32,8 @@ def find_skipped(paths: Mapping[str, Path], *, skip_missing: bool, option: str =
     Raises:
       CommandError: there are some and they may not be left out, or there is no other video.
     """
+    from vidtldr_jax.data.video_paths import is_missing
+
     missing = [name for name, path in paths.items() if is_missing(path)]
     if missing and (not skip_missing or len(missing) == len(paths)):
         named = ", ".join(str(paths[name]) for name in missing[:_MOST_NAMED])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from vidtldr_jax.cli.choices import ChoiceType, NameType
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.kept_inputs import keep_inputs
+from vidtldr_jax.cli.names import DEFAULT_PLATFORMS, EXPORTED_OUTPUTS, PLATFORMS
 from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.options import (
     dtype_option,
@@ -31,13 +32,10 @@ from vidtldr_jax.cli.output import (
     print_note,
     show_progress,
 )
-from vidtldr_jax.export.check import ExportCheck, check_export, check_platforms
-from vidtldr_jax.export.files import SIDECAR_SUFFIX, WEIGHTS_SUFFIX
-from vidtldr_jax.export.program import OUTPUTS, PLATFORMS
-from vidtldr_jax.export.savedmodel import export_savedmodel
-from vidtldr_jax.export.stablehlo import DEFAULT_PLATFORMS, export_model, save_export
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.reduction.cost import count_macs
+
+if TYPE_CHECKING:
+    from vidtldr_jax.export.check import ExportCheck
+    from vidtldr_jax.inference.model import VideoModel
 
 _EPILOG: Final = """\b
 Examples:
@@ -52,26 +50,21 @@ Examples:
 class NamesType(NameType):
     """Names out of a list, with commas between them."""
 
-    def __init__(self, known: Sequence[str]) -> None:
-        self.known = tuple(known)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The names that there are."""
-        return self.known
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Returns the names, or fails."""
         if isinstance(value, tuple):
             return value
-        names = tuple(name.strip() for name in str(value).split(","))
-        unknown = [name for name in names if name not in self.known]
+        given = tuple(name.strip() for name in str(value).split(","))
+        unknown = [name for name in given if name not in self.names]
         if unknown:
-            hint = suggest(unknown[0], self.known, otherwise="take some of them.")
-            self.fail(f"names are {', '.join(self.known)}; got {unknown[0]!r}; {hint}", param, ctx)
-        if len(set(names)) < len(names):
+            hint = suggest(unknown[0], self.names, otherwise="take some of them.")
+            self.fail(f"names are {', '.join(self.names)}; got {unknown[0]!r}; {hint}", param, ctx)
+        if len(set(given)) < len(given):
             self.fail(f"each name is given once; got {value!r}", param, ctx)
-        return names
+        return given
 
 
 class _Written(NamedTuple):
@@ -96,9 +89,10 @@ class _Written(NamedTuple):
 @click.option(
     "--output",
     "outputs",
-    type=NamesType(OUTPUTS),
+    type=NamesType(EXPORTED_OUTPUTS),
     metavar="NAMES",
-    help=f"What comes out, of {', '.join(OUTPUTS)}; several come as a dict.  [default: the first that the model has]",
+    help=f"What comes out, of {', '.join(EXPORTED_OUTPUTS)}; several come as a dict.  "
+    "[default: the first that the model has]",
 )
 @click.option(
     "--input",
@@ -112,7 +106,7 @@ class _Written(NamedTuple):
 @dtype_option
 @click.option(
     "--platforms",
-    type=NamesType(tuple(PLATFORMS)),
+    type=NamesType(PLATFORMS),
     default=",".join(DEFAULT_PLATFORMS),
     show_default=True,
     metavar="NAMES",
@@ -159,6 +153,11 @@ def export(
     It appears whole or not at all. No Python and nothing of this machine is in it: attention is in plain XLA, head by
     head on CPUs, by blocks of rows elsewhere.
     """
+    from vidtldr_jax.export.check import check_export, check_platforms
+    from vidtldr_jax.export.files import SIDECAR_SUFFIX, WEIGHTS_SUFFIX
+    from vidtldr_jax.export.savedmodel import export_savedmodel
+    from vidtldr_jax.export.stablehlo import export_model, save_export
+
     if kind == "savedmodel" and weights == "beside":
         raise click.UsageError("a SavedModel keeps its weights in files of its own; leave --weights out.")
     if outputs == ("text_embedding",) and (schedule is not None or method is not None):
@@ -222,6 +221,8 @@ def _describe(out: Path, written: _Written, seconds: float) -> dict[str, Any]:
 
 
 def _print(out: Path, model: VideoModel, written: _Written, seconds: float) -> None:
+    from vidtldr_jax.reduction.cost import count_macs
+
     description, check = written.description, written.check
     print_line(f"wrote {out}: {format_bytes(written.num_bytes)} in {format_seconds(seconds)}")
     for title, arrays in (("in", description["inputs"]), ("out", description["outputs"])):

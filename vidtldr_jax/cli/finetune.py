@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from vidtldr_jax.cli.choices import ChoiceType
+from vidtldr_jax.cli.choices import FILE, FOLDER, ChoiceType
 from vidtldr_jax.cli.convert import SettingType, collect_settings
 from vidtldr_jax.cli.evaluation_files import report_errors, report_notices
 from vidtldr_jax.cli.group import CommandError, strip_function_name
@@ -25,7 +25,6 @@ from vidtldr_jax.cli.options import (
 from vidtldr_jax.cli.output import print_json, print_note, print_table, watch_progress
 from vidtldr_jax.cli.python_config import RUNS_CODE, run_config
 from vidtldr_jax.cli.runtime import log_weights
-from vidtldr_jax.inference.load import find_checkpoint
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -56,7 +55,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the fields of the recipe that are asked for most; None is what was not given."""
     options = (
         click.option(
-            "--config", metavar="FILE.py:ARG",
+            "--config", type=FILE, metavar="FILE.py:ARG",
             help=f"Recipe; options count more. {RUNS_CODE} Needs the extra 'configs'.",
         ),
         click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, instead of --epochs."),
@@ -83,11 +82,11 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--data", metavar="FILE", help="Training videos: CSV with a header, or JSON Lines: path, label.")
-@click.option("--val", metavar="FILE", help="Videos to evaluate on, of the same classes.")
+@click.option("--data", type=FILE, help="Training videos: CSV with a header, or JSON Lines: path, label.")
+@click.option("--val", type=FILE, help="Videos to evaluate on, of the same classes.")
 @model_option
-@click.option("--out", required=True, metavar="FOLDER", help="The run; a killed one goes on with the same command.")
-@click.option("--root", metavar="FOLDER", help="What paths are relative to.  [default: each list's folder]")
+@click.option("--out", required=True, type=FOLDER, help="The run; a killed one goes on with the same command.")
+@click.option("--root", type=FOLDER, help="What paths are relative to.  [default: each list's folder]")
 @_recipe_options
 @click.option("--save-every", type=click.IntRange(min=1), metavar="STEPS", help="States to go on from.  [2 minutes]")
 @click.option("--resume", is_flag=True, help="Refuse to begin a new run.")
@@ -124,6 +123,8 @@ def finetune(
     FOLDER/metrics.jsonl has the losses. A video that can't be read ends the run, which goes on once it is fixed; with
     --skip-unreadable the exit code is 1 at the end instead.
     """
+    from vidtldr_jax.inference.load import find_checkpoint
+
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other.")
     places, recipe_fields = _read_config(config) if config else ({}, {})

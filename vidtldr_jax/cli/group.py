@@ -14,7 +14,6 @@ import click
 
 from vidtldr_jax.cli.log_lines import print_traceback
 from vidtldr_jax.cli.nearest import suggest
-from vidtldr_jax.cli.outline import find_outline
 from vidtldr_jax.cli.output import print_labelled
 from vidtldr_jax.trust.regular import NotRegularError
 from vidtldr_jax.trust.versions import VersionError
@@ -52,19 +51,12 @@ class LazyCommands(Mapping[str, click.Command]):
 
 
 class CommandGroup(click.Group):
-    """A group with nearest names for unknown commands, and one-line errors.
-
-    Completion and the list of commands know these from `outline.json`, so that they import none.
-    """
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Finds a command; for completion, only its outline."""
-        return find_outline(ctx, cmd_name) if ctx.resilient_parsing else super().get_command(ctx, cmd_name)
+    """A group with nearest names for unknown commands, and one-line errors."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Lists the commands with the first sentence of each one's help."""
+        """Lists the commands with the whole first sentence of each one's help."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, find_outline(ctx, name).help or "") for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, self.commands[name].get_short_help_str(1000)) for name in sorted(self.commands)])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

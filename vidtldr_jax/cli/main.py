@@ -7,7 +7,6 @@ import click
 from vidtldr_jax import __version__
 from vidtldr_jax.cli.group import CommandGroup, LazyCommands
 from vidtldr_jax.cli.runtime import end_interrupted, set_verbosity, take_over_process
-from vidtldr_jax.cli.shells import add_shells
 
 _EPILOG = """\b
 Examples:
@@ -25,7 +24,7 @@ Examples:
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage.
 """
-# Command `x` is the function x in the module x beside this one; `scripts/make_outline.py` writes what help knows of it.
+# Command `x` is the function x in the module x beside this one.
 _COMMANDS = LazyCommands(
     "vidtldr_jax.cli.",
     (
@@ -64,7 +63,6 @@ def cli(verbose: bool) -> None:
 def main() -> None:
     """Runs the command line of this process."""
     take_over_process()
-    add_shells()
     try:
         cli(prog_name="vidtldr")
     except SystemExit as left:

@@ -1,18 +1,19 @@
 """Options that commands share, and the defaults behind them.
 
-What imports JAX is imported where it is used: commands that don't compute share some of these options too.
+What imports JAX is imported where it is used, here and in every command: neither `--help` nor completion waits for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from vidtldr_jax.cli.choices import ChoiceType, NameType
+from vidtldr_jax.cli.choices import ChoiceType, NameType, is_completing
 from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.names import DEFAULT_METHOD, METHODS, PRESETS, SHIPPED_MODELS
 from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.runtime import log_model, log_weights, set_verbosity, use_compilation_cache
 from vidtldr_jax.trust.recovery import recover_and_tell
@@ -37,6 +38,8 @@ class ScheduleType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the text unchanged, or fails."""
+        if is_completing(ctx):
+            return str(value)
         from vidtldr_jax.reduction.schedule import parse_schedule
 
         try:
@@ -49,15 +52,12 @@ class ScheduleType(click.ParamType):
 class MethodType(NameType):
     """A method's name; one that is unknown is a usage error that names the nearest."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """All methods."""
-        from vidtldr_jax.reduction.methods import METHODS
-
-        return list(METHODS)
+    names = METHODS
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the name unchanged, or fails."""
+        if value in METHODS or is_completing(ctx):
+            return str(value)
         from vidtldr_jax.reduction.methods import get_method
 
         try:
@@ -69,12 +69,7 @@ class MethodType(NameType):
 class PresetType(NameType):
     """A preset's name; one that is unknown is an error that names the nearest."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """All presets."""
-        from vidtldr_jax.models.presets import PRESETS
-
-        return list(PRESETS)
+    names = PRESETS
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the name unchanged.
@@ -82,6 +77,8 @@ class PresetType(NameType):
         Raises:
           CommandError: there is no such preset.
         """
+        if value in PRESETS or is_completing(ctx):
+            return str(value)
         from vidtldr_jax.models.presets import get_preset
 
         try:
@@ -94,13 +91,11 @@ class PresetType(NameType):
 class ModelType(NameType):
     """A checkpoint folder, a shipped model or an address on a hub, perhaps a preset; the nearest name is named."""
 
+    paths = "dir"
+
     def __init__(self, *, with_presets: bool = False) -> None:
         self.with_presets = with_presets
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Shipped models, and presets where they will do."""
-        return _list_models(with_presets=self.with_presets)
+        self.names = _list_models(with_presets=with_presets)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Returns the name unchanged.
@@ -108,7 +103,8 @@ class ModelType(NameType):
         Raises:
           CommandError: it stands for no model.
         """
-        check_model_name(str(value), with_presets=self.with_presets)
+        if not is_completing(ctx):
+            check_model_name(str(value), with_presets=self.with_presets)
         return str(value)
 
 
@@ -183,23 +179,20 @@ def check_model_name(name: str, *, with_presets: bool = False) -> None:
     Raises:
       CommandError: there is no such model.
     """
+    recover_and_tell(name)
+    if Path(name).exists() or name in _list_models(with_presets=with_presets):
+        return
     from vidtldr_jax.inference.hub import SCHEME
 
-    recover_and_tell(name)
-    if not Path(name).exists() and not name.startswith(SCHEME) and name not in _list_models(with_presets=with_presets):
+    if not name.startswith(SCHEME):
         raise CommandError(_explain_unknown_model(name, with_presets=with_presets))
 
 
-def _list_models(*, with_presets: bool) -> list[str]:
-    from vidtldr_jax.inference.load import SHIPPED_MODELS
-    from vidtldr_jax.models.presets import PRESETS
-
-    return [*SHIPPED_MODELS, *(PRESETS if with_presets else ())]
+def _list_models(*, with_presets: bool) -> tuple[str, ...]:
+    return (*SHIPPED_MODELS, *(PRESETS if with_presets else ()))
 
 
 def _explain_unknown_model(name: str, *, with_presets: bool) -> str:
-    from vidtldr_jax.models.presets import PRESETS
-
     known = _list_models(with_presets=with_presets)
     rule = f"a model is a checkpoint folder or one of {', '.join(known)}"
     if name in PRESETS:
@@ -238,9 +231,7 @@ def schedule_option(text: str) -> Callable[[Command], Command]:
 
 def method_option(command: Command) -> Command:
     """Adds --method."""
-    from vidtldr_jax.reduction.methods import DEFAULT_METHOD, METHODS
-
-    text = f"How tokens are chosen: {', '.join(METHODS)}.  [default: {DEFAULT_METHOD.name}]"
+    text = f"How tokens are chosen: {', '.join(METHODS)}.  [default: {DEFAULT_METHOD}]"
     return click.option("--method", type=MethodType(), metavar="NAME", help=text)(command)
 
 
@@ -271,7 +262,7 @@ def cache_option(command: Command) -> Command:
     """Adds --no-cache; without it, compiled programs are kept from call to call."""
 
     def start_cache(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if not value:
+        if not value and not is_completing(ctx):
             use_compilation_cache()
 
     text = "Keep no compiled programs in the user's cache folder (XDG_CACHE_HOME moves it)."

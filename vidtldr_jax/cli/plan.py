@@ -7,10 +7,11 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from vidtldr_jax.cli.choices import FILE
 from vidtldr_jax.cli.evaluation_files import report_errors, report_notices
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.kept_inputs import keep_inputs
@@ -26,21 +27,17 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, show_progress, watch_progress
-from vidtldr_jax.cli.plan_config import check_config_place, save_config
-from vidtldr_jax.cli.plan_plot import check_plot_place, draw_front
-from vidtldr_jax.cli.plan_report import Outcome, Row, describe_outcome, print_outcome
 from vidtldr_jax.cli.runtime import open_cache_folder
 from vidtldr_jax.cli.video_list import take_videos
-from vidtldr_jax.data.video_paths import FoundVideos
-from vidtldr_jax.evaluation.calibration import Calibration, calibrate_schedules
-from vidtldr_jax.inference.latency_reach import check_reach
-from vidtldr_jax.inference.latency_table import LatencyTable, measure_latency, plan_latency
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.timing import Measurement, make_random_model, make_random_video, measure_models
-from vidtldr_jax.models.architectures import Config
-from vidtldr_jax.models.presets import PRESETS
-from vidtldr_jax.reduction.methods import DEFAULT_METHOD
-from vidtldr_jax.reduction.planner import Plan, Proposal, plan_schedule
+
+if TYPE_CHECKING:
+    from vidtldr_jax.cli.plan_report import Outcome, Row
+    from vidtldr_jax.evaluation.calibration import Calibration
+    from vidtldr_jax.inference.latency_table import LatencyTable
+    from vidtldr_jax.inference.model import VideoModel
+    from vidtldr_jax.inference.timing import Measurement
+    from vidtldr_jax.models.architectures import Config
+    from vidtldr_jax.reduction.planner import Plan, Proposal
 
 _VERIFYING_RUNS: Final = 7
 _UNSTEADY: Final = 1.3
@@ -69,10 +66,14 @@ Examples:
 @click.option("--measure", is_flag=True, help="Time the model's pieces (once; kept) and predict seconds.")
 @click.option("--remeasure", is_flag=True, help="Time the pieces anew.")
 @click.option("--no-verify", is_flag=True, help="Don't run what was chosen by time to see whether it is as predicted.")
-@click.option("--calibrate", multiple=True, metavar="VIDEO|FOLDER", help="Choose by how little their outputs change.")
+@click.option(
+    "--calibrate", type=FILE, multiple=True, metavar="VIDEO|FOLDER", help="Choose by how little their outputs change."
+)
 @click.option("--sweep", type=click.IntRange(min=1), default=1, show_default=True, help="Budgets up to plain, to plot.")
-@click.option("--plot", metavar="FILE.png", help="Cost against change of outputs; needs --calibrate, extra 'plot'.")
-@click.option("--write-config", metavar="FILE.py", help="A config for vidtldr evaluate.")
+@click.option(
+    "--plot", type=FILE, metavar="FILE.png", help="Cost against change of outputs; needs --calibrate, extra 'plot'."
+)
+@click.option("--write-config", type=FILE, metavar="FILE.py", help="A config for vidtldr evaluate.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips of one run.")
 @click.option("--frames", type=click.IntRange(min=1), help="Frames per clip.  [default: the model's]")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
@@ -115,6 +116,12 @@ def plan(
     keep the times in the user's cache folder; a budget far out of reach is refused before that. What was chosen by time
     is then run, unless --no-verify.
     """
+    from vidtldr_jax.cli.plan_config import check_config_place, save_config
+    from vidtldr_jax.cli.plan_plot import check_plot_place, draw_front
+    from vidtldr_jax.cli.plan_report import Outcome
+    from vidtldr_jax.data.video_paths import FoundVideos
+    from vidtldr_jax.reduction.methods import DEFAULT_METHOD
+
     given = {"max_gmacs": max_gmacs, "keep": keep, "speedup": speedup, "latency_ms": latency_ms}
     budget = _choose_budget({name: number for name, number in given.items() if number is not None})
     if model is not None and preset is not None:
@@ -187,6 +194,9 @@ def _choose_budget(given: dict[str, float]) -> _Budget:
 
 def _open(name: str, *, is_preset: bool, is_run: bool, method: str, dtype: str) -> tuple[VideoModel | None, Config]:
     """Loads a model; of a preset that is not run, only the description."""
+    from vidtldr_jax.inference.timing import make_random_model
+    from vidtldr_jax.models.presets import PRESETS
+
     if not is_preset:
         loaded = open_model(name, schedule=None, method=method, dtype=dtype)
         return loaded, loaded.config
@@ -202,6 +212,9 @@ def _refuse_early(
     budget: _Budget, model: VideoModel, method: str, frames: int | None, batch_size: int
 ) -> Callable[[], None]:
     """Refuses a budget that can't be met; what takes seconds itself is returned, to be called before all timing."""
+    from vidtldr_jax.inference.latency_reach import check_reach
+    from vidtldr_jax.reduction.planner import plan_schedule
+
     kind, number = budget
     if kind == "latency_ms":
         if not 0 < number < math.inf:
@@ -218,6 +231,8 @@ def _refuse_early(
 def _measure(
     model: VideoModel, batch_size: int, frames: int | None, *, renew: bool, begin: Callable[[], None]
 ) -> LatencyTable:
+    from vidtldr_jax.inference.latency_table import measure_latency
+
     with show_progress("compiling pieces of the model, then timing them", total=1) as progress:
 
         def show(done: int, total: int) -> None:
@@ -240,6 +255,9 @@ def _plan(
     budget: _Budget, config: Config, table: LatencyTable | None, method: str, frames: int | None, share: float
 ) -> Plan:
     """Plans for a budget, or for one that lies a share of the way from it to the plain model."""
+    from vidtldr_jax.inference.latency_table import plan_latency
+    from vidtldr_jax.reduction.planner import plan_schedule
+
     kind, number = budget
     if table is not None and _is_of_time(budget, table):
         seconds = number / 1000 if kind == "latency_ms" else table.plain / _check_speedup(number)
@@ -263,6 +281,8 @@ def _check_speedup(number: float) -> float:
 
 def _make_rows(plans: list[Plan], table: LatencyTable | None) -> list[Row]:
     """Lists what is proposed, each schedule once; what is within the budget comes first."""
+    from vidtldr_jax.cli.plan_report import Row
+
     found: dict[tuple[int, ...], Row] = {}
     for number, one in enumerate(plans):
         for proposal in one.proposals:
@@ -274,6 +294,8 @@ def _make_rows(plans: list[Plan], table: LatencyTable | None) -> list[Row]:
 def _calibrate(
     model: VideoModel, rows: list[Row], paths: list[Path], frames: int | None, batch_size: int, workers: int
 ) -> Calibration:
+    from vidtldr_jax.evaluation.calibration import calibrate_schedules
+
     one_view = model.with_one_view()
     if frames is not None:
         one_view = one_view.with_preprocessing(dataclasses.replace(one_view.preprocessing, num_frames=frames))
@@ -292,6 +314,8 @@ def _calibrate(
 
 
 def _verify(model: VideoModel, chosen: Proposal, batch_size: int, frames: int | None) -> dict[str, Measurement]:
+    from vidtldr_jax.inference.timing import make_random_video, measure_models
+
     models = {"plain": model.with_schedule(None), "merged": model.with_schedule(chosen.schedule)}
     video = make_random_video(model.config, batch_size=batch_size, num_frames=frames)
     with show_progress(f"running plain and {chosen.schedule.text}"):
@@ -299,6 +323,8 @@ def _verify(model: VideoModel, chosen: Proposal, batch_size: int, frames: int | 
 
 
 def _print(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
+    from vidtldr_jax.cli.plan_report import describe_outcome, print_outcome
+
     if as_json:
         print_json(describe_outcome(outcome))
     elif quiet:

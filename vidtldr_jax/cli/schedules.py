@@ -7,12 +7,9 @@ from typing import Any
 import click
 
 from vidtldr_jax.cli.choices import ChoiceType
+from vidtldr_jax.cli.names import PUBLISHED_SIZES
 from vidtldr_jax.cli.options import json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_line, print_table
-from vidtldr_jax.models.presets import get_preset
-from vidtldr_jax.reduction.cost import count_macs
-from vidtldr_jax.reduction.fitting import fit_schedule
-from vidtldr_jax.reduction.published import PLAIN_GMACS, PUBLISHED, SIZES
 
 _EPILOG = """\b
 Examples:
@@ -23,7 +20,7 @@ _HEADER = ("data set", "model", "schedule", "tokens", "GMACs", "published")
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--size", type=ChoiceType(list(SIZES)), help="Only this size of the model.")
+@click.option("--size", type=ChoiceType(PUBLISHED_SIZES), help="Only this size of the model.")
 @json_option
 @verbose_option
 def schedules(size: str | None, as_json: bool) -> None:
@@ -32,7 +29,9 @@ def schedules(size: str | None, as_json: bool) -> None:
     Of each data set and each size of UMT: tokens absorbed per layer, tokens before and after, and giga
     multiply-accumulates of the video encoder, as counted here and as published.
     """
-    sizes = list(SIZES) if size is None else [size]
+    from vidtldr_jax.reduction.published import PLAIN_GMACS, PUBLISHED
+
+    sizes = PUBLISHED_SIZES if size is None else (size,)
     rows = [_describe("none", one, (), PLAIN_GMACS[one], "") for one in sizes]
     rows += [_describe(one.data_set, one.size, one.r, one.gmacs, one.note) for one in PUBLISHED if one.size in sizes]
     rows.sort(key=lambda row: sizes.index(row["size"]))
@@ -46,6 +45,11 @@ def schedules(size: str | None, as_json: bool) -> None:
 
 
 def _describe(data_set: str, size: str, r: tuple[int, ...], gmacs: float, note: str) -> dict[str, Any]:
+    from vidtldr_jax.models.presets import get_preset
+    from vidtldr_jax.reduction.cost import count_macs
+    from vidtldr_jax.reduction.fitting import fit_schedule
+    from vidtldr_jax.reduction.published import SIZES
+
     config = get_preset(SIZES[size])
     resolved = fit_schedule(config, list(r) or None)
     return {

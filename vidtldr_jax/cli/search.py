@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,13 +13,11 @@ from vidtldr_jax.cli.options import ModelType, cache_option, json_option, verbos
 from vidtldr_jax.cli.output import print_json, print_note, print_table
 from vidtldr_jax.cli.text_models import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.cli.words import note_unknown_words
-from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-from vidtldr_jax.inference.load import find_checkpoint
-from vidtldr_jax.inference.text_model import RetrievalModel
-from vidtldr_jax.search.features import FeatureStore, read_features
-from vidtldr_jax.search.index import MOST_WORDS, list_videos, read_index_run, search_index
-from vidtldr_jax.search.index_prune import is_gone
 from vidtldr_jax.trust.digests import hash_file
+
+if TYPE_CHECKING:
+    from vidtldr_jax.inference.text_model import RetrievalModel
+    from vidtldr_jax.search.features import FeatureStore
 
 _RERANK: Final = 100
 _EPILOG: Final = """\b
@@ -54,6 +52,10 @@ def search(
     similar videos; match is the logit of "they match", and these videos are ordered by it. A video whose numbers are
     not finite is named and left out; the exit code is then 1.
     """
+    from vidtldr_jax.search.features import read_features
+    from vidtldr_jax.search.index import MOST_WORDS, list_videos, read_index_run, search_index
+    from vidtldr_jax.search.index_prune import is_gone
+
     try:
         store = read_features(index)
         if len(store) == 0:
@@ -104,6 +106,11 @@ def _format(hit: dict[str, Any]) -> tuple[str, str, str]:
 
 def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) -> RetrievalModel:
     """Opens the model that an index was made with, or says that it is another one."""
+    from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
+    from vidtldr_jax.inference.load import find_checkpoint
+    from vidtldr_jax.inference.text_model import RetrievalModel
+    from vidtldr_jax.search.index import read_index_run
+
     run = read_index_run(store)
     noted = store.about.get("checkpoint")
     place = name or str(noted)

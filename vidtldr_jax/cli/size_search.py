@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from vidtldr_jax.cli.comparison import FEWEST_FOR_CERTAINTY, compare_models
-from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.timing import make_random_video
+
+if TYPE_CHECKING:
+    from vidtldr_jax.inference.model import VideoModel
 
 BUDGET_SECONDS: Final = 60.0
 # Tokens of a whole batch: UMT-B/16 takes about 5 GiB for so many.
@@ -95,6 +96,8 @@ def measure_size(model: VideoModel, size: Size, *, repeats: int) -> Trial:
     Returns:
       A `Trial`.
     """
+    from vidtldr_jax.inference.timing import make_random_video
+
     video = make_random_video(model.config, batch_size=size.batch_size, num_frames=size.frames)
     result = compare_models(model, video, repeats=repeats)
     pays = result["pays"] and result["is_certain"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
+from vidtldr_jax.cli.choices import FILE, FOLDER
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.nearest import describe_unknown_field
 from vidtldr_jax.cli.options import (
@@ -25,12 +26,12 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.python_config import RUNS_CODE, run_config
 from vidtldr_jax.cli.runtime import log_model, log_weights
-from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.checkpoint import Checkpoint, check_params, read_checkpoint
-from vidtldr_jax.inference.hub import load_tokenizer
-from vidtldr_jax.inference.load import find_checkpoint, make_model
-from vidtldr_jax.inference.text_model import TextModel
-from vidtldr_jax.models.umt_config import UMTConfig
+
+if TYPE_CHECKING:
+    from vidtldr_jax.data.preprocessing import Preprocessing
+    from vidtldr_jax.inference.checkpoint import Checkpoint
+    from vidtldr_jax.inference.text_model import TextModel
+    from vidtldr_jax.models.umt_config import UMTConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,21 +70,25 @@ def umt_options(command: Command) -> Command:
     """Adds the options that evaluations of a UMT share."""
     options = (
         click.option(
-            "--config", metavar="FILE.py:ARG",
+            "--config", type=FILE, metavar="FILE.py:ARG",
             help=f"Data set and protocol. {RUNS_CODE} Needs the extra 'configs'.",
         ),
         click.option(
             "--model", type=ModelType(), metavar="FOLDER|NAME", help="Checkpoint folder.  [default: the config's]"
         ),
-        click.option("--annotation", metavar="FILE.json", help="What belongs together.  [default: the config's]"),
-        click.option("--videos", metavar="FOLDER", help="Where they are.  [default: the annotation's folder]"),
+        click.option(
+            "--annotation", type=FILE, metavar="FILE.json", help="What belongs together.  [default: the config's]",
+        ),
+        click.option("--videos", type=FOLDER, help="Where they are.  [default: the annotation's folder]"),
         tokenizer_option,
         schedule_option("Without it: the config's, or no merging."),
         method_option,
         click.option("--frames", type=click.IntRange(min=1), help="Per video.  [default: the config's or the model's]"),
         click.option("--first-seconds", type=click.FloatRange(min=0, min_open=True), help="Of a video to look at."),
         click.option("--limit", type=click.IntRange(min=1), help="Only the first so many videos."),
-        click.option("--out", metavar="FILE.json", help="For the result; files beside it let a later start go on."),
+        click.option(
+            "--out", type=FILE, metavar="FILE.json", help="For the result; files beside it let a later start go on.",
+        ),
         click.option("--restart", is_flag=True, help="Forget what is beside --out."),
         click.option("--skip-missing", is_flag=True, help="Leave out videos that don't exist, and say how many."),
         click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Videos per run."),
@@ -102,7 +107,7 @@ def umt_options(command: Command) -> Command:
 def tokenizer_option(command: Command) -> Command:
     """Adds --tokenizer."""
     text = "vocab.txt or tokenizer.json of the model.  [default: the checkpoint's]"
-    return click.option("--tokenizer", metavar="FILE|FOLDER|hf://...", help=text)(command)
+    return click.option("--tokenizer", type=FILE, metavar="FILE|FOLDER|hf://...", help=text)(command)
 
 
 def prepare(
@@ -138,6 +143,8 @@ def prepare(
     Raises:
       CommandError: something is missing or does not fit.
     """
+    from vidtldr_jax.inference.load import find_checkpoint
+
     fields = {} if config is None else _read_config(config, task)
     chosen = name or fields.get("checkpoint")
     if not chosen:
@@ -178,6 +185,11 @@ def open_umt(
       CommandError: there is none, or it is for another task.
       TextError: the tokenizer is not the model's.
     """
+    from vidtldr_jax.inference.checkpoint import read_checkpoint
+    from vidtldr_jax.inference.hub import load_tokenizer
+    from vidtldr_jax.inference.load import find_checkpoint
+    from vidtldr_jax.models.umt_config import UMTConfig
+
     check_model_name(name)
     folder = find_checkpoint(name)
     log_weights(name, folder)
@@ -214,6 +226,11 @@ def build(
     Raises:
       CommandError: schedule, frames or devices don't fit.
     """
+    from vidtldr_jax.inference.checkpoint import check_params
+    from vidtldr_jax.inference.load import make_model
+    from vidtldr_jax.inference.text_model import TextModel
+    from vidtldr_jax.models.umt_config import UMTConfig
+
     config = stored.config
     try:
         if isinstance(config, UMTConfig) and recipe.num_frames != config.num_frames:

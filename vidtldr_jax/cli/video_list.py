@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.output import print_note
-from vidtldr_jax.data.video_paths import FoundVideos, look_for_videos
+
+if TYPE_CHECKING:
+    from vidtldr_jax.data.video_paths import FoundVideos
 
 
 def take_videos(paths: Sequence[str]) -> FoundVideos:
@@ -22,6 +25,8 @@ def take_videos(paths: Sequence[str]) -> FoundVideos:
     Raises:
       CommandError: a path that was given means no video: a slip of the one who wrote it.
     """
+    from vidtldr_jax.data.video_paths import look_for_videos
+
     found = look_for_videos(paths)
     for given in map(str, map(Path, paths)):
         if reason := found.errors.get(given):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,17 +21,9 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import format_macs, print_json, print_line, print_note, print_table, show_progress
-from vidtldr_jax.visualize import (
-    ClipHistory,
-    draw_overlay_frames,
-    draw_strip,
-    record_history,
-    write_gif,
-    write_image,
-    write_page,
-    write_video,
-)
-from vidtldr_jax.visualize.history import PICTURE_SIZE
+
+if TYPE_CHECKING:
+    from vidtldr_jax.visualize import ClipHistory
 
 _EPILOG = """\b
 Examples:
@@ -101,6 +92,9 @@ def visualize(
     a token have one colour, in all frames and layers; what was dropped is dark. The last picture gives every patch the
     mean of its group. Below them: what the plain and the merged model say, and the tokens of every layer.
     """
+    from vidtldr_jax.visualize import record_history
+    from vidtldr_jax.visualize.history import PICTURE_SIZE
+
     files = _choose_files(video, dict(zip(KINDS, (html, mp4, gif, png))), out)
     named = {kind for kind, path in zip(KINDS, (html, mp4, gif, png)) if path is not None}
     keep_inputs({f"--{kind}" if kind in named else f"--out ({kind})": [files[kind]] for kind in files}, [video, model])
@@ -111,7 +105,7 @@ def visualize(
         file.parent.mkdir(parents=True, exist_ok=True)
     with show_progress("drawing", total=len(files)) as progress:
         for kind, file in files.items():
-            _WRITERS[kind](file, history, layers, height)
+            _write(kind, file, history, layers, height)
             progress.advance(progress.task_ids[0])
     result = _describe(video, model, history, files)
     if as_json:
@@ -131,20 +125,16 @@ def _choose_files(video: Path, named: dict[str, Path | None], out: Path | None) 
     return {kind: chosen.get(kind) or folder / f"{video.resolve().stem}.{kind}" for kind in KINDS}
 
 
-def _write_mp4(file: Path, history: ClipHistory, layers: int, height: int) -> None:
-    write_video(file, draw_overlay_frames(history, height=height, most_layers=layers), fps=history.fps)
+def _write(kind: str, file: Path, history: ClipHistory, layers: int, height: int) -> None:
+    from vidtldr_jax.visualize import draw_overlay_frames, draw_strip, write_gif, write_image, write_page, write_video
 
-
-def _write_gif(file: Path, history: ClipHistory, layers: int, height: int) -> None:
-    write_gif(file, draw_overlay_frames(history, height=height, most_layers=layers), fps=history.fps)
-
-
-_WRITERS: Final[dict[str, Callable[[Path, ClipHistory, int, int], Any]]] = {
-    "html": lambda file, history, layers, height: write_page(file, history),
-    "mp4": _write_mp4,
-    "gif": _write_gif,
-    "png": lambda file, history, layers, height: write_image(file, draw_strip(history, most_layers=layers)),
-}
+    if kind == "html":
+        write_page(file, history)
+    elif kind == "png":
+        write_image(file, draw_strip(history, most_layers=layers))
+    else:
+        frames = draw_overlay_frames(history, height=height, most_layers=layers)
+        (write_video if kind == "mp4" else write_gif)(file, frames, fps=history.fps)
 
 
 def _describe(video: Path, model: str, history: ClipHistory, files: dict[str, Path]) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vidtldr_jax.cli.output import print_note
-from vidtldr_jax.data.text import clean_text, quote_words
-from vidtldr_jax.inference.text_model import TextModel
+
+if TYPE_CHECKING:
+    from vidtldr_jax.inference.text_model import TextModel
 
 
 def note_unknown_words(words: Sequence[str]) -> None:
     """Tell the words of one text that the tokenizer does not know."""
+    from vidtldr_jax.data.text import quote_words
+
     print_note(f"the model's tokenizer does not know {quote_words(words)}; other words may be found better")
 
 
@@ -46,6 +50,8 @@ def count_unknown(model: TextModel, texts: Sequence[str], *, what: str) -> dict[
     Returns:
       `{what}_with_unknown_words`, and those of them that have no other words, `{what}_of_unknown_words_alone`.
     """
+    from vidtldr_jax.data.text import clean_text, quote_words
+
     found = model.text_tokenizer.look_up([clean_text(text) for text in texts])
     partly = sum(bool(one.unknown) or not one.num_known for one in found)
     wholly = sum(not one.num_known for one in found)
