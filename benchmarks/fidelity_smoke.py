@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fidelity import Setting, run
+from benchmarks.fidelity_run import Setting, run
 from tests.data.making import write_video
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.timing import make_random_model

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.fuzz_class import FuzzClass
 from scripts.fuzz.mutations import mutate
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.fuzz_class import FuzzClass
 from scripts.fuzz.writers import PLACES, WRITERS, make_inputs
 from vidtldr_jax.trust.digests import hash_file
 from vidtldr_jax.trust.verification import Verification

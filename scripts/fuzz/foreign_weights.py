@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from checkpoints_convert import ConversionError, convert_checkpoint, open_source
-from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.fuzz_class import FuzzClass
 from vidtldr_jax.inference.checkpoint import read_checkpoint
 
 _GOLDENS: Final = Path(__file__).resolve().parent.parent.parent / "tests" / "goldens"

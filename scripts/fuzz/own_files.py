@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.fuzz_class import FuzzClass
 from vidtldr_jax.inference.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from vidtldr_jax.inference.latency_cache import read_table, write_table
 from vidtldr_jax.inference.params import find_param_shapes

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.fuzz_class import FuzzClass
 from vidtldr_jax.data.clip import Clip, read_frames
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.preprocessing import Preprocessing

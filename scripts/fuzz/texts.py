@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.fuzz_class import FuzzClass
 from vidtldr_jax.data.annotations import read_answers, read_questions, read_retrieval_set
 from vidtldr_jax.data.manifest import read_manifest
 from vidtldr_jax.data.text import TextError, read_tokenizer

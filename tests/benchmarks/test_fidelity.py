@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import fidelity, fidelity_smoke, record, registry_packages
-from benchmarks.fidelity import FULL_PLAN, PLAN, Setting, list_models
+from benchmarks import fidelity, fidelity_run, fidelity_smoke, record, registry_packages
+from benchmarks.fidelity import FULL_PLAN, PLAN
 from benchmarks.fidelity_measures import compare_clips, compare_features, find_halves
 from benchmarks.fidelity_plot import draw_plot
+from benchmarks.fidelity_run import Setting, list_models
 from scripts.tables.fidelity import make_fidelity_table
 from tests.data.making import write_video
 from vidtldr_jax.reduction.methods import METHODS
@@ -54,7 +55,7 @@ def test_every_method_is_planned_and_leaves_as_many_tokens():
     }
     setting = Setting("dinov2-s14", 2, 16, budgets=(50,))
     models = list(list_models(fidelity_smoke.open_random(setting, True), setting))
-    assert [method for method, _, _ in models] == [fidelity.PLAIN, *METHODS]
+    assert [method for method, _, _ in models] == [fidelity_run.PLAIN, *METHODS]
     assert {model.schedule.tokens[-1] for _, _, model in models[1:]} == {5}  # of 1 + 8
 
 
@@ -92,9 +93,9 @@ def test_the_plot_is_drawn(smoke, tmp_path):
 def test_a_finished_cell_is_not_encoded_again(smoke, tmp_path, monkeypatch):
     setting = fidelity_smoke.SMOKE_PLAN[0]
     clips = {name: write_video(tmp_path / f"{name}.mp4", num_frames=8) for name in ("a", "b")}
-    first = fidelity.evaluate(setting, clips, fidelity_smoke.open_random, tmp_path)
-    monkeypatch.setattr(fidelity, "encode_windows", None)
-    assert fidelity.evaluate(setting, clips, fidelity_smoke.open_random, tmp_path) == first
+    first = fidelity_run.evaluate(setting, clips, fidelity_smoke.open_random, tmp_path)
+    monkeypatch.setattr(fidelity_run, "encode_windows", None)
+    assert fidelity_run.evaluate(setting, clips, fidelity_smoke.open_random, tmp_path) == first
 
 
 def test_an_encoder_whose_weights_cannot_be_had_is_left_out_and_said_so(tmp_path, monkeypatch, capsys):

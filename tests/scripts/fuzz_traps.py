@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from scripts.fuzz.classes import FuzzClass
+from scripts.fuzz.fuzz_class import FuzzClass
 
 SOUND = b"sound" * 100
 
