@@ -16,6 +16,7 @@ from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.latency import make_latency_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.schedules import make_schedules_table
+from scripts.tables.start import make_start_table
 from scripts.tables.throughput import make_throughput_table
 from tests.reference.files import require_torch
 
@@ -34,6 +35,7 @@ TABLES = {
     "scaling": make_scaling_table,
     "scan": make_scan_table,
     "schedules": make_schedules_table,
+    "start": make_start_table,
     "throughput": make_throughput_table,
     "umt_b16": None,
     "vs_official": None,
