@@ -26,6 +26,7 @@ from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.reliability import make_fuzz_table, make_kills_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
+from scripts.tables.start import make_start_table
 from scripts.tables.throughput import make_throughput_table
 from scripts.tables.trained import make_trained_summary, make_trained_table
 from scripts.tables.trust import make_limits_table, make_versions_table
@@ -44,6 +45,7 @@ TABLES = {
     ("docs/accuracy.md", "trained"): (("accuracy.json",), make_trained_table),
     ("docs/accuracy.md", "fidelity"): (("fidelity.json",), make_fidelity_table),
     ("docs/plan.md", "latency"): (("latency.json",), make_latency_table),
+    ("docs/cli.md", "start"): (("start.json",), make_start_table),
     ("docs/parity.md", "parity"): (("parity.json",), make_parity_table),
     ("docs/finetune.md", "few_labels"): (("few_labels.json",), make_few_labels_table),
     ("docs/convert.md", "memory"): (("convert_memory.json",), make_conversion_memory_table),
