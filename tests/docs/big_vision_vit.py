@@ -1,6 +1,6 @@
 """Stands for big_vision's `models/vit.py` where that is not installed: its names, fields and parameters, in few words.
 
-tests/docs/test_own_model.py compares it with the original where big_vision is on the path.
+tests/docs/test_big_vision.py compares it with the original where big_vision is on the path.
 """
 
 from typing import Any

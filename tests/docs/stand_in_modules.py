@@ -8,6 +8,7 @@ from pathlib import Path
 # Package -> the module that pages import, and the file beside this one that stands for it.
 _MODULES = {
     "big_vision": ("big_vision.models.vit", "big_vision_vit.py"),
+    "Scenic": ("scenic.projects.baselines.vit", "scenic_vit.py"),
 }
 
 

@@ -177,13 +177,13 @@ class MergingEncoder(nn.Module):
     """
 
     config: ViViTConfig
-    schedule: tuple[ScheduleEntry, ...]
-    method: Method
-    dropout_rate: float
-    attention_dropout_rate: float
-    stochastic_droplayer_rate: float
-    form: ops.AttentionForm
-    dtype: Any
+    schedule: tuple[ScheduleEntry, ...] = ()
+    method: Method = DEFAULT_METHOD
+    dropout_rate: float = 0.0
+    attention_dropout_rate: float = 0.0
+    stochastic_droplayer_rate: float = 0.0
+    form: ops.AttentionForm = "dense"
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "B N D"], *, train: bool) -> ops.MergeState:
