@@ -11,8 +11,9 @@ Modules and variables for code of your own are a pair on every backend:
     module, variables = vt.load_module("moving-objects", schedule="100,40")
     logits = module.apply(variables, clip[None]).logits
 
-`ops` has the operators for blocks of your own, `models` the Flax modules, `reduction` schedules and their cost; `train`
-and `visualize` need the extras of the same names.
+`ops` has the operators for blocks of your own, `models` the Flax modules, `reduction` schedules and their cost,
+`evaluation` evaluators, `search` the index of videos. `export`, `train` and `visualize` need the extras of their names,
+`search` needs `retrieval`.
 
 A name is imported when it is first asked for: the command line's help and completion, and processes that only decode
 videos, don't wait for JAX.
@@ -22,7 +23,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from vidtldr_jax import models, ops, reduction, train, visualize  # noqa: F401
+    from vidtldr_jax import evaluation, export, models, ops, reduction, search, train, visualize  # noqa: F401
     from vidtldr_jax.data.clip import read_clip
     from vidtldr_jax.data.preprocessing import Preprocessing
     from vidtldr_jax.inference.checkpoint import read_checkpoint, save_checkpoint
@@ -84,7 +85,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-_ROOMS: Final = ("train", "visualize")  # `import *` leaves out what needs extras
+_ROOMS: Final = ("evaluation", "export", "search", "train", "visualize")  # not in `import *`: some need extras
 _PACKAGES: Final = ("data", "inference", "models", "ops", "reduction", *_ROOMS)
 _HOMES: Final = {
     "AnsweringModel": "inference.text_model",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.forked_processes import ForkedProcesses
 from tests.cli.retrieval_place import evaluate, make_captions, make_place, without_times, write_annotation
-from vidtldr_jax.evaluation import retrieval
+from vidtldr_jax.evaluation import pairs as evaluation_pairs
 from vidtldr_jax.inference.text_model import RetrievalModel
 from vidtldr_jax.search import encoding
 from vidtldr_jax.search.features import read_features
@@ -100,7 +100,7 @@ def test_what_is_known_is_not_computed_again(call_json, tmp_path_factory, tmp_pa
     words = ("plain", "--k-test", 4, "--keep-features", "--out", out)
     whole = evaluate(call_json, place, *words)
     read, matched = [], []
-    encode, score = encoding.encode_videos, retrieval.score_pairs
+    encode, score = encoding.encode_videos, evaluation_pairs.score_pairs
 
     def spy_on_encode(model, paths, **options):
         read.extend(path.name for path in paths)
@@ -111,7 +111,7 @@ def test_what_is_known_is_not_computed_again(call_json, tmp_path_factory, tmp_pa
         return score(model, read_tokens, texts, pairs, **options)
 
     monkeypatch.setattr(encoding, "encode_videos", spy_on_encode)
-    monkeypatch.setattr(retrieval, "score_pairs", spy_on_score)
+    monkeypatch.setattr(evaluation_pairs, "score_pairs", spy_on_score)
     records = out.with_suffix(".records.jsonl")
     lines = records.read_bytes().splitlines(keepends=True)
     assert len(lines) == 13

@@ -5,7 +5,7 @@ import pytest
 from checkpoints_convert.convert import DTYPES
 from checkpoints_convert.families import FAMILIES
 from vidtldr_jax.cli import names
-from vidtldr_jax.evaluation import heads, question_answering
+from vidtldr_jax.evaluation import answers, heads, question_answering, retrieval
 from vidtldr_jax.export import program, stablehlo
 from vidtldr_jax.inference.load import SHIPPED_MODELS
 from vidtldr_jax.models.presets import PRESETS
@@ -25,11 +25,17 @@ DEFINED = {
     "PLATFORMS": tuple(program.PLATFORMS),
     "DEFAULT_PLATFORMS": stablehlo.DEFAULT_PLATFORMS,
     "AVERAGES": heads.AVERAGES,
-    "QUESTIONS_PER_RUN": question_answering.BLOCK_SIZE,
+    "QUESTIONS_PER_RUN": answers.BLOCK_SIZE,
     "PAIRS_PER_RUN": reranking.BLOCK_SIZE,
+    "K_TEST": retrieval.K_TEST,
+    "MAX_TEXT_TOKENS": retrieval.MAX_TEXT_TOKENS,
 }
 
 
 @pytest.mark.parametrize("name", [name for name in vars(names) if name.isupper()])
 def test_each_equals_what_its_room_defines(name):
     assert getattr(names, name) == DEFINED[name]
+
+
+def test_both_kinds_of_candidates_are_as_many_by_default():
+    assert retrieval.K_TEST == question_answering.K_TEST

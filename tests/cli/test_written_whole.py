@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.visualize.histories import draw_by_hand
-from vidtldr_jax.cli.evaluation_files import write_result
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.plan_config import save_config
+from vidtldr_jax.evaluation.run import Places, write_result
 from vidtldr_jax.trust.regular import NotRegularError
 from vidtldr_jax.visualize import write_gif, write_image, write_page, write_video
 
@@ -26,7 +26,7 @@ def write_config(path, name="a model"):
 
 
 WRITERS = {
-    "result.json": lambda path: write_result(path, {"accuracy": 0.5}),
+    "result.json": lambda path: write_result(Places(path, None, None), {"accuracy": 0.5}),
     "plan.py": write_config,
     "film.mp4": lambda path: write_video(path, FRAMES, fps=5),
     "film.gif": lambda path: write_gif(path, FRAMES, fps=5),

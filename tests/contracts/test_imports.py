@@ -25,7 +25,7 @@ ALLOWED = {
     ),
     "vidtldr_jax.evaluation": (
         "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data", "vidtldr_jax.inference",
-        "vidtldr_jax.search",
+        "vidtldr_jax.search", "vidtldr_jax.__version__",
     ),
     "vidtldr_jax.export": (
         "vidtldr_jax.ops", "vidtldr_jax.reduction", "vidtldr_jax.models", "vidtldr_jax.data", "vidtldr_jax.inference",
@@ -168,7 +168,7 @@ def test_the_door_gives_what_it_declares_and_says_that_it_has_nothing_else():
     tree = ast.parse((ROOT / "vidtldr_jax" / "__init__.py").read_text())
     declared = next(node for node in tree.body if isinstance(node, ast.If))
     homes = {alias.name: node.module for node in declared.body for alias in node.names}
-    rooms = {"train", "visualize"}  # they need extras, which `import *` must not
+    rooms = {"evaluation", "export", "search", "train", "visualize"}  # some need extras, which `import *` must not
     assert set(homes) == {*vidtldr_jax.__all__, *rooms}
     for name, home in homes.items():
         assert getattr(vidtldr_jax, name) is getattr(importlib.import_module(home), name)
@@ -176,3 +176,9 @@ def test_the_door_gives_what_it_declares_and_says_that_it_has_nothing_else():
     assert set(dir(vidtldr_jax)) == {*vidtldr_jax.__all__, *rooms, "__version__"}
     with pytest.raises(AttributeError, match="module 'vidtldr_jax' has no attribute 'load_modle'"):
         vidtldr_jax.load_modle  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["metrics", "heads"])
+def test_metrics_work_without_jax(module):
+    loaded = find_loaded(f"import vidtldr_jax.evaluation.{module}")
+    assert loaded & {"jax", "jaxlib", "flax", "av", "click"} == set()

@@ -13,6 +13,7 @@ from vidtldr_jax.cli.options import (
     ModelType,
     cache_option,
     dtype_option,
+    find_model,
     json_option,
     method_option,
     schedule_option,
@@ -20,7 +21,7 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table
 from vidtldr_jax.cli.text_models import EVERYDAY, build, open_umt, tokenizer_option
-from vidtldr_jax.cli.words import count_unknown, note_unknown_words
+from vidtldr_jax.cli.words import note_unknown_words
 
 _K_TEST: Final = 128
 _MAX_QUESTION_TOKENS: Final = 64
@@ -74,12 +75,13 @@ def ask(
     from vidtldr_jax.data.annotations import read_answers
     from vidtldr_jax.data.clip import read_frames
     from vidtldr_jax.data.transforms import normalize_frames
-    from vidtldr_jax.evaluation.question_answering import answer_block, encode_answers
+    from vidtldr_jax.evaluation.answers import answer_block, encode_answers
+    from vidtldr_jax.evaluation.texts import count_unknown
     from vidtldr_jax.inference.finite import check_finite
     from vidtldr_jax.inference.text_model import AnsweringModel
     from vidtldr_jax.reduction.cost import count_macs
 
-    stored = open_umt(model, task="question_answering", tokenizer=tokenizer, commands=EVERYDAY)
+    stored = open_umt(find_model(model), model, task="question_answering", tokenizer=tokenizer, commands=EVERYDAY)
     recipe = stored.preprocessing.take_one_view()
     loaded = build(stored, recipe, schedule, method, dtype, 1)
     assert isinstance(loaded, AnsweringModel)

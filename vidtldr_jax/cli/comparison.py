@@ -50,14 +50,7 @@ def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dic
 
 def describe_schedule(schedule: ResolvedSchedule) -> dict[str, Any]:
     """Returns a schedule as plain data, clamps included."""
-    return {
-        "text": schedule.text,
-        "method": schedule.method.name,
-        "requested": list(schedule.requested),
-        "r": list(schedule.r),
-        "tokens": list(schedule.tokens),
-        "clamps": list(schedule.clamps),
-    }
+    return schedule.to_dict()
 
 
 def name_schedule(schedule: Mapping[str, Any]) -> str:

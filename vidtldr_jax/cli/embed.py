@@ -11,13 +11,14 @@ import click
 
 from vidtldr_jax.cli.choices import FOLDER
 from vidtldr_jax.cli.comparison import describe_schedule
-from vidtldr_jax.cli.evaluation_files import report_errors, report_notices, tell_what_is_safe
+from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     ModelType,
     cache_option,
     devices_option,
     dtype_option,
+    find_model,
     json_option,
     method_option,
     open_model,
@@ -36,6 +37,7 @@ from vidtldr_jax.cli.output import (
 )
 from vidtldr_jax.cli.video_list import take_videos
 from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.notes import name_what_is_safe, tell_notices
 
 if TYPE_CHECKING:
     from vidtldr_jax.search.index_prune import Pruned
@@ -101,7 +103,6 @@ def embed(
     in the index until --prune takes them out.
     """
     from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-    from vidtldr_jax.inference.load import find_checkpoint
     from vidtldr_jax.reduction.cost import count_macs
     from vidtldr_jax.search.features import FeatureStore
     from vidtldr_jax.search.index import add_videos, describe_index, list_videos
@@ -110,18 +111,18 @@ def embed(
     is_pruning = prune or prune_folders
     if not videos and not is_pruning:
         raise click.MissingParameter(param_type="argument", param_hint="'VIDEO|FOLDER...'")
-    loaded = open_model(model, schedule=schedule, method=method, dtype=dtype, devices=devices)
+    folder = find_model(model)
+    loaded = open_model(folder, schedule=schedule, method=method, dtype=dtype, devices=devices)
     if loaded.config.embed_dim is None:
         raise CommandError(f"an index needs a model that embeds videos; {model!r} does not; take a UMT for retrieval.")
     loaded = loaded.with_one_view()
     found = take_videos(videos)
-    folder = find_checkpoint(model)
     description = describe_index(loaded, hash_file(folder / WEIGHTS_NAME), with_tokens=tokens)
     start = time.perf_counter()
     try:
         with (
             FeatureStore(out, description, about={"checkpoint": os.path.abspath(folder)}, restart=restart) as store,
-            tell_what_is_safe(out, lambda: f"{len(list_videos(store))} videos"),
+            name_what_is_safe(out, lambda: f"{len(list_videos(store))} videos"),
         ):
             with show_progress("hashing", total=len(found.videos)) as progress:
                 bar = progress.task_ids[0]
@@ -146,7 +147,7 @@ def embed(
         raise CommandError(str(error)) from error
     seconds = time.perf_counter() - start
     errors = found.errors | report.errors
-    report_notices(report.notices)
+    tell_notices(report.notices)
     report_errors(errors)
     gmacs = count_macs(loaded.config, loaded.schedule).gmacs
     if as_json:

@@ -11,7 +11,7 @@ import click
 
 from vidtldr_jax.cli.choices import FILE, FOLDER, ChoiceType
 from vidtldr_jax.cli.convert import SettingType, collect_settings
-from vidtldr_jax.cli.evaluation_files import report_errors, report_notices
+from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError, strip_function_name
 from vidtldr_jax.cli.options import (
     ScheduleType,
@@ -25,6 +25,7 @@ from vidtldr_jax.cli.options import (
 from vidtldr_jax.cli.output import print_json, print_note, print_table, watch_progress
 from vidtldr_jax.cli.python_config import RUNS_CODE, run_config
 from vidtldr_jax.cli.runtime import log_weights
+from vidtldr_jax.trust.notes import tell_notices
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -165,7 +166,7 @@ def finetune(
     except ValueError as error:
         raise CommandError(strip_function_name(str(error))) from error
     result = {"started_from": model, **result}
-    report_notices(result["notices"])
+    tell_notices(result["notices"])
     report_errors(result["unreadable"])
     if as_json:
         print_json(result)

@@ -108,7 +108,8 @@ def describe_os_error(error: OSError) -> str:
     if isinstance(error, NotRegularError):
         return str(error)
     place = f"{str(error.filename)!r}: " if error.filename is not None else ""
-    return f"{place}{error.strerror or error}; check the path, its permissions and the space left"
+    told = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))  # such as what is safe
+    return f"{place}{error.strerror or error}; check the path, its permissions and the space left{told}"
 
 
 def strip_function_name(message: str) -> str:

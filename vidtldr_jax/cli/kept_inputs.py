@@ -1,4 +1,4 @@
-"""What a command reads is never what it writes over; nor is a device or a FIFO."""
+"""Outputs of a command that would replace its inputs are a mistake in the command line."""
 
 from __future__ import annotations
 
@@ -8,41 +8,21 @@ from pathlib import Path
 
 import click
 
-from vidtldr_jax.trust.regular import check_regular
+from vidtldr_jax.trust import kept_inputs
 
 
 def keep_inputs(outputs: Mapping[str, Iterable[Path]], inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse to write over what is read, whatever names and links lead to it, and over what can hold no file.
+    """Refuse to write over what is read, see `trust.kept_inputs.keep_inputs`.
 
     Args:
       outputs: option -> the files that are written for it.
-      inputs: files that are read, and folders whose files are; what is no path of this machine does not count.
+      inputs: files that are read, and folders whose files are.
 
     Raises:
       click.UsageError: a file would be written over, or two options name one file.
       NotRegularError: an output is a device, a FIFO or a socket.
     """
-    read = [Path(path) for path in inputs]
-    option_of: dict[str, str] = {}
-    for option, files in outputs.items():
-        for file in files:
-            other = option_of.setdefault(os.path.realpath(file), option)
-            if other != option:
-                raise click.UsageError(f"each output is a file of its own; {other} and {option} name {str(file)!r}.")
-            if file.exists() and not file.is_dir():
-                check_regular(file)  # before hours of work, not after them
-            kept = next((path for path in read if _is_of(file, path)), None)
-            if kept is not None:
-                raise click.UsageError(
-                    f"what is read is not written over; {option} would replace {str(file)!r}, which is "
-                    f"{'read' if kept.is_file() else f'a file of {str(kept)!r}'}; give another name."
-                )
-
-
-def _is_of(file: Path, path: Path) -> bool:
-    """Tell whether a file that is there is the same as another one, or lies in a folder."""
-    if not file.exists() or not path.exists():
-        return False
-    if path.is_dir():
-        return file.is_file() and path.resolve() in file.resolve().parents
-    return file.samefile(path)
+    try:
+        kept_inputs.keep_inputs(outputs, inputs)
+    except kept_inputs.KeptInputError as error:
+        raise click.UsageError(str(error)) from error

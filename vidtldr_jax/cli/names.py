@@ -29,3 +29,5 @@ DEFAULT_PLATFORMS: Final = ("cpu", "cuda", "tpu")
 AVERAGES: Final = ("probabilities", "logits")
 QUESTIONS_PER_RUN: Final = 4
 PAIRS_PER_RUN: Final = 64
+K_TEST: Final = 128
+MAX_TEXT_TOKENS: Final = 32

@@ -113,13 +113,33 @@ def choose_schedule(schedule: str | None, name: str) -> str:
     return schedule if schedule is not None else DEFAULT_SCHEDULES.get(name, FALLBACK_SCHEDULE)
 
 
+def find_model(name: str) -> Path:
+    """Return the folder of a model; one on a hub is downloaded.
+
+    Args:
+      name: a checkpoint folder, a shipped model, or one on a hub.
+
+    Returns:
+      The folder.
+
+    Raises:
+      CommandError: the name can't be one of a model.
+    """
+    from vidtldr_jax.inference.load import find_checkpoint
+
+    check_model_name(name)
+    folder = find_checkpoint(name)
+    log_weights(name, folder)
+    return folder
+
+
 def open_model(
-    name: str, *, schedule: str | None, method: str | None = None, dtype: str = "float32", devices: int = 1
+    name: str | Path, *, schedule: str | None, method: str | None = None, dtype: str = "float32", devices: int = 1
 ) -> VideoModel:
     """Loads a model for a command.
 
     Args:
-      name: a checkpoint folder or a shipped model.
+      name: a checkpoint folder or a shipped model; or a path that `find_model` returned.
       schedule: as it was written.
       method: how tokens are chosen; None is vid-TLDR.
       dtype: of the computation.
@@ -131,11 +151,9 @@ def open_model(
     Raises:
       CommandError: it can't be loaded, the schedule does not fit it, or there are fewer devices.
     """
-    from vidtldr_jax.inference.load import find_checkpoint, load_model
+    from vidtldr_jax.inference.load import load_model
 
-    check_model_name(name)
-    folder = find_checkpoint(name)
-    log_weights(name, folder)
+    folder = name if isinstance(name, Path) else find_model(name)
     try:
         model = load_model(folder, schedule=schedule, method=method, dtype=dtype, mesh=choose_mesh(devices))
     except ValueError as error:

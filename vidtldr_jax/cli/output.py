@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
@@ -19,6 +19,8 @@ from vidtldr_jax.trust.harmless import dump_json, make_harmless
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
+
+    from vidtldr_jax.evaluation.progress import Advance
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -140,7 +142,7 @@ def begin_part(progress: Progress, text: str, total: int) -> None:
 
 
 @contextlib.contextmanager
-def watch_progress(text: str, *, total: int, known: int = 0) -> Iterator[Callable[[int], None]]:
+def watch_progress(text: str, *, total: int, known: int = 0) -> Iterator[Advance]:
     """Shows how far long work is: a bar on a terminal, elsewhere with -v a line every half minute.
 
     Args:
@@ -149,19 +151,19 @@ def watch_progress(text: str, *, total: int, known: int = 0) -> Iterator[Callabl
       known: how many of them were done before.
 
     Yields:
-      What to call with the number of steps that are done.
+      What to call with the number of steps that are done, and perhaps another text.
     """
-    done, last = known, time.monotonic()
+    done, last, shown = known, time.monotonic(), text
     with show_progress(text, total=total) as progress:
         progress.advance(progress.task_ids[0], known)
 
-        def advance(count: int) -> None:
-            nonlocal done, last
-            done += count
-            progress.advance(progress.task_ids[0], count)
+        def advance(count: int, /, text: str | None = None) -> None:
+            nonlocal done, last, shown
+            done, shown = done + count, text or shown
+            progress.update(progress.task_ids[0], advance=count, description=shown)
             if time.monotonic() - last > SECONDS_BETWEEN_LOGS:
                 last = time.monotonic()
-                log.info("%s: %d of %d", text, done, total)
+                log.info("%s: %d of %d", shown, done, total)
 
         yield advance
 

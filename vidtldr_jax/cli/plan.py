@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from vidtldr_jax.cli.choices import FILE
-from vidtldr_jax.cli.evaluation_files import report_errors, report_notices
+from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.options import (
@@ -29,6 +29,7 @@ from vidtldr_jax.cli.options import (
 from vidtldr_jax.cli.output import print_json, print_line, print_note, show_progress, watch_progress
 from vidtldr_jax.cli.runtime import open_cache_folder
 from vidtldr_jax.cli.video_list import take_videos
+from vidtldr_jax.trust.notes import tell_notices
 
 if TYPE_CHECKING:
     from vidtldr_jax.cli.plan_report import Outcome, Row
@@ -309,7 +310,7 @@ def _calibrate(
             progress=advance,
             noting=notices.__setitem__,
         )
-    report_notices(notices)
+    tell_notices(notices)
     return calibration
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation of answers found, as plain data and as text for people."""
+"""What an evaluation of answers found, as text for people."""
 
 from __future__ import annotations
 
@@ -6,32 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidtldr_jax.cli.output import print_line, print_table
-from vidtldr_jax.cli.text_report import describe_clips, describe_run, list_costs, list_data
-from vidtldr_jax.inference.model import VideoModel
-
-
-def build_result(
-    model: VideoModel, *, accuracy: Mapping[str, Any], counts: Mapping[str, int], facts: Mapping[str, Any], **rest: Any
-) -> dict[str, Any]:
-    """Puts a result together.
-
-    Args:
-      model: that was evaluated.
-      accuracy: of exact matches, see `count_right`.
-      counts: of questions, videos and answers.
-      facts: more to be written down: k_test, token limits and end_of_answer are in the protocol too.
-      **rest: see `describe_run`.
-
-    Returns:
-      Plain data for JSON.
-    """
-    protocol = (
-        f"{describe_clips(model.preprocessing)}; questions of at most {facts['max_question_tokens']} tokens, "
-        f"answers of at most {facts['max_answer_tokens']} with {facts['end_of_answer']} behind them; of "
-        f"{counts['answers']} answers {facts['k_test']} are rated in full; exact match"
-    )
-    described = describe_run(model, protocol=protocol, counts=counts, facts=facts, **rest)
-    return {"task": "question_answering", "accuracy": dict(accuracy), **described}
+from vidtldr_jax.cli.text_report import list_costs, list_data
 
 
 def print_result(result: Mapping[str, Any]) -> None:

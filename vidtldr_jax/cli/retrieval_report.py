@@ -1,4 +1,4 @@
-"""What a retrieval evaluation found, as plain data and as text for people."""
+"""What a retrieval evaluation found, as text for people."""
 
 from __future__ import annotations
 
@@ -6,54 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vidtldr_jax.cli.output import print_line, print_table
-from vidtldr_jax.cli.text_report import describe_clips, describe_run, list_costs, list_data
-from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.evaluation.metrics import DIRECTIONS, RECALLS, describe_ranks, name_as_originals
-from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.cli.text_report import list_costs, list_data
+from vidtldr_jax.evaluation.metrics import DIRECTIONS, RECALLS
 
 _TITLES: Final = {"itc": "ITC only", "reranked": "re-ranked"}
-
-
-def describe_protocol(recipe: Preprocessing, max_text_tokens: int, k: int | None, *, is_paragraph: bool) -> str:
-    """Says in one line how ranks are made; they compare where this line is the same.
-
-    Args:
-      recipe: how clips are made.
-      max_text_tokens: of a text.
-      k: candidates to re-rank, or None.
-      is_paragraph: whether a video's captions are one text.
-
-    Returns:
-      The line.
-    """
-    texts = "paragraphs" if is_paragraph else "captions"
-    second = "" if k is None else f", then ITM of the {k} most similar"
-    return (
-        f"{describe_clips(recipe)}; {texts} of at most {max_text_tokens} tokens; ITC{second}; of equal ones the first"
-    )
-
-
-def build_result(ranks: Mapping[str, Mapping[str, list[int]]], model: VideoModel, **described: Any) -> dict[str, Any]:
-    """Puts a result together.
-
-    Args:
-      ranks: "itc" and perhaps "reranked" -> direction -> ranks from 0.
-      model: that was evaluated.
-      **described: see `describe_run`.
-
-    Returns:
-      Plain data for JSON.
-    """
-    results = {}
-    for way, directions in ranks.items():
-        # What is ranked in one direction asks in the other one.
-        found = {
-            direction: describe_ranks(directions[direction], len(directions[other]))
-            for direction, other in zip(DIRECTIONS, reversed(DIRECTIONS))
-        }
-        mean = sum(found[direction]["r1"]["value"] for direction in DIRECTIONS) / len(DIRECTIONS)
-        results[way] = {**found, "mean_r1": mean, "originals": name_as_originals(found)}
-    return {"task": "retrieval", "results": results, **describe_run(model, **described)}
 
 
 def print_result(result: Mapping[str, Any]) -> None:

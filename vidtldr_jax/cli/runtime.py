@@ -138,11 +138,9 @@ def use_compilation_cache() -> None:
 
 def describe_device() -> str:
     """Names what JAX computes on."""
-    import jax
+    from vidtldr_jax.inference import device
 
-    device = jax.devices()[0]
-    cores = f", {os.cpu_count()} cores" if device.platform == "cpu" else ""
-    return f"{device.platform} ({device.device_kind}{cores}), JAX {jax.__version__}"
+    return device.describe_device()
 
 
 def log_weights(name: str, folder: Path) -> None:

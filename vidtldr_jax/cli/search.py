@@ -9,7 +9,7 @@ import click
 
 from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.options import ModelType, cache_option, json_option, verbose_option
+from vidtldr_jax.cli.options import ModelType, cache_option, find_model, json_option, verbose_option
 from vidtldr_jax.cli.output import print_json, print_note, print_table
 from vidtldr_jax.cli.text_models import EVERYDAY, build, open_umt, tokenizer_option
 from vidtldr_jax.cli.words import note_unknown_words
@@ -107,7 +107,6 @@ def _format(hit: dict[str, Any]) -> tuple[str, str, str]:
 def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) -> RetrievalModel:
     """Opens the model that an index was made with, or says that it is another one."""
     from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME
-    from vidtldr_jax.inference.load import find_checkpoint
     from vidtldr_jax.inference.text_model import RetrievalModel
     from vidtldr_jax.search.index import read_index_run
 
@@ -117,8 +116,9 @@ def _open_model(store: FeatureStore, name: str | None, tokenizer: str | None) ->
     if name is None and not Path(place).is_dir():
         fault = "it is not noted where that is" if noted is None else f"it is no longer at {place}"
         raise CommandError(f"an index is searched with its own model; {fault}; give --model.")
-    stored = open_umt(place, task="retrieval", tokenizer=tokenizer, commands=EVERYDAY)
-    found = hash_file(find_checkpoint(place) / WEIGHTS_NAME)
+    folder = find_model(place)
+    stored = open_umt(folder, place, task="retrieval", tokenizer=tokenizer, commands=EVERYDAY)
+    found = hash_file(folder / WEIGHTS_NAME)
     if found != run["checkpoint_sha256"]:
         raise CommandError(
             f"an index is searched with its own model, SHA-256 {run['checkpoint_sha256'][:12]}...; the weights in "

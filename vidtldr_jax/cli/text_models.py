@@ -15,17 +15,17 @@ from vidtldr_jax.cli.nearest import describe_unknown_field
 from vidtldr_jax.cli.options import (
     ModelType,
     cache_option,
-    check_model_name,
     choose_mesh,
     devices_option,
     dtype_option,
+    find_model,
     json_option,
     method_option,
     schedule_option,
     verbose_option,
 )
 from vidtldr_jax.cli.python_config import RUNS_CODE, run_config
-from vidtldr_jax.cli.runtime import log_model, log_weights
+from vidtldr_jax.cli.runtime import log_model
 
 if TYPE_CHECKING:
     from vidtldr_jax.data.preprocessing import Preprocessing
@@ -64,6 +64,16 @@ class Setup(NamedTuple):
     folder: Path
     model: TextModel
     config: Mapping[str, Any]
+
+    def describe(self, config: str | None, devices: int) -> dict[str, Any]:
+        """Return what a command knows of an evaluation beside its result.
+
+        Args:
+          config: place of the config file, or None.
+          devices: over how many batches were split.
+        """
+        known = {name: self.config.get(name) for name in ("dataset", "split", "published")}
+        return {"model": self.name, "config": config, "devices": devices, **known}
 
 
 def umt_options(command: Command) -> Command:
@@ -143,13 +153,12 @@ def prepare(
     Raises:
       CommandError: something is missing or does not fit.
     """
-    from vidtldr_jax.inference.load import find_checkpoint
-
     fields = {} if config is None else _read_config(config, task)
     chosen = name or fields.get("checkpoint")
     if not chosen:
         raise click.UsageError("--model is needed: the checkpoint folder of a UMT.")
-    stored = open_umt(chosen, task=task, tokenizer=tokenizer)
+    folder = find_model(chosen)
+    stored = open_umt(folder, chosen, task=task, tokenizer=tokenizer)
     _match_architecture(stored.config, fields.get("architecture") or {}, place=str(config))
     recipe = dataclasses.replace(
         stored.preprocessing.take_one_view(),
@@ -164,16 +173,22 @@ def prepare(
         )
     written = schedule if schedule is not None else fields.get("schedule")
     model = build(stored, recipe, written, method or fields.get("method"), dtype, devices)
-    return Setup(chosen, find_checkpoint(chosen), model, fields)
+    return Setup(chosen, folder, model, fields)
 
 
 def open_umt(
-    name: str, *, task: str, tokenizer: str | None = None, commands: Mapping[str, str] = _PURPOSES
+    folder: Path,
+    name: str,
+    *,
+    task: str,
+    tokenizer: str | None = None,
+    commands: Mapping[str, str] = _PURPOSES,
 ) -> Checkpoint:
     """Reads the checkpoint of a UMT.
 
     Args:
-      name: folder, or hf://owner/name.
+      folder: what `find_model` returned.
+      name: what the user calls it, for messages.
       task: what it must be for.
       commands: task -> the command for it, which the message names.
       tokenizer: place of another tokenizer than the checkpoint's.
@@ -187,12 +202,8 @@ def open_umt(
     """
     from vidtldr_jax.inference.checkpoint import read_checkpoint
     from vidtldr_jax.inference.hub import load_tokenizer
-    from vidtldr_jax.inference.load import find_checkpoint
     from vidtldr_jax.models.umt_config import UMTConfig
 
-    check_model_name(name)
-    folder = find_checkpoint(name)
-    log_weights(name, folder)
     stored = read_checkpoint(folder)
     config = stored.config
     if not isinstance(config, UMTConfig) or config.task != task:

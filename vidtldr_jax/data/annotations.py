@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -94,6 +94,27 @@ def read_retrieval_set(path: str | os.PathLike[str], *, is_paragraph: bool = Fal
             texts.append(text)
     _refuse(path, faults, "video, caption", is_empty=not videos)
     return RetrievalSet(tuple(videos), tuple(texts), tuple(pairs))
+
+
+def select_videos(data: RetrievalSet, numbers: Sequence[int]) -> RetrievalSet:
+    """Return some videos of a set, and the texts that belong to one of them.
+
+    Args:
+      data: the set.
+      numbers: of the videos, in the order of the result.
+
+    Returns:
+      Another set.
+    """
+    place = {number: row for row, number in enumerate(numbers)}
+    pairs = [(place[video], text) for video, text in data.pairs if video in place]
+    texts = sorted({text for _, text in pairs})
+    row = {text: number for number, text in enumerate(texts)}
+    return RetrievalSet(
+        tuple(data.videos[number] for number in numbers),
+        tuple(data.texts[text] for text in texts),
+        tuple((video, row[text]) for video, text in pairs),
+    )
 
 
 def read_questions(path: str | os.PathLike[str]) -> list[Question]:

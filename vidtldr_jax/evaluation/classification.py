@@ -1,269 +1,329 @@
-"""A data set through a classifier: every video's views, averaged, against its right classes; can be broken off.
+"""Accuracy of a classifier on labelled videos, plain and merged.
 
-    heads = (Head("label", 400),)
-    with Records(Path("k400.records.jsonl"), description) as records:
-        evaluate_videos(models, entries, heads=heads, average="logits", records=records, batch_size=8)
-        accuracy = summarise(records, entries, tuple(models), heads)
-
-`models` has one model, or two that share parameters and see the same batches, so that videos are read once.
+result = vt.evaluation.evaluate_classification(model, "val.csv", compare_plain=True, out="results/val.json")
+result["ways"]["merged"]["accuracy"]["label"]["top_1"]["value"]
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypedDict, cast
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from vidtldr_jax.data.manifest import ManifestEntry
-from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings, compare_with_classes
-from vidtldr_jax.evaluation.heads import Answer, Average, Head, answer, count_accuracies
-from vidtldr_jax.inference.finite import find_not_finite
+from vidtldr_jax import __version__
+from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
+from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.evaluation.arguments import ArgumentError, find_missing
+from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings, read_class_embeddings
+from vidtldr_jax.evaluation.heads import Average, Head
+from vidtldr_jax.evaluation.progress import Watch, watch_silently
+from vidtldr_jax.evaluation.run import (
+    PathLike,
+    Weights,
+    describe_run,
+    find_places,
+    identify_weights,
+    write_result,
+)
+from vidtldr_jax.evaluation.views import VideoRecord, evaluate_videos, find_record_fault, sum_seconds, summarise
+from vidtldr_jax.inference.device import describe_device
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.stream import Output, choose_batch_size, map_videos
+from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.notes import name_what_is_safe, tell_note
 from vidtldr_jax.trust.records import Records
 
-
-class Paces(NamedTuple):
-    """Where the time of an evaluation went, over all of its starts.
-
-    Attributes:
-      total: seconds from the first video's reading to the last one's answer; compiling is left out.
-      computing: seconds on the device by way; empty where only one model ran, whose time is hidden behind reading.
-    """
-
-    total: float
-    computing: dict[str, float]
+_MOST_NOTICES: Final = 10  # in the result; the records have all
 
 
-class _AnswerFields(TypedDict):
-    """An `Answer` in JSON."""
+class WayResult(TypedDict):
+    """What one model, plain or merged, did and cost. Accuracies are by head, then "top_1" or "top_5"."""
 
-    rank: int
-    top: list[int]
-    scores: list[float]
-
-
-class _Seconds(TypedDict):
-    """How long a video took: in all, and of several ways the computing of each."""
-
-    total: float
-    computing: dict[str, float]
+    schedule: dict[str, Any]
+    gmacs_per_view: float
+    gmacs_per_video: float
+    gmacs_total: float
+    accuracy: dict[str, dict[str, dict[str, Any]]]
+    computing_seconds_per_video: float | None
 
 
-class VideoRecord(TypedDict):
-    """Record of one video: answers by way and head, or what is wrong with it."""
+class ClassificationResult(TypedDict):
+    """What `evaluate_classification` found: plain data, as in its JSON file. `ways` has "merged", "plain" or both."""
 
-    ways: NotRequired[dict[str, list[_AnswerFields]]]
-    notices: NotRequired[list[str]]
-    error: NotRequired[str]
-    seconds: _Seconds
-
-
-def find_record_fault(record: Mapping[str, Any], ways: Collection[str], heads: Sequence[Head]) -> str | None:
-    """Returns what is wrong with a record that is a `VideoRecord`, or None.
-
-    Args:
-      record: of one video.
-      ways: names of the models.
-      heads: groups of classes.
-
-    Returns:
-      A phrase, or None.
-    """
-    if ("ways" in record) == ("error" in record):
-        return "a record has either ways or an error"
-    if "ways" not in record:
-        return None
-    if record["ways"].keys() != set(ways):
-        return f"its ways are {', '.join(record['ways'])}, not {', '.join(ways)}"
-    for answers in record["ways"].values():
-        is_right = len(answers) == len(heads) and all(
-            one["top"]
-            and len(one["top"]) == len(one["scores"])
-            and min(one["top"]) >= 0
-            and max(one["top"]) < head.num_classes
-            and 0 <= one["rank"] < head.num_classes
-            for one, head in zip(answers, heads)
-        )
-        if not is_right:
-            return (
-                f"its answers are not those of {len(heads)} heads with {[head.num_classes for head in heads]} classes"
-            )
-    return None
+    protocol: str
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    manifest: str
+    manifest_sha256: str
+    class_embeddings: str | None
+    batch_size: int
+    workers: int
+    version: str
+    dtype: str
+    device: str
+    heads: dict[str, int]
+    counts: dict[str, int]
+    views: dict[str, Any]
+    preprocessing: dict[str, Any]
+    ways: dict[str, WayResult]
+    agreement: dict[str, Any] | None
+    seconds: dict[str, float | None]
+    errors: dict[str, str]
+    skipped: list[str]
+    notices: dict[str, list[str]]
+    records: str | None
 
 
-def evaluate_videos(
-    models: Mapping[str, VideoModel],
-    entries: Sequence[ManifestEntry],
+def evaluate_classification(
+    model: VideoModel,
+    manifest: PathLike,
+    videos: PathLike | None = None,
     *,
-    heads: Sequence[Head],
-    average: Average,
-    records: Records,
-    classes: ClassEmbeddings | None = None,
-    batch_size: int,
+    heads: Sequence[Head] | None = None,
+    average: Average = "probabilities",
+    class_embeddings: PathLike | None = None,
+    compare_plain: bool = False,
+    limit: int | None = None,
+    skip_missing: bool = False,
+    out: PathLike | None = None,
+    restart: bool = False,
+    checkpoint: PathLike | None = None,
+    batch_size: int = 4,
     num_workers: int = 0,
-    progress: Callable[[ManifestEntry], None] = lambda entry: None,
-) -> float:
-    """Runs the videos that have no record yet, or one of an error, and records each as soon as it is answered.
+    watch: Watch = watch_silently,
+    about: Mapping[str, Any] | None = None,
+) -> ClassificationResult:
+    """Measure top-1 and top-5 accuracy on labelled videos.
+
+    A video that can't be read counts as wrong and is named in `errors`. With `out`, every video is recorded beside it
+    as soon as it is answered, and the same call goes on where it was broken off.
 
     Args:
-      models: way -> model; one, or several that differ in their schedule alone.
-      entries: videos and their right classes.
-      heads: groups of classes; the model's logits are theirs one after the other.
-      average: how the views of a video become one, see `answer`.
-      records: what is known, and where the new goes. A record is `{"ways": {way: [answer of each head]}, "notices",
-        "seconds"}` or has `error` instead of `ways`.
-      classes: embeddings of the classes, for a model without a classifier.
-      batch_size: views per run.
-      num_workers: processes that read videos, 0 for a thread.
-      progress: called after each video.
+      model: with a classifier, or with embeddings for `class_embeddings`; its schedule is the one that is measured.
+      manifest: list of videos and their classes, see `data.manifest`.
+      videos: folder that paths are relative to; None is the manifest's own.
+      heads: groups of classes; None is one, "label", with the model's classes.
+      average: what of the views of a video is averaged, "probabilities" or "logits".
+      class_embeddings: file of texts' embeddings, for zero-shot classification, see `read_class_embeddings`.
+      compare_plain: also run the plain model on the same views.
+      limit: number of videos of the manifest to take; None takes all.
+      skip_missing: leave out videos that don't exist.
+      out: JSON file for the result.
+      restart: forget the records beside `out`.
+      checkpoint: folder that the model was loaded from, which result and records then name by its SHA-256; without it
+        records are of these parameters.
+      batch_size: views per run, over all devices.
+      num_workers: number of decoding processes; 0 decodes in a thread.
+      watch: how progress is shown; nothing by default.
+      about: more facts for the result.
 
     Returns:
-      Seconds that compiling took; 0 where nothing was left to do.
+      A `ClassificationResult`.
 
     Raises:
-      ValueError: the models don't give as many scores as the heads have classes, or what `encode_videos` refuses.
-      WorkerError: see `read_videos`.
+      ArgumentError: an argument does not fit the model.
+      MissingVideosError: videos don't exist, and `skip_missing` is off or no other is left.
+      RecordsError: the records beside `out` are of another run or damaged, and `restart` is off.
+      ValueError: the manifest or the embeddings have faults.
+      OSError: a file can't be read or written.
     """
-    first = next(iter(models.values()))
-    _check_heads(first, heads, classes)
-    rest = [entry for entry in entries if "ways" not in records.found.get(entry.name, {})]
-    if not rest:
-        return 0.0
-    output: Output = "logits" if classes is None else "embedding"
-    ways = _Ways(models, output)
-    size = choose_batch_size(first, len(entries), batch_size)
-    paths = [entry.path for entry in rest]
-    videos = map_videos(
-        ways, paths, preprocessing=first.preprocessing, names=(output,), batch_size=size, num_workers=num_workers
+    classes = _read_classes(model, class_embeddings)
+    chosen = _choose_heads(model, heads, classes)
+    ways = _list_ways(model, compare_plain=compare_plain)
+    places = find_places(out, [manifest, class_embeddings, checkpoint])
+    listed = read_manifest(
+        manifest,
+        root=videos,
+        columns=[head.name for head in chosen],
+        class_names=[head.class_names for head in chosen],
+        num_classes=[head.num_classes for head in chosen],
     )
-    with contextlib.closing(videos):
-        compile_seconds = ways.warm_up(size)
-        before = time.perf_counter()
-        for entry, video in zip(rest, videos, strict=True):
-            answers: dict[str, tuple[Answer, ...] | None] = {}
-            fault: Exception | None = video.error
-            if video.outputs is not None:  # ([V, W, classes] or [V, W, E],)
-                for place, way in enumerate(models):
-                    scores = video.outputs[0][:, place]
-                    logits = scores if classes is None else compare_with_classes(scores, classes)
-                    fault = fault or find_not_finite(logits, "scores")
-                    answers[way] = answer(logits, heads, entry.labels, average=average)
-            now = time.perf_counter()
-            seconds = {"total": now - before, "computing": ways.take_seconds()}
-            before = now
-            if fault is None:
-                told = {way: [one._asdict() for one in given or ()] for way, given in answers.items()}
-                records.append(entry.name, {"ways": told, "notices": list(video.notices), "seconds": seconds})
-            else:
-                records.append(entry.name, {"error": " ".join(str(fault).split()), "seconds": seconds})
-            progress(entry)
-    return compile_seconds
+    selected = listed[:limit]
+    skipped = find_missing({entry.name: entry.path for entry in selected}, skip_missing=skip_missing)
+    entries = [entry for entry in selected if entry.name not in skipped]
+    weights = identify_weights(model, checkpoint, is_kept=out is not None)
+    protocol = describe_protocol(model.preprocessing, average, is_zero_shot=classes is not None)
+    manifest_sha256 = hash_file(Path(manifest))
+    description = {
+        **describe_run(model, weights),
+        "protocol": protocol,
+        "average": average,
+        "schedules": {way: one.schedule.title for way, one in ways.items()},
+        "preprocessing": model.preprocessing.to_dict(),
+        "manifest_sha256": manifest_sha256,
+        "root": str(Path(videos or Path(manifest).parent).absolute()),
+        "heads": [[head.name, head.num_classes] for head in chosen],
+        "class_embeddings_sha256": None if class_embeddings is None else hash_file(Path(class_embeddings)),
+    }
+    records = Records(
+        places.records,
+        description,
+        restart=restart,
+        kind=VideoRecord,
+        find_fault=lambda record: find_record_fault(record, ways, chosen),
+    )
+    with name_what_is_safe(records.path, lambda: f"{len(records.found)} videos"), records:
+        compile_seconds = _run(
+            ways, entries, records, watch, heads=chosen, average=average, classes=classes, batch_size=batch_size,
+            num_workers=num_workers,
+        )  # fmt: skip
+    facts = {
+        **_describe_inputs(weights, manifest, manifest_sha256, class_embeddings),
+        "batch_size": batch_size,
+        "workers": num_workers,
+        "version": __version__,
+        **(about or {}),
+    }
+    result = _build_result(
+        ways, entries, chosen, records, protocol=protocol, average=average, compile_seconds=compile_seconds,
+        facts=facts, num_listed=len(listed), skipped=skipped,
+    )  # fmt: skip
+    write_result(places, result)
+    return result
 
 
-def _check_heads(model: VideoModel, heads: Sequence[Head], classes: ClassEmbeddings | None) -> None:
-    wanted = sum(head.num_classes for head in heads)
-    there = model.config.num_classes if classes is None else len(classes.vectors)
-    if wanted != there:
-        sizes = " + ".join(f"{head.num_classes} ({head.name})" for head in heads)
-        raise ValueError(
-            f"evaluate_videos: heads have as many classes as the model, {there}; got {sizes}; fix the "
-            "heads or take another model."
+def describe_protocol(recipe: Preprocessing, average: str, *, is_zero_shot: bool) -> str:
+    """Say in one line how a video becomes an answer; accuracies compare where this line is the same."""
+    apart = f", {recipe.stride} apart" if recipe.sampling in ("dense", "windows") else ""
+    edge = recipe.shortest_edge or recipe.image_size
+    shape = f"shortest edge {edge}, " if recipe.resize == "shortest_edge" else "squashed to "
+    way = "zero-shot by cosine with class embeddings, " if is_zero_shot else ""
+    averaged = "one view" if recipe.num_views == 1 else f"{average} averaged over views"
+    return (
+        f"{recipe.num_clips} x {recipe.num_crops} views (clips x crops) of {recipe.num_frames} frames "
+        f"({recipe.sampling}{apart}), {shape}{recipe.image_size} x {recipe.image_size}, {recipe.kernel}; "
+        f"{way}{averaged}"
+    )
+
+
+def _read_classes(model: VideoModel, class_embeddings: PathLike | None) -> ClassEmbeddings | None:
+    if class_embeddings is None:
+        return None
+    if model.config.embed_dim is None:
+        raise ArgumentError("class_embeddings", "needs a model that embeds videos; this one does not; leave it out.")
+    return read_class_embeddings(class_embeddings, embed_dim=model.config.embed_dim)
+
+
+def _choose_heads(model: VideoModel, heads: Sequence[Head] | None, classes: ClassEmbeddings | None) -> tuple[Head, ...]:
+    if classes is not None:
+        return (Head("label", len(classes.names), classes.names),)
+    num_classes = model.config.num_classes
+    if num_classes is None:
+        raise ArgumentError(
+            "class_embeddings", "is needed for a model without a classifier; got none; give it, or another model."
         )
+    chosen = tuple(heads or (Head("label", num_classes),))
+    if model.labels is None:
+        return chosen
+    named, first = [], 0
+    for head in chosen:
+        named.append(head._replace(class_names=tuple(model.labels[first : first + head.num_classes])))
+        first += head.num_classes
+    return tuple(named)
 
 
-class _Ways:
-    """Several models on the same batches: one array `[B, W, ...]`, a row for each way."""
-
-    def __init__(self, models: Mapping[str, VideoModel], output: Output) -> None:
-        self._models, self._output = dict(models), output
-        self._seconds: dict[str, float] = {}
-
-    def __call__(self, video: np.ndarray) -> tuple[jax.Array]:
-        """Encode a batch with each model. Where there are several, each is waited for and timed, in turn."""
-        if len(self._models) == 1:
-            (model,) = self._models.values()
-            return (getattr(model.encode_video(video), self._output)[:, None],)
-        rows = []
-        first = next(iter(self._models.values()))
-        batch = jax.block_until_ready(first.place_video(video))
-        for way, model in self._models.items():
-            start = time.perf_counter()
-            found = jax.block_until_ready(model.encode_video(batch))
-            self._seconds[way] = self._seconds.get(way, 0.0) + time.perf_counter() - start
-            rows.append(getattr(found, self._output))
-        return (jnp.stack(rows, axis=1),)
-
-    def warm_up(self, size: int) -> float:
-        """Compile for a batch of so many views; return the seconds that it took."""
-        model = next(iter(self._models.values()))
-        config = model.config
-        shape = (size, model.preprocessing.num_frames, config.image_size, config.image_size, config.num_channels)
-        start = time.perf_counter()
-        jax.block_until_ready(self(np.zeros(shape, np.float32)))
-        self._seconds = {}
-        return time.perf_counter() - start
-
-    def take_seconds(self) -> dict[str, float]:
-        """Returns the seconds of each way since the last call."""
-        taken, self._seconds = self._seconds, {}
-        return taken
+def _list_ways(model: VideoModel, *, compare_plain: bool) -> dict[str, VideoModel]:
+    if not compare_plain:
+        return {"plain" if model.schedule.is_plain else "merged": model}
+    if model.schedule.is_plain:
+        raise ArgumentError("compare_plain", "needs a schedule that merges; got none; give a schedule.")
+    return {"merged": model, "plain": model.with_schedule(None)}
 
 
-def summarise(
-    records: Records, entries: Sequence[ManifestEntry], ways: Sequence[str], heads: Sequence[Head]
+def _describe_inputs(
+    weights: Weights, manifest: PathLike, manifest_sha256: str, class_embeddings: PathLike | None
 ) -> dict[str, Any]:
-    """Counts what the records say.
-
-    Args:
-      records: with one of every entry.
-      entries: the videos that count; one that could not be read counts as wrong.
-      ways: names of the models.
-      heads: groups of classes.
-
-    Returns:
-      Plain data: `accuracy` by way, head and `top_1` or `top_5`, `errors` by video, `notices` by video, and of two ways
-      `agreement`: on how many videos both name the same classes, and how many only one has right.
-    """
-    found = {entry.name: records.found[entry.name] for entry in entries}
-    answers = {
-        way: [_read_answers(record["ways"][way]) if "ways" in record else None for record in found.values()]
-        for way in ways
-    }
     return {
-        "accuracy": {way: count_accuracies(answers[way], heads) for way in ways},
-        "errors": {name: record["error"] for name, record in found.items() if "error" in record},
-        "notices": {name: record["notices"] for name, record in found.items() if record.get("notices")},
-        "agreement": _compare(*(answers[way] for way in ways), names=ways) if len(ways) == 2 else None,
+        "checkpoint": weights.checkpoint,
+        "checkpoint_sha256": weights.sha256,
+        "manifest": str(manifest),
+        "manifest_sha256": manifest_sha256,
+        "class_embeddings": None if class_embeddings is None else str(class_embeddings),
     }
 
 
-def sum_seconds(records: Records, entries: Sequence[ManifestEntry]) -> Paces:
-    """Adds up the time that the records of some videos took."""
-    parts = [records.found[entry.name]["seconds"] for entry in entries]
-    ways = {way: sum(part["computing"].get(way, 0.0) for part in parts) for part in parts for way in part["computing"]}
-    return Paces(sum(part["total"] for part in parts), ways)
+def _run(
+    ways: Mapping[str, VideoModel], entries: Sequence[ManifestEntry], records: Records, watch: Watch, **options: Any
+) -> float:
+    """Evaluate what has no record yet; return the seconds that compiling took."""
+    way = next(iter(ways))
+    known = [entry.name for entry in entries if "ways" in records.found.get(entry.name, {})]
+    if known:
+        tell_note(f"{len(known)} of {len(entries)} videos are known from {records.path}.")
+    right, count = sum(_is_right(records.found[name], way) for name in known), len(known)
+    with watch("evaluating", total=len(entries), known=count) as advance:
+
+        def tell(entry: ManifestEntry) -> None:
+            nonlocal right, count
+            right, count = right + _is_right(records.found[entry.name], way), count + 1
+            advance(1, f"evaluating, {way} {right / count:.1%} right")
+
+        return evaluate_videos(ways, entries, records=records, progress=tell, **options)
 
 
-def _read_answers(heads: Sequence[Mapping[str, Any]]) -> tuple[Answer, ...]:
-    return tuple(Answer(head["rank"], tuple(head["top"]), tuple(head["scores"])) for head in heads)
+def _is_right(record: Mapping[str, Any], way: str) -> bool:
+    return "ways" in record and all(head["rank"] == 0 for head in record["ways"][way])
 
 
-def _compare(
-    first: Sequence[tuple[Answer, ...] | None], second: Sequence[tuple[Answer, ...] | None], *, names: Sequence[str]
-) -> dict[str, Any]:
-    both = [(one, other) for one, other in zip(first, second, strict=True) if one is not None and other is not None]
-    same = sum(all(a.top[0] == b.top[0] for a, b in zip(one, other, strict=True)) for one, other in both)
-    right = [tuple(all(head.rank == 0 for head in given) for given in pair) for pair in both]
-    return {
-        "same": same,
-        "of": len(both),
-        "value": same / len(both) if both else None,
-        f"right_only_{names[0]}": sum(pair == (True, False) for pair in right),
-        f"right_only_{names[1]}": sum(pair == (False, True) for pair in right),
+def _build_result(
+    ways: Mapping[str, VideoModel],
+    entries: Sequence[ManifestEntry],
+    heads: Sequence[Head],
+    records: Records,
+    *,
+    protocol: str,
+    average: str,
+    compile_seconds: float,
+    facts: Mapping[str, Any],
+    num_listed: int,
+    skipped: Sequence[str],
+) -> ClassificationResult:
+    found = summarise(records, entries, tuple(ways), heads)
+    paces = sum_seconds(records, entries)
+    model = next(iter(ways.values()))
+    num_read, recipe = len(entries) - len(found["errors"]), model.preprocessing
+    described = {}
+    for way, one in ways.items():
+        gmacs = count_macs(one.config, one.schedule).gmacs
+        is_timed = way in paces.computing and bool(entries)
+        described[way] = {
+            "schedule": one.schedule.to_dict(),
+            "gmacs_per_view": gmacs,
+            "gmacs_per_video": gmacs * recipe.num_views,
+            "gmacs_total": gmacs * recipe.num_views * num_read,
+            "accuracy": found["accuracy"][way],
+            "computing_seconds_per_video": paces.computing[way] / len(entries) if is_timed else None,
+        }
+    result = {
+        "protocol": protocol,
+        **facts,
+        "dtype": str(model.dtype),
+        "device": describe_device(),
+        "heads": {head.name: head.num_classes for head in heads},
+        "counts": {
+            "listed": num_listed,
+            "skipped_missing": len(skipped),
+            "evaluated": len(entries),
+            "unreadable_counted_as_wrong": len(found["errors"]),
+            "with_notices": len(found["notices"]),
+        },
+        "views": {
+            "clips": recipe.num_clips,
+            "crops": recipe.num_crops,
+            "per_video": recipe.num_views,
+            "average": average,
+        },
+        "preprocessing": recipe.to_dict(),
+        "ways": described,
+        "agreement": found["agreement"],
+        "seconds": {
+            "total": paces.total,
+            "per_video": paces.total / len(entries) if entries else None,
+            "compiling_at_this_start": compile_seconds,
+        },
+        "errors": found["errors"],
+        "skipped": list(skipped),
+        "notices": dict(list(found["notices"].items())[:_MOST_NOTICES]),
+        "records": None if records.path is None else str(records.path),
     }
+    return cast("ClassificationResult", result)

@@ -1,261 +1,398 @@
-"""Videos and texts of a data set, compared both ways: encoded once, kept, looked at together, ranked.
+"""Recall and ranks of video-text retrieval, by similarity (ITC) and re-ranked (ITM).
 
-    errors = encode_videos_into(videos, model, items, batch_size=8)          # videos, texts: a FeatureStore each
-    encode_texts_into(texts, model, encoded, words, batch_size=64)
-    similarity = compute_similarity(videos.read_embeddings(...), texts.read_embeddings(...))
-    plan = plan_pairs(similarity, text_of, k=128)
-    match_pairs_into(records, model, names, plan, videos.read_tokens, features)
-    ranks = rank_both_ways(similarity, plan, read_scores(records, names, plan), pairs)
-
-Equal texts are one unique text: U unique texts, S texts, V videos.
+result = vt.evaluation.evaluate_retrieval(model, "msrvtt_ret_test1k.json", "MSRVTT/videos", out="results/msrvtt.json")
+result["results"]["reranked"]["text_to_video"]["r1"]["value"]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypedDict
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypedDict, cast
 
-import jax
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped
+from jaxtyping import Int64
 
+from vidtldr_jax import __version__
+from vidtldr_jax.data.annotations import RetrievalSet, read_retrieval_set, select_videos
 from vidtldr_jax.data.text import EncodedTexts
-from vidtldr_jax.evaluation.metrics import rank_right, rank_right_reranked
-from vidtldr_jax.inference.finite import check_finite, find_not_finite
-from vidtldr_jax.inference.sharding import round_up_batch
+from vidtldr_jax.evaluation.arguments import ArgumentError, find_missing
+from vidtldr_jax.evaluation.metrics import DIRECTIONS, describe_ranks, name_as_originals
+from vidtldr_jax.evaluation.pairs import (
+    PairPlan,
+    PairsRecord,
+    count_known,
+    count_pairs,
+    encode_texts_into,
+    find_record_fault,
+    gather_texts,
+    match_pairs_into,
+    plan_pairs,
+    rank_both_ways,
+    read_scores,
+)
+from vidtldr_jax.evaluation.progress import Advance, Watch, watch_silently
+from vidtldr_jax.evaluation.run import (
+    PathLike,
+    Room,
+    Weights,
+    describe_clips,
+    describe_run,
+    find_places,
+    find_room,
+    hash_text,
+    identify_weights,
+    write_result,
+)
+from vidtldr_jax.evaluation.texts import choose_length, count_unknown
+from vidtldr_jax.inference.device import describe_device
 from vidtldr_jax.inference.text_model import RetrievalModel
-from vidtldr_jax.search.arrow_parts import Feature
+from vidtldr_jax.reduction.cost import count_macs
+from vidtldr_jax.search.encoding import VideoItem, encode_videos_into
 from vidtldr_jax.search.features import FeatureStore
-from vidtldr_jax.search.reranking import BLOCK_SIZE, TextFeatures, score_pairs
-from vidtldr_jax.search.similarity import choose_candidates
+from vidtldr_jax.search.reranking import BLOCK_SIZE, TextFeatures
+from vidtldr_jax.search.similarity import compute_similarity
+from vidtldr_jax.trust.digests import hash_file
+from vidtldr_jax.trust.notes import name_what_is_safe, tell_note, tell_notices
 from vidtldr_jax.trust.records import Records
 
-_MOST_DEVICE_BYTES: Final = 2**30  # of text tokens; more stay in their files and are gathered block by block
+K_TEST: Final = 128
+MAX_TEXT_TOKENS: Final = 32
 
 
-class PairPlan(NamedTuple):
-    """Which pairs are looked at.
+class RetrievalResult(TypedDict):
+    """What `evaluate_retrieval` found: plain data, as its JSON file has it.
 
-    Attributes:
-      text_of: [S], number of the unique text of every text.
-      by_video: [V, k], for each video its most similar texts, numbers of texts.
-      by_text: [U, k], for each unique text its most similar videos.
-      pairs: number of a video -> ascending numbers of the unique texts that are asked about it from either side.
+    `results` is "itc" and perhaps "reranked"; in each, "text_to_video" and "video_to_text" have r1, r5, r10 with
+    intervals, and median and mean rank.
     """
 
-    text_of: Int64[np.ndarray, " S"]
-    by_video: Int64[np.ndarray, "V k"]
-    by_text: Int64[np.ndarray, "U k"]
-    pairs: dict[int, list[int]]
+    task: str
+    results: dict[str, dict[str, Any]]
+    protocol: str
+    counts: dict[str, int]
+    schedule: dict[str, Any]
+    gmacs_per_video: float
+    seconds_of_this_start: dict[str, dict[str, Any]]
+    dtype: str
+    device: str
+    preprocessing: dict[str, Any]
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    tokenizer_sha256: str | None
+    annotation: str
+    annotation_sha256: str
+    videos: str
+    k_test: int | None
+    max_text_tokens: int
+    paragraph: bool
+    batch_size: int
+    workers: int
+    version: str
+    errors: dict[str, str]
+    skipped: list[str]
 
 
-def encode_texts_into(
-    store: FeatureStore,
+def evaluate_retrieval(
     model: RetrievalModel,
-    encoded: EncodedTexts,
-    keys: Sequence[str],
+    annotation: PathLike,
+    videos: PathLike | None = None,
     *,
-    batch_size: int = 64,
-    progress: Callable[[int], None] = lambda count: None,
-) -> None:
-    """Encodes the texts that a store has not yet; each batch is kept as soon as it is there.
+    rerank: bool = True,
+    k_test: int | None = None,
+    usual_k_test: int = K_TEST,
+    max_text_tokens: int | None = None,
+    is_paragraph: bool = False,
+    limit: int | None = None,
+    skip_missing: bool = False,
+    out: PathLike | None = None,
+    restart: bool = False,
+    keep_features: bool = False,
+    checkpoint: PathLike | None = None,
+    batch_size: int = 4,
+    pairs_per_run: int = BLOCK_SIZE,
+    num_workers: int = 0,
+    watch: Watch = watch_silently,
+    about: Mapping[str, Any] | None = None,
+) -> RetrievalResult:
+    """Measure how well texts find their videos, and videos their texts.
+
+    A video that can't be read is named in `errors`, finds nothing and is not found. With `out`, embeddings, tokens and
+    scores are kept beside it while the work goes on, and the same call goes on where it was broken off.
 
     Args:
-      store: where features are and go.
-      model: for retrieval.
-      encoded: the texts' tokens.
-      keys: what their features are found by.
-      batch_size: texts per run, fewer where there are fewer; the last one is filled up.
-      progress: called with the number of texts after each batch.
+      model: for retrieval; its schedule is the one that is measured. Videos are looked at in one view.
+      annotation: JSON file of videos and captions, see `data.annotations`.
+      videos: folder of the videos; None is the annotation's own.
+      rerank: match the most similar videos and texts together (ITM).
+      k_test: number of candidates to re-rank; None takes `usual_k_test`.
+      usual_k_test: what None stands for, limited to the number of videos and of texts.
+      max_text_tokens: number of tokens at which a text is cut; None is 32, limited to what the model has.
+      is_paragraph: join the captions of a video to one text.
+      limit: number of videos to take; None takes all.
+      skip_missing: leave out videos that don't exist, with texts that have no other.
+      out: JSON file for the result.
+      restart: forget what is beside `out`.
+      keep_features: keep what was encoded beside `out` once the result is there.
+      checkpoint: folder that the model was loaded from, which result and records then name by its SHA-256; without it
+        records are of these parameters.
+      batch_size: videos per run.
+      pairs_per_run: texts that are matched with a video at a time.
+      num_workers: number of decoding processes; 0 decodes in a thread.
+      watch: how progress is shown; nothing by default.
+      about: more facts for the result.
+
+    Returns:
+      A `RetrievalResult`.
 
     Raises:
-      NotFiniteError: what the model makes of a text is not finite; nothing of its batch is kept.
+      ArgumentError: an argument does not fit the data.
+      MissingVideosError: videos don't exist, and `skip_missing` is off or no other is left.
+      NotFiniteError: what the model makes of a text is not finite.
+      RecordsError: what is beside `out` is of another run or damaged, and `restart` is off.
+      ValueError: the annotation has faults, or a length does not fit the model.
+      OSError: a file can't be read or written.
     """
-    rest = np.array([number for number, key in enumerate(keys) if key not in store], np.int64)
-    batch_size = round_up_batch(max(1, min(batch_size, len(keys))), model.mesh)
-    for start in range(0, len(rest), batch_size):
-        block = rest[start : start + batch_size]
-        filled = np.concatenate([block, np.repeat(block[-1:], batch_size - len(block))])
-        found = model.encode_text(encoded.ids[filled], encoded.mask[filled])
-        embeddings, tokens = np.asarray(found.embedding), np.asarray(found.tokens)
-        for row, number in enumerate(block):
-            check_finite(embeddings[row], "embedding", of=f"text {keys[number]!r}")
-            check_finite(tokens[row], "tokens", of=f"text {keys[number]!r}")
-        store.append([Feature(keys[n], keys[n], embeddings[row], tokens[row]) for row, n in enumerate(block)])
-        progress(len(block))
+    model = model.with_one_view()
+    listed = read_retrieval_set(annotation, is_paragraph=is_paragraph)
+    folder = Path(videos or Path(annotation).parent)
+    wanted = select_videos(listed, range(min(limit or len(listed.videos), len(listed.videos))))
+    skipped = find_missing({name: folder / name for name in wanted.videos}, skip_missing=skip_missing)
+    data = select_videos(wanted, [n for n, name in enumerate(wanted.videos) if name not in set(skipped)])
+    k = _choose_k(k_test, usual_k_test, data)
+    length = choose_length(max_text_tokens, MAX_TEXT_TOKENS, model=model, what="texts")
+    places = find_places(out, [annotation, checkpoint])
+    weights = identify_weights(model, checkpoint, is_kept=out is not None)
+    job = _Job(
+        model, data, folder, length, k if rerank else None, batch_size, num_workers, pairs_per_run, restart,
+        is_paragraph, weights, hash_file(Path(annotation)),
+    )  # fmt: skip
+    with find_room(places, keep_features=keep_features) as room:
+        outcome = _run(job, room, watch)
+        result = {
+            "task": "retrieval",
+            "results": _describe_ranks(outcome.ranks),
+            "protocol": describe_protocol(job),
+            "counts": {
+                "videos_listed": len(listed.videos),
+                "skipped_missing": len(skipped),
+                "videos": len(data.videos),
+                "texts": len(data.texts),
+                "unique_texts": len(outcome.plan.by_text),
+                "texts_cut": outcome.num_cut,
+                "unreadable_counted_as_wrong": len(outcome.errors),
+                **count_unknown(model, data.texts, what="texts"),
+                "pairs_reranked": 0 if job.k is None else count_pairs(outcome.plan),
+            },
+            "schedule": model.schedule.to_dict(),
+            "gmacs_per_video": count_macs(model.config, model.schedule).gmacs,
+            "seconds_of_this_start": outcome.seconds,
+            "dtype": str(model.dtype),
+            "device": describe_device(),
+            "preprocessing": model.preprocessing.to_dict(),
+            "checkpoint": weights.checkpoint,
+            "checkpoint_sha256": weights.sha256,
+            "tokenizer_sha256": hash_text(model.tokenizer),
+            "annotation": str(annotation),
+            "annotation_sha256": job.annotation_sha256,
+            "videos": str(folder),
+            "k_test": job.k,
+            "max_text_tokens": length,
+            "paragraph": is_paragraph,
+            "batch_size": batch_size,
+            "workers": num_workers,
+            "version": __version__,
+            **(about or {}),
+            "errors": outcome.errors,
+            "skipped": skipped,
+        }
+        write_result(places, result)
+    return cast("RetrievalResult", result)
 
 
-def gather_texts(store: FeatureStore, encoded: EncodedTexts, keys: Sequence[str]) -> TextFeatures:
-    """Brings the tokens of texts to the device where they fit; else they stay in their files.
+class _Job(NamedTuple):
+    """What to do. k is None where nothing is re-ranked."""
 
-    Args:
-      store: with the features of all keys.
-      encoded: the texts' tokens.
-      keys: of the texts.
-
-    Returns:
-      `TextFeatures`.
-    """
-    kept = _StoredTokens(store, keys)
-    if not keys or len(keys) * store.read_tokens(keys[0]).nbytes > _MOST_DEVICE_BYTES:
-        return TextFeatures(kept, encoded.mask)
-    tokens = kept[np.arange(len(keys))]
-    on_device: Any = tokens if jax.default_backend() == "cpu" else jax.device_put(tokens)
-    return TextFeatures(on_device, encoded.mask)
+    model: RetrievalModel
+    data: RetrievalSet
+    folder: Path
+    max_text_tokens: int
+    k: int | None
+    batch_size: int
+    num_workers: int
+    pairs_per_run: int
+    restart: bool
+    is_paragraph: bool
+    weights: Weights
+    annotation_sha256: str
 
 
-class _StoredTokens:
-    """Tokens of texts that are read when they are asked for."""
+class _Outcome(NamedTuple):
+    """The results. Seconds are those of this start: of videos, texts and pairs, with how many there were."""
 
-    def __init__(self, store: FeatureStore, keys: Sequence[str]) -> None:
-        self._store, self._keys = store, keys
-
-    def __getitem__(self, numbers: np.ndarray) -> Shaped[np.ndarray, "P N D"]:
-        return np.stack([self._store.read_tokens(self._keys[number]) for number in numbers])
-
-
-def plan_pairs(similarity: Float32[np.ndarray, "V U"], text_of: Int64[np.ndarray, " S"], *, k: int) -> PairPlan:
-    """Chooses which videos and texts are looked at together.
-
-    Args:
-      similarity: of videos and unique texts; -inf for a video that can't be read.
-      text_of: number of the unique text of every text.
-      k: how many candidates each video and each text has, at most as many as there are.
-
-    Returns:
-      A `PairPlan`. A video that can't be read is in no pair.
-    """
-    num_videos, num_unique = similarity.shape
-    by_video = np.stack([choose_candidates(row[text_of], k) for row in similarity])
-    by_text = np.stack([choose_candidates(column, k) for column in similarity.T])
-    wanted = np.zeros((num_videos, num_unique), bool)
-    np.put_along_axis(wanted, text_of[by_video], True, axis=1)
-    wanted.T[np.arange(num_unique)[:, None], by_text] = True
-    wanted &= similarity > -np.inf
-    pairs = {video: np.flatnonzero(row).tolist() for video, row in enumerate(wanted) if row.any()}
-    return PairPlan(text_of, by_video, by_text, pairs)
+    ranks: Mapping[str, Mapping[str, list[int]]]
+    plan: PairPlan
+    errors: dict[str, str]
+    num_cut: int
+    seconds: dict[str, Any]
 
 
-class PairsRecord(TypedDict):
-    """Record of one video: the texts that were looked at together with it, and the logit of "they match" of each."""
+class _Texts(NamedTuple):
+    """The unique texts: themselves, their tokens, and the number of the unique text of every text."""
 
-    texts: list[int]
-    scores: list[float]
-
-
-def find_record_fault(record: Mapping[str, Any]) -> str | None:
-    """Returns what is wrong with a record that is a `PairsRecord`, or None."""
-    if len(record["texts"]) != len(record["scores"]):
-        return f"it has {len(record['texts'])} texts and {len(record['scores'])} scores"
-    return None
+    keys: list[str]
+    words: EncodedTexts
+    text_of: Int64[np.ndarray, " S"]
 
 
-def match_pairs_into(
-    records: Records,
-    model: RetrievalModel,
-    names: Sequence[str],
-    plan: PairPlan,
-    read_tokens: Callable[[int], Shaped[np.ndarray, "M C"]],
-    texts: TextFeatures,
-    *,
-    block_size: int = BLOCK_SIZE,
-    progress: Callable[[int], None] = lambda count: None,
-) -> dict[str, str]:
-    """Looks at the pairs that have no record yet; those of a video are kept as soon as they are there.
+def describe_protocol(job: _Job) -> str:
+    """Say in one line how ranks are made; they compare where this line is the same."""
+    texts = "paragraphs" if job.is_paragraph else "captions"
+    second = "" if job.k is None else f", then ITM of the {job.k} most similar"
+    clips = describe_clips(job.model.preprocessing)
+    return f"{clips}; {texts} of at most {job.max_text_tokens} tokens; ITC{second}; of equal ones the first"
 
-    Args:
-      records: what is known, and where the new goes: by the video's name `{"texts": [...], "scores": [...]}`.
-      model: for retrieval.
-      names: of the videos.
-      plan: which pairs.
-      read_tokens: from the number of a video to its surviving tokens.
-      texts: the unique texts.
-      block_size: texts in a run; fewer where no video has so many.
-      progress: called with the number of pairs after each video.
 
-    Returns:
-      Name -> what is wrong with a video whose scores are not finite; it has no record.
-    """
-    rest = {video: texts_ for video, texts_ in plan.pairs.items() if not _is_known(records, names[video], texts_)}
-    errors: dict[str, str] = {}
-    most = max((len(wanted) for wanted in plan.pairs.values()), default=1)
-    for video, scores in score_pairs(model, read_tokens, texts, rest, block_size=max(1, min(block_size, most))):
-        if error := find_not_finite(scores, "match scores"):
-            errors[names[video]] = str(error)
-        else:
-            records.append(names[video], {"texts": rest[video], "scores": [float(score) for score in scores]})
-        progress(len(scores))
+def _choose_k(asked: int | None, usual: int, data: RetrievalSet) -> int:
+    most = min(len(data.videos), len(data.texts))
+    if asked is not None and asked > most:
+        raise ArgumentError(
+            "k_test",
+            f"is at most the number of videos, {len(data.videos)}, and of texts, {len(data.texts)}; got {asked}; take "
+            "fewer, or leave it out.",
+        )
+    return min(asked or usual, most)
+
+
+def _run(job: _Job, room: Room, watch: Watch) -> _Outcome:
+    texts = _read_texts(job)
+    names = job.data.videos
+    seconds: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        video_store, text_store, records = _open_stores(job, room, texts, stack)
+        errors = _encode_videos(job, video_store, watch, seconds)
+        _encode_texts(job, text_store, texts, watch, seconds)
+        similarity = np.full((len(names), len(texts.keys)), -np.inf, np.float32)
+        there = [row for row, name in enumerate(names) if name not in errors]
+        if there:
+            embeddings = video_store.read_embeddings([names[row] for row in there])
+            similarity[there] = compute_similarity(embeddings, text_store.read_embeddings(texts.keys))
+        plan = plan_pairs(similarity, texts.text_of, k=job.k or 1)
+        scores = None
+        if job.k is not None:
+            features = gather_texts(text_store, texts.words, texts.keys)
+            unmatched = _match_pairs(
+                job, records, plan, lambda number: video_store.read_tokens(names[number]), features, watch, seconds
+            )
+            scores = read_scores(records, names, plan)
+            similarity[[name in unmatched for name in names]] = -np.inf  # as one that can't be read
+            errors = {**errors, **unmatched}
+        ranks = rank_both_ways(similarity, plan, scores, job.data.pairs)
+    return _Outcome(ranks, plan, errors, texts.words.num_cut, seconds)
+
+
+def _read_texts(job: _Job) -> _Texts:
+    keys = list(dict.fromkeys(job.data.texts))
+    number = {key: row for row, key in enumerate(keys)}
+    text_of = np.array([number[text] for text in job.data.texts], np.int64)
+    return _Texts(keys, job.model.tokenize(keys, max_tokens=job.max_text_tokens), text_of)
+
+
+def _open_stores(
+    job: _Job, room: Room, texts: _Texts, stack: contextlib.ExitStack
+) -> tuple[FeatureStore, FeatureStore, Records]:
+    """Open what keeps videos, texts and pairs, each for the run that it is of."""
+    model, restart = job.model, job.restart
+    run = describe_run(model, job.weights)
+    of_videos = {
+        **run, "schedule": model.schedule.title, "preprocessing": model.preprocessing.to_dict(),
+        "videos": str(job.folder.absolute()), "batch_size": job.batch_size,
+    }  # fmt: skip
+    of_words = {"tokenizer_sha256": hash_text(model.tokenizer), "max_text_tokens": job.max_text_tokens}
+    of_texts = {**run, **of_words, "length": texts.words.ids.shape[1]}
+    of_pairs = {
+        **of_videos, **of_words, "annotation_sha256": job.annotation_sha256, "paragraph": job.is_paragraph, "k": job.k,
+        "counts": [len(job.data.videos), len(job.data.texts)], "pairs_per_run": job.pairs_per_run,
+    }  # fmt: skip
+    video_store = FeatureStore(room.features / "videos", {**of_videos, "tokens": job.k is not None}, restart=restart)
+    stack.enter_context(video_store)
+    place = room.features / "videos" if room.is_kept else None
+    stack.enter_context(name_what_is_safe(place, lambda: f"{len(video_store)} videos"))
+    text_store = stack.enter_context(FeatureStore(room.features / "texts", of_texts, restart=restart))
+    records = Records(room.records, of_pairs, restart=restart, kind=PairsRecord, find_fault=find_record_fault)
+    return video_store, text_store, stack.enter_context(records)
+
+
+def _encode_videos(job: _Job, store: FeatureStore, watch: Watch, seconds: dict[str, Any]) -> dict[str, str]:
+    items = [VideoItem(name, name, job.folder / name) for name in job.data.videos]
+    known = _count_known(job.data.videos, store)
+    if known:
+        tell_note(f"{known} of {len(items)} videos are encoded in {store.folder}.")
+    notices: dict[str, Sequence[str]] = {}
+    with _time(watch, "encoding videos", len(items), known, seconds) as advance:
+        errors = encode_videos_into(
+            store,
+            job.model,
+            items,
+            batch_size=job.batch_size,
+            num_workers=job.num_workers,
+            with_tokens=job.k is not None,
+            progress=lambda item: advance(1),
+            noting=notices.__setitem__,
+        )
+    tell_notices(notices)
     return errors
 
 
-def count_known(records: Records, names: Sequence[str], plan: PairPlan) -> int:
-    """Returns how many pairs of a plan have a record."""
-    return sum(len(texts) for video, texts in plan.pairs.items() if _is_known(records, names[video], texts))
+def _encode_texts(job: _Job, store: FeatureStore, texts: _Texts, watch: Watch, seconds: dict[str, Any]) -> None:
+    known = _count_known(texts.keys, store)
+    with _time(watch, "encoding texts", len(texts.keys), known, seconds) as advance:
+        encode_texts_into(store, job.model, texts.words, texts.keys, progress=advance)
 
 
-def _is_known(records: Records, name: str, texts: Sequence[int]) -> bool:
-    return records.found.get(name, {}).get("texts") == list(texts)
-
-
-def read_scores(records: Records, names: Sequence[str], plan: PairPlan) -> Float32[np.ndarray, "V U"]:
-    """Returns the scores of all pairs of a plan; NaN where there is no pair, or no record of its video."""
-    scores = np.full((len(plan.by_video), len(plan.by_text)), np.nan, np.float32)
-    for video, texts in plan.pairs.items():
-        if _is_known(records, names[video], texts):
-            scores[video, texts] = records.found[names[video]]["scores"]
-    return scores
-
-
-def rank_both_ways(
-    similarity: Float32[np.ndarray, "V U"],
+def _match_pairs(
+    job: _Job,
+    records: Records,
     plan: PairPlan,
-    scores: Float32[np.ndarray, "V U"] | None,
-    pairs: Sequence[tuple[int, int]],
-) -> dict[str, dict[str, list[int]]]:
-    """Ranks what belongs together, by similarity alone and re-ranked.
-
-    Args:
-      similarity: of videos and unique texts; -inf for a video that can't be read.
-      plan: candidates of each side.
-      scores: of the plan's pairs; None where nothing was re-ranked.
-      pairs: (number of the video, number of the text) that belong together.
-
-    Returns:
-      "itc" and, with scores, "reranked": "text_to_video", a rank for every text, and "video_to_text", one for every
-      video. A video that can't be read finds nothing and is not found.
-    """
-    text_of = plan.text_of
-    right_texts: list[list[int]] = [[] for _ in similarity]
-    right_videos: list[list[int]] = [[] for _ in text_of]
-    for video, text in pairs:
-        right_texts[video].append(text)
-        right_videos[text].append(video)
-    itc = {
-        "text_to_video": [rank_right(similarity[:, text_of[n]], right) for n, right in enumerate(right_videos)],
-        "video_to_text": [rank_right(row[text_of], right) for row, right in zip(similarity, right_texts)],
-    }
-    if scores is None:
-        return {"itc": itc}
-    return {
-        "itc": itc,
-        "reranked": {
-            "text_to_video": [
-                _rank(similarity[:, text_of[n]], plan.by_text[text_of[n]], scores[:, text_of[n]], right)
-                for n, right in enumerate(right_videos)
-            ],
-            "video_to_text": [
-                _rank(row[text_of], plan.by_video[video], scores[video][text_of], right)
-                for video, (row, right) in enumerate(zip(similarity, right_texts))
-            ],
-        },
-    }
+    read_tokens: Callable[[int], Any],
+    features: TextFeatures,
+    watch: Watch,
+    seconds: dict[str, Any],
+) -> dict[str, str]:
+    names = job.data.videos
+    known, total = count_known(records, names, plan), count_pairs(plan)
+    if known:
+        tell_note(f"{known} of {total} pairs are known from {records.path}.")
+    with _time(watch, "matching pairs", total, known, seconds) as advance:
+        return match_pairs_into(
+            records, job.model, names, plan, read_tokens, features, block_size=job.pairs_per_run, progress=advance
+        )
 
 
-def _rank(similarity: np.ndarray, candidates: np.ndarray, scores: np.ndarray, right: Sequence[int]) -> int:
-    there = candidates[similarity[candidates] > -np.inf]  # k may reach to videos that can't be read
-    return rank_right_reranked(similarity, there, scores[there], right)
+def _count_known(keys: Sequence[str], store: FeatureStore) -> int:
+    return sum(key in store for key in keys)
 
 
-def count_pairs(plan: PairPlan) -> int:
-    """Returns how many pairs are looked at; each counts once, from whichever side it is asked for."""
-    return sum(map(len, plan.pairs.values()))
+@contextlib.contextmanager
+def _time(watch: Watch, text: str, total: int, known: int, seconds: dict[str, Any]) -> Iterator[Advance]:
+    """Watch a part of the work, named by the last word of the text, and note how long it took for how many."""
+    start = time.perf_counter()
+    with watch(text, total=total, known=known) as advance:
+        yield advance
+    name = text.split()[-1]
+    seconds[name] = {"seconds": time.perf_counter() - start, "done": total - known, "known_before": known}
+
+
+def _describe_ranks(ranks: Mapping[str, Mapping[str, list[int]]]) -> dict[str, Any]:
+    results = {}
+    for way, directions in ranks.items():
+        # What is ranked in one direction asks in the other one.
+        found = {
+            direction: describe_ranks(directions[direction], len(directions[other]))
+            for direction, other in zip(DIRECTIONS, reversed(DIRECTIONS))
+        }
+        mean = sum(found[direction]["r1"]["value"] for direction in DIRECTIONS) / len(DIRECTIONS)
+        results[way] = {**found, "mean_r1": mean, "originals": name_as_originals(found)}
+    return results

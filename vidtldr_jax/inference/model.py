@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.inference.checkpoint import flatten_params
+from vidtldr_jax.inference.checkpoint import check_params, flatten_params
 from vidtldr_jax.inference.empty import is_empty, make_empty
 from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
 from vidtldr_jax.models.architectures import Config, make_module
@@ -196,6 +196,21 @@ class VideoModel:
           preprocessing: how clips are sampled, resized and normalised.
         """
         return self._replace(preprocessing=preprocessing)
+
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """Return the same model with other parameters, such as those of a training loop; nothing is compiled again.
+
+        Args:
+          params: flat or nested, as `params` gives them.
+
+        Raises:
+          ValueError: they are not those of the architecture.
+        """
+        flat = {path: jnp.asarray(value, self.dtype) for path, value in flatten_params(params).items()}
+        check_params(flat, self.config)
+        flat = stack_blocks(flat) if self.is_stacked else unstack_blocks(flat)
+        placed = flat if self.mesh is None else place_params(flat, self.mesh)
+        return self._replace(weights=traverse_util.unflatten_dict(placed, sep="/"))
 
     def _replace(self, **fields: Any) -> Self:
         return _fill(object.__new__(type(self)), **{name: getattr(self, name) for name in _FIELDS} | fields)

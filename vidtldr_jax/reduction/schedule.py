@@ -11,7 +11,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from vidtldr_jax.ops.checks import check_count, check_static, describe, is_number
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method, get_method
@@ -62,6 +62,17 @@ class ResolvedSchedule:
         line = f"r = {self.text}: {self.tokens[0]} -> {self.tokens[-1]} tokens {where} {len(self.r)} layers"
         name = [] if self.method == DEFAULT_METHOD else [self.method.name]
         return "; ".join([*name, line, *self.clamps])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the schedule as plain data, clamps included."""
+        return {
+            "text": self.text,
+            "method": self.method.name,
+            "requested": list(self.requested),
+            "r": list(self.r),
+            "tokens": list(self.tokens),
+            "clamps": list(self.clamps),
+        }
 
     @property
     def attended(self) -> tuple[int, ...]:

@@ -1,1 +1,15 @@
 """The store of features, an index over it, and looking again at the best of a search."""
+
+from vidtldr_jax.search.features import FeatureStore, read_features
+from vidtldr_jax.search.index import add_videos, describe_index, list_videos, search_index
+from vidtldr_jax.search.index_prune import prune_index
+
+__all__ = [
+    "FeatureStore",
+    "add_videos",
+    "describe_index",
+    "list_videos",
+    "prune_index",
+    "read_features",
+    "search_index",
+]

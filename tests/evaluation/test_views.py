@@ -11,8 +11,8 @@ from tests.data.making import write_video
 from vidtldr_jax.data import Preprocessing, read_clips
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings
-from vidtldr_jax.evaluation.classification import evaluate_videos, sum_seconds, summarise
 from vidtldr_jax.evaluation.heads import Head
+from vidtldr_jax.evaluation.views import evaluate_videos, sum_seconds, summarise
 from vidtldr_jax.inference import VideoModel
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.models import VideoViTConfig

@@ -9,8 +9,8 @@ from tests.cli.umt_sets import WORDS, make_umt
 from vidtldr_jax.data.annotations import Question
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.text import EncodedTexts
-from vidtldr_jax.evaluation import question_answering as answering
-from vidtldr_jax.evaluation.question_answering import answer_block, answer_into, encode_answers, summarise_answers
+from vidtldr_jax.evaluation import answers as answering
+from vidtldr_jax.evaluation.answers import answer_block, answer_into, encode_answers, summarise_answers
 from vidtldr_jax.inference import text_model
 from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.stream import EncodedVideo
