@@ -62,9 +62,7 @@ print(f"{jax.device_count()} device(s): {device.device_kind} ({device.platform})
 video = ""  # @param {type:"string"}
 schedule = "100,40"  # @param {type:"string"}
 
-from vidtldr_jax.inference.load import find_asset
-
-path = video or sorted(find_asset("clips").glob("*.mp4"))[0]
+path = video or vt.find_sample_clip()
 merged = vt.load_model("moving-objects", schedule=schedule)
 plain = merged.with_schedule(None)  # shares the parameters
 clip = vt.read_clip(path, merged.preprocessing)  # [T, Y, X, 3] float32, normalised

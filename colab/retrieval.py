@@ -65,10 +65,9 @@ weights = "moving-objects-retrieval"  # @param {type:"string"}
 schedule = "100,40"  # @param {type:"string"}
 
 from vidtldr_jax.data.video_paths import find_videos
-from vidtldr_jax.inference.load import find_asset
 
 model = vt.load_model(weights, schedule=schedule or None)
-videos = find_videos([folder or str(find_asset("gallery"))])
+videos = find_videos([folder or vt.find_sample_gallery()])
 print(f"{len(videos)} videos; {model.schedule.describe()}")
 
 # %% [markdown]

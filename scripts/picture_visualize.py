@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.pretrained import make_encoder, read_state
 from benchmarks.real_clips import CLIPS, collect_clips
-from vidtldr_jax.inference.load import find_asset, load_model
+from vidtldr_jax.inference.load import find_sample_clip, load_model
 from vidtldr_jax.visualize import ClipHistory, draw_strip, record_history, write_image, write_page
 
 IMAGES: Final = Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -69,7 +69,7 @@ def main() -> None:
     film = record_film()
     write_image(IMAGES / "visualize-film.png", draw_strip(film, most_layers=2))
     photograph_page(film, IMAGES / "visualize-page.png")
-    clip = sorted(find_asset("clips").glob("*.mp4"))[0]
+    clip = find_sample_clip()
     shipped = record_history(load_model("moving-objects", schedule="100,40"), clip)
     write_image(IMAGES / "demo-strip.png", draw_strip(shipped))
 

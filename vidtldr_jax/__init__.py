@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vidtldr_jax.data.clip import read_clip
     from vidtldr_jax.data.preprocessing import Preprocessing
     from vidtldr_jax.inference.checkpoint import read_checkpoint, save_checkpoint
-    from vidtldr_jax.inference.load import find_sample_clip, load_model, load_module
+    from vidtldr_jax.inference.load import find_sample_clip, find_sample_gallery, load_model, load_module
     from vidtldr_jax.inference.model import VideoModel
     from vidtldr_jax.inference.sharding import make_mesh
     from vidtldr_jax.inference.stream import encode_videos
@@ -68,6 +68,7 @@ __all__ = [
     "count_macs",
     "encode_videos",
     "find_sample_clip",
+    "find_sample_gallery",
     "get_preset",
     "init_variables",
     "load_model",
@@ -105,6 +106,7 @@ _HOMES: Final = {
     "count_macs": "reduction.cost",
     "encode_videos": "inference.stream",
     "find_sample_clip": "inference.load",
+    "find_sample_gallery": "inference.load",
     "get_preset": "models.presets",
     "init_variables": "models.architectures",
     "load_model": "inference.load",

@@ -19,14 +19,14 @@ from PIL import Image, ImageDraw
 import vidtldr_jax as vt
 from vidtldr_jax import ops
 from vidtldr_jax.data import read_frames
-from vidtldr_jax.inference.load import find_asset
+from vidtldr_jax.inference.load import find_sample_clip
 from vidtldr_jax.visualize import draw_merge_map, draw_saliency, spread_groups, write_image
 from vidtldr_jax.visualize.colours import colour_groups, map_heat
 from vidtldr_jax.visualize.labels import PAPER, draw_text, measure_text
 from vidtldr_jax.visualize.maps import count_members
 
 IMAGES: Final = Path(__file__).resolve().parent.parent / "images"
-CLIP: Final = "coming_together.mp4"
+CLIP: Final = "coming_together"
 SCHEDULE: Final = "100,40"
 _PANEL: Final = 132
 _GAP: Final = 4
@@ -60,7 +60,7 @@ class Look(NamedTuple):
 def look_inside() -> Look:
     """Runs the shipped model on its clip and keeps what the first block computes on the way."""
     model = vt.load_model("moving-objects", schedule=SCHEDULE)
-    path = find_asset("clips") / CLIP
+    path = find_sample_clip(CLIP)
     config, r = model.config, model.schedule.r
 
     def run(params: Any, clip: jax.Array) -> tuple[Any, ...]:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from vidtldr_jax.evaluation.arguments import ArgumentError, MissingVideosError
     from vidtldr_jax.evaluation.classification import ClassificationResult, evaluate_classification
     from vidtldr_jax.evaluation.heads import Head
-    from vidtldr_jax.evaluation.progress import Watch, watch_silently
+    from vidtldr_jax.evaluation.progress import Advance, Watch, watch_silently
     from vidtldr_jax.evaluation.question_answering import QuestionAnsweringResult, evaluate_question_answering
     from vidtldr_jax.evaluation.retrieval import RetrievalResult, evaluate_retrieval
 
 __all__ = [
+    "Advance",
     "ArgumentError",
     "ClassificationResult",
     "Head",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Advance": "progress",
     "ArgumentError": "arguments",
     "ClassificationResult": "classification",
     "Head": "heads",

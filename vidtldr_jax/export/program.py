@@ -51,7 +51,7 @@ class Program(NamedTuple):
     """A function with its weights.
 
     Attributes:
-      run: from (weights, *inputs) to one array, or to a dict of them where several outputs were asked for.
+      run: from the weights and then the inputs to one array, or to a dict of them where several outputs were asked for.
       weights: flat parameter path -> array of the host.
       inputs: in the order of the arguments.
       outputs: their names.

@@ -1,7 +1,8 @@
-"""Checkpoint folder + preprocessing + jit = something a user can call."""
+"""Load and run one model: checkpoint folder + preprocessing + jit = something a user can call."""
 
 from vidtldr_jax.inference.checkpoint import Checkpoint, CheckpointError, read_checkpoint, save_checkpoint
-from vidtldr_jax.inference.load import find_sample_clip, load_model, load_module
+from vidtldr_jax.inference.finite import NotFiniteError
+from vidtldr_jax.inference.load import find_sample_clip, find_sample_gallery, load_model, load_module
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
@@ -12,10 +13,12 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "EncodedVideo",
+    "NotFiniteError",
     "RetrievalModel",
     "VideoModel",
     "encode_videos",
     "find_sample_clip",
+    "find_sample_gallery",
     "load_model",
     "load_module",
     "make_mesh",

@@ -169,6 +169,11 @@ def find_sample_clip(name: str = "coming_together") -> Path:
     return find_asset("clips") / f"{name}.mp4"
 
 
+def find_sample_gallery() -> Path:
+    """Return the folder of videos that ships with the package, to search by a sentence."""
+    return find_asset("gallery")
+
+
 def find_asset(name: str) -> Path:
     """Returns the path of a file or folder that ships with the package."""
     return Path(str(resources.files("vidtldr_jax") / "assets" / name))
