@@ -13,13 +13,11 @@ from tests.cli.conftest import CONFIG, save_model
 from tests.cli.test_main import ROOT, assert_one_error
 from tests.cli.umt_sets import make_umt
 from tests.data.making import write_video
-from vidtldr_jax.cli import plan_plot
+from vidtldr_jax.cli import plan_plot, plan_steps
 from vidtldr_jax.cli.classification_config import load_experiment
 from vidtldr_jax.cli.text_models import prepare
-from vidtldr_jax.evaluation import calibration
 from vidtldr_jax.evaluation.calibration import Calibration, Score
 from vidtldr_jax.inference import latency_table as latency
-from vidtldr_jax.inference import timing
 from vidtldr_jax.inference.latency_table import LatencyTable
 from vidtldr_jax.inference.timing import Measurement
 from vidtldr_jax.models.vivit_config import ViViTConfig
@@ -42,9 +40,9 @@ SCENIC_CLIPS = {
 def timed(monkeypatch):
     """Times as in `TABLE`, and a run that takes as long as is set."""
     runs = {"plain": 0.021, "merged": 0.011}
-    monkeypatch.setattr(latency, "measure_latency", lambda *rest, **more: TABLE)
+    monkeypatch.setattr(plan_steps, "measure_latency", lambda *rest, **more: TABLE)
     monkeypatch.setattr(
-        timing,
+        plan_steps,
         "measure_models",
         lambda models, video, repeats: {n: Measurement(1.0, (runs[n],) * repeats, (0.0,), None) for n in models},
     )
@@ -93,7 +91,7 @@ def test_the_proposal_that_changes_least_is_chosen(model, clip, call, call_json,
         scores = tuple(Score(float(value), 0.5, 1.0) for value in cosines)
         return Calibration(scores, len(paths), "pooled", {})
 
-    monkeypatch.setattr(calibration, "calibrate_schedules", calibrate)
+    monkeypatch.setattr(plan_steps, "calibrate_schedules", calibrate)
     words = ("plan", "--model", model, "--max-gmacs", 0.00008)
     uncalibrated = call_json(*words)
     found = call_json(*words, "--calibrate", clip, clip, "--batch-size", 2)
@@ -169,7 +167,7 @@ def test_a_budget_of_milliseconds_is_met_by_prediction_and_then_run(model, call,
     message = "one run takes from 12.5 to 20 ms on this machine by vidtldr, whose first layer can lose half"
     assert_one_error(call("plan", "--model", model, "--latency-ms", 3), message)
     unsteady = dataclasses.replace(TABLE, spread=1.6)
-    monkeypatch.setattr(latency, "measure_latency", lambda *rest, **more: asked.append(more["renew"]) or unsteady)
+    monkeypatch.setattr(plan_steps, "measure_latency", lambda *rest, **more: asked.append(more["renew"]) or unsteady)
     asked = []
     assert "runs of one model differed by a factor of 1.6" in call(*words, "--remeasure").stderr
     assert asked == [True]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -26,22 +24,15 @@ from vidtldr_jax.cli.options import (
     preset_option,
     verbose_option,
 )
-from vidtldr_jax.cli.output import print_json, print_line, print_note, show_progress, watch_progress
-from vidtldr_jax.cli.runtime import open_cache_folder
+from vidtldr_jax.cli.output import print_json, print_line, print_note
 from vidtldr_jax.cli.video_list import take_videos
-from vidtldr_jax.trust.notes import tell_notices
 
 if TYPE_CHECKING:
-    from vidtldr_jax.cli.plan_report import Outcome, Row
-    from vidtldr_jax.evaluation.calibration import Calibration
-    from vidtldr_jax.inference.latency_table import LatencyTable
+    from vidtldr_jax.cli.plan_report import Outcome
+    from vidtldr_jax.cli.plan_steps import Budget
     from vidtldr_jax.inference.model import VideoModel
-    from vidtldr_jax.inference.timing import Measurement
     from vidtldr_jax.models.architectures import Config
-    from vidtldr_jax.reduction.planner import Plan, Proposal
 
-_VERIFYING_RUNS: Final = 7
-_UNSTEADY: Final = 1.3
 _BUDGETS: Final = {
     "max_gmacs": "--max-gmacs", "keep": "--keep", "speedup": "--speedup", "latency_ms": "--latency-ms",
 }  # fmt: skip
@@ -119,208 +110,76 @@ def plan(
     """
     from vidtldr_jax.cli.plan_config import check_config_place, save_config
     from vidtldr_jax.cli.plan_plot import check_plot_place, draw_front
-    from vidtldr_jax.cli.plan_report import Outcome
-    from vidtldr_jax.data.video_paths import FoundVideos
+    from vidtldr_jax.cli.plan_steps import Task, find_schedules
     from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 
-    given = {"max_gmacs": max_gmacs, "keep": keep, "speedup": speedup, "latency_ms": latency_ms}
-    budget = _choose_budget({name: number for name, number in given.items() if number is not None})
-    if model is not None and preset is not None:
-        raise click.UsageError("give --model or --preset, not both.")
-    if preset is not None and (calibrate or write_config):
-        raise click.UsageError("--calibrate and --write-config need trained weights: --model, not --preset.")
-    if (plot or sweep > 1 or videos) and not calibrate:
+    budget = _choose_budget(max_gmacs=max_gmacs, keep=keep, speedup=speedup, latency_ms=latency_ms)
+    is_calibrated = bool(calibrate)
+    _check_model_options(model, preset, is_calibrated=is_calibrated, is_written=write_config is not None)
+    if not is_calibrated and (videos or plot or sweep > 1):
         raise click.UsageError("videos, --plot and --sweep belong to --calibrate VIDEO...; add it.")
     if quiet and as_json:
         raise click.UsageError("give --quiet or --json, not both.")
     if plot is not None:
         check_plot_place(plot)
-    found = take_videos([*calibrate, *videos]) if calibrate else FoundVideos([], {}, [])
+    found = take_videos([*calibrate, *videos])
     written = {"--plot": plot, "--write-config": write_config}
     read: list[str | Path] = [*found.videos, *([model] if model is not None else [])]
     keep_inputs({option: [Path(path)] for option, path in written.items() if path is not None}, read)
-    is_timed = measure or remeasure or budget.kind == "latency_ms"
     method = method or DEFAULT_METHOD.name
     name = preset or model or DEFAULT_MODEL
-    loaded, config = _open(name, is_preset=preset is not None, is_run=is_timed, method=method, dtype=dtype)
+    config, load = _open(name, is_preset=preset is not None, method=method, dtype=dtype)
     if write_config is not None:
         check_config_place(write_config)
+    task = Task(
+        name=name, config=config, load=load, is_preset=preset is not None, budget=budget, sweep=sweep, method=method,
+        dtype=dtype, frames=frames, batch_size=batch_size, is_timed=measure or remeasure or budget.kind == "latency_ms",
+        is_timed_anew=remeasure, is_verified=not no_verify, videos=found.videos if is_calibrated else None,
+        workers=workers,
+    )  # fmt: skip
     try:
-        table = None
-        if is_timed and loaded is not None:
-            begin = _refuse_early(budget, loaded, method, frames, batch_size)
-            table = _measure(loaded, batch_size, frames, renew=remeasure, begin=begin)
-        plans = [_plan(budget, config, table, method, frames, step / sweep) for step in range(sweep)]
-        rows = _make_rows(plans, table)
-        calibration = None
-        if calibrate and loaded is not None and not plans[0].schedule.is_plain:
-            calibration = _calibrate(loaded, rows, found.videos, frames, batch_size, workers)
-            rows = [row._replace(score=score) for row, score in zip(rows, calibration.scores, strict=True)]
-            rows.sort(key=lambda row: (not row.is_within, -row.score.cosine))  # type: ignore[union-attr]  # all scored
-        verified = None
-        if is_timed and not no_verify and loaded is not None and table is not None:
-            verified = _verify(loaded, rows[0].proposal, batch_size, frames)
+        outcome = find_schedules(task)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    if plot is not None and calibration is None:
+    if plot is not None and outcome.calibration is None:
         print_note("the plain model is within the budget: there is nothing to compare, and nothing is drawn.")
-    outcome = Outcome(
-        name=name, weights="random" if preset else "trained", dtype=dtype, method=method, budget=plans[0].budget,
-        frames=frames or config.num_frames, batch_size=batch_size, plain=plans[0].plain, rows=tuple(rows), table=table,
-        calibration=calibration, verified=verified, max_seconds=plans[0].limit if _is_of_time(budget, table) else None,
-    )  # fmt: skip
-    if plot is not None and calibration is not None:
+    elif plot is not None:
         draw_front(Path(plot), outcome)
-    if write_config is not None and loaded is not None:
-        save_config(Path(write_config), loaded, outcome)
+    if write_config is not None:
+        save_config(Path(write_config), load(), outcome)
     _print(outcome, quiet=quiet, as_json=as_json)
-    errors = found.errors | (calibration.errors if calibration is not None else {})
+    errors = found.errors | (outcome.calibration.errors if outcome.calibration is not None else {})
     report_errors(errors)
     return 1 if errors else 0
 
 
-class _Budget(NamedTuple):
-    """What may be spent: of which kind, and how much."""
+def _choose_budget(**numbers: float | None) -> Budget:
+    from vidtldr_jax.cli.plan_steps import Budget
 
-    kind: str
-    number: float
-
-
-def _choose_budget(given: dict[str, float]) -> _Budget:
+    given = [Budget(kind, number) for kind, number in numbers.items() if number is not None]
     if len(given) != 1:
-        got = " and ".join(_BUDGETS[name] for name in given) or "none"
+        got = " and ".join(_BUDGETS[budget.kind] for budget in given) or "none"
         raise click.UsageError(f"exactly one budget is needed: {', '.join(_BUDGETS.values())}; got {got}.")
-    return _Budget(*next(iter(given.items())))
+    return given[0]
 
 
-def _open(name: str, *, is_preset: bool, is_run: bool, method: str, dtype: str) -> tuple[VideoModel | None, Config]:
-    """Loads a model; of a preset that is not run, only the description."""
+def _check_model_options(model: str | None, preset: str | None, *, is_calibrated: bool, is_written: bool) -> None:
+    if model is not None and preset is not None:
+        raise click.UsageError("give --model or --preset, not both.")
+    if preset is not None and (is_calibrated or is_written):
+        raise click.UsageError("--calibrate and --write-config need trained weights: --model, not --preset.")
+
+
+def _open(name: str, *, is_preset: bool, method: str, dtype: str) -> tuple[Config, Callable[[], VideoModel]]:
+    """Returns a model's config, and what loads it; a preset's model is made when it is first run."""
     from vidtldr_jax.inference.timing import make_random_model
     from vidtldr_jax.models.presets import PRESETS
 
-    if not is_preset:
-        loaded = open_model(name, schedule=None, method=method, dtype=dtype)
-        return loaded, loaded.config
-    config = PRESETS[name]
-    return (make_random_model(config, method=method, dtype=dtype) if is_run else None), config
-
-
-def _is_of_time(budget: _Budget, table: LatencyTable | None) -> bool:
-    return budget.kind == "latency_ms" or (budget.kind == "speedup" and table is not None)
-
-
-def _refuse_early(
-    budget: _Budget, model: VideoModel, method: str, frames: int | None, batch_size: int
-) -> Callable[[], None]:
-    """Refuses a budget that can't be met; what takes seconds itself is returned, to be called before all timing."""
-    from vidtldr_jax.inference.latency_reach import check_reach
-    from vidtldr_jax.reduction.planner import plan_schedule
-
-    kind, number = budget
-    if kind == "latency_ms":
-        if not 0 < number < math.inf:
-            raise CommandError(f"--latency-ms is a number above 0; got {number:g}; give another.")
-        limit: dict[str, Any] = {"max_seconds": number / 1000}
-    elif kind == "speedup":
-        limit = {"speedup": _check_speedup(number)}
-    else:
-        plan_schedule(model.config, **{kind: number}, method=method, num_frames=frames)
-        return lambda: None
-    return functools.partial(check_reach, model, **limit, batch_size=batch_size, num_frames=frames)
-
-
-def _measure(
-    model: VideoModel, batch_size: int, frames: int | None, *, renew: bool, begin: Callable[[], None]
-) -> LatencyTable:
-    from vidtldr_jax.inference.latency_table import measure_latency
-
-    with show_progress("compiling pieces of the model, then timing them", total=1) as progress:
-
-        def show(done: int, total: int) -> None:
-            # One step more is the timing; without it the clock would stand when all is compiled.
-            progress.update(progress.task_ids[0], completed=done, total=total + 1)
-
-        folder = open_cache_folder("latency", "measured times")
-        table = measure_latency(
-            model, batch_size=batch_size, num_frames=frames, cache=folder, renew=renew, begin=begin, progress=show
-        )
-    if table.spread > _UNSTEADY:
-        print_note(
-            "while the pieces were timed, runs of one model differed by a factor of "
-            f"{table.spread:.2g}: other programs shared the cores; take --remeasure on an idle machine."
-        )
-    return table
-
-
-def _plan(
-    budget: _Budget, config: Config, table: LatencyTable | None, method: str, frames: int | None, share: float
-) -> Plan:
-    """Plans for a budget, or for one that lies a share of the way from it to the plain model."""
-    from vidtldr_jax.inference.latency_table import plan_latency
-    from vidtldr_jax.reduction.planner import plan_schedule
-
-    kind, number = budget
-    if table is not None and _is_of_time(budget, table):
-        seconds = number / 1000 if kind == "latency_ms" else table.plain / _check_speedup(number)
-        seconds += share * max(0.0, table.plain - seconds)
-        return plan_latency(config, table, max_seconds=seconds, method=method, num_frames=frames)
-    make: Callable[..., Plan] = plan_schedule
-    options: dict[str, Any] = {"method": method, "num_frames": frames}
-    if share == 0:
-        return make(config, **{kind: number}, **options)
-    if kind == "keep":
-        return make(config, keep=number + share * (1 - number), **options)
-    first = make(config, **{kind: number}, **options)
-    return make(config, max_gmacs=first.limit + share * (first.plain.gmacs - first.limit), **options)
-
-
-def _check_speedup(number: float) -> float:
-    if not number >= 1:
-        raise CommandError(f"--speedup is a number from 1 on; got {number:g}; give another.")
-    return number
-
-
-def _make_rows(plans: list[Plan], table: LatencyTable | None) -> list[Row]:
-    """Lists what is proposed, each schedule once; what is within the budget comes first."""
-    from vidtldr_jax.cli.plan_report import Row
-
-    found: dict[tuple[int, ...], Row] = {}
-    for number, one in enumerate(plans):
-        for proposal in one.proposals:
-            seconds = None if table is None else table.predict(proposal.schedule)
-            found.setdefault(proposal.schedule.r, Row(proposal, number == 0, seconds, None))
-    return list(found.values())
-
-
-def _calibrate(
-    model: VideoModel, rows: list[Row], paths: list[Path], frames: int | None, batch_size: int, workers: int
-) -> Calibration:
-    from vidtldr_jax.evaluation.calibration import calibrate_schedules
-
-    one_view = model.with_one_view()
-    if frames is not None:
-        one_view = one_view.with_preprocessing(dataclasses.replace(one_view.preprocessing, num_frames=frames))
-    schedules = [row.proposal.schedule for row in rows]
-    notices: dict[str, Sequence[str]] = {}
-    with watch_progress(f"plain and {len(rows)} schedules on videos", total=len(paths)) as advance:
-        calibration = calibrate_schedules(
-            *(one_view, schedules, paths),
-            batch_size=batch_size,
-            num_workers=workers,
-            progress=advance,
-            noting=notices.__setitem__,
-        )
-    tell_notices(notices)
-    return calibration
-
-
-def _verify(model: VideoModel, chosen: Proposal, batch_size: int, frames: int | None) -> dict[str, Measurement]:
-    from vidtldr_jax.inference.timing import make_random_video, measure_models
-
-    models = {"plain": model.with_schedule(None), "merged": model.with_schedule(chosen.schedule)}
-    video = make_random_video(model.config, batch_size=batch_size, num_frames=frames)
-    with show_progress(f"running plain and {chosen.schedule.text}"):
-        return measure_models(models, video, repeats=_VERIFYING_RUNS)
+    if is_preset:
+        config = PRESETS[name]
+        return config, functools.cache(lambda: make_random_model(config, method=method, dtype=dtype))
+    model = open_model(name, schedule=None, method=method, dtype=dtype)
+    return model.config, lambda: model
 
 
 def _print(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
