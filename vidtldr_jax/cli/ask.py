@@ -7,7 +7,6 @@ from typing import Final
 import click
 
 from vidtldr_jax.cli.choices import FILE
-from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     ModelType,
@@ -113,7 +112,7 @@ def ask(
                 "video": video, "question": question, "answers": found, "of": len(choices),
                 "rated_in_full": len(ranked.ids), "notices": list(clip.notices), "unknown_words": list(unknown),
                 "model": model,
-                "schedule": describe_schedule(loaded.schedule),
+                "schedule": loaded.schedule.to_dict(),
                 "gmacs": count_macs(loaded.config, loaded.schedule).gmacs, "dtype": str(loaded.dtype),
             }
         )  # fmt: skip

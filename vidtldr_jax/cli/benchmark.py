@@ -25,7 +25,7 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table, show_progress
-from vidtldr_jax.cli.runtime import describe_device, log_model
+from vidtldr_jax.cli.runtime import log_model
 from vidtldr_jax.cli.size_search import (
     BUDGET_SECONDS,
     Size,
@@ -87,6 +87,7 @@ def benchmark(
     Where merging does not pay, larger clips and then larger batches are measured too, with the schedule as it was
     written: ratios stay ratios and counts stay counts.
     """
+    from vidtldr_jax.inference.device import describe_device
     from vidtldr_jax.inference.sharding import round_up_batch
     from vidtldr_jax.inference.timing import make_random_model, make_random_video
     from vidtldr_jax.models.presets import get_preset

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error, strip_function_name
 from vidtldr_jax.cli.options import (
     cache_option,
@@ -134,7 +133,7 @@ def _describe_run(name: str, model: VideoModel) -> dict[str, Any]:
 
     return {
         "model": name,
-        "schedule": describe_schedule(model.schedule),
+        "schedule": model.schedule.to_dict(),
         "gmacs": count_macs(model.config, model.schedule).gmacs,
         "dtype": str(model.dtype),
         "num_views": model.preprocessing.num_views,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from vidtldr_jax.inference.model import VideoModel
     from vidtldr_jax.inference.predictions import Prediction
     from vidtldr_jax.inference.timing import Measurement
-    from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 MEMORY_MEANING = "input, outputs and temporaries as the compiler planned them, without the weights"
 FEWEST_FOR_CERTAINTY = 5
@@ -48,13 +47,8 @@ def compare_models(model: VideoModel, video: np.ndarray, *, repeats: int) -> dic
     return result
 
 
-def describe_schedule(schedule: ResolvedSchedule) -> dict[str, Any]:
-    """Returns a schedule as plain data, clamps included."""
-    return schedule.to_dict()
-
-
 def name_schedule(schedule: Mapping[str, Any]) -> str:
-    """Returns the title of a schedule that `describe_schedule` described: its text, and the method where it matters."""
+    """Returns the title of a schedule from its plain data: its text, and the method where it matters."""
     from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 
     is_usual = not any(schedule["r"]) or schedule["method"] == DEFAULT_METHOD.name
@@ -67,7 +61,7 @@ def describe_run(model: VideoModel, shape: tuple[int, ...], measured: Measuremen
 
     schedule = model.schedule_for(shape)
     return {
-        "schedule": describe_schedule(schedule),
+        "schedule": schedule.to_dict(),
         "gmacs": count_macs(model.config, schedule, num_frames=shape[1]).gmacs,
         "compile_seconds": measured.compile_seconds,
         "median_seconds": measured.median,

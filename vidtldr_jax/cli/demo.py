@@ -29,7 +29,6 @@ from vidtldr_jax.cli.options import (
     verbose_option,
 )
 from vidtldr_jax.cli.output import print_json, print_line, print_note, print_table, show_progress
-from vidtldr_jax.cli.runtime import describe_device
 
 _EPILOG = """\b
 Examples:
@@ -74,6 +73,7 @@ def demo(
     strip (PNG). One clip from the middle of the video is looked at, cropped at the centre.
     """
     from vidtldr_jax.data.clip import read_clip
+    from vidtldr_jax.inference.device import describe_device
     from vidtldr_jax.visualize import draw_overlay_frames, draw_strip, record_history, write_image, write_video
 
     path = Path(video) if video is not None else find_demo_clip()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from vidtldr_jax.cli.choices import FOLDER
-from vidtldr_jax.cli.comparison import describe_schedule
 from vidtldr_jax.cli.evaluation_files import report_errors
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
@@ -158,7 +157,7 @@ def embed(
                 "notices": report.notices,
                 "bytes": size, "seconds": seconds, "tokens": tokens,
                 "model": model, "checkpoint_sha256": description["checkpoint_sha256"], "dtype": str(loaded.dtype),
-                "schedule": describe_schedule(loaded.schedule), "gmacs_per_video": gmacs,
+                "schedule": loaded.schedule.to_dict(), "gmacs_per_video": gmacs,
             }
         )  # fmt: skip
         return 1 if errors else 0

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
+from vidtldr_jax.cli.comparison import format_tokens
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.output import format_macs, print_json, print_line, print_note, print_table
 from vidtldr_jax.cli.runtime import log_weights
@@ -90,7 +90,7 @@ def _describe(config: Config, facts: dict[str, Any], schedule: ResolvedSchedule,
         "architecture": config.to_dict(),
         "grid": list(config.grid),
         "num_parameters": _count_parameters(config),
-        "schedule": describe_schedule(schedule),
+        "schedule": schedule.to_dict(),
         "gmacs": cost.gmacs,
         "xla_gmacs": count_xla_gmacs(config, schedule),
         "macs_by_part": cost.by_part(),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from vidtldr_jax.cli.comparison import describe_schedule, format_tokens
+from vidtldr_jax.cli.comparison import format_tokens
 from vidtldr_jax.cli.output import format_macs, format_seconds, print_line, print_note, print_table
-from vidtldr_jax.cli.runtime import describe_device
 from vidtldr_jax.evaluation.calibration import Calibration, Score, find_front
+from vidtldr_jax.inference.device import describe_device
 from vidtldr_jax.inference.latency_table import LatencyTable
 from vidtldr_jax.inference.timing import Measurement
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
@@ -101,7 +101,7 @@ def describe_outcome(outcome: Outcome) -> dict[str, Any]:
         "batch_size": outcome.batch_size,
         "budget": outcome.budget,
         "method": outcome.method,
-        "schedule": describe_schedule(outcome.chosen.schedule),
+        "schedule": outcome.chosen.schedule.to_dict(),
         "plain": {
             "gmacs": outcome.plain.gmacs,
             "tokens": list(outcome.plain.schedule.tokens),
@@ -119,7 +119,7 @@ def _describe_row(row: Row, is_on_front: bool) -> dict[str, Any]:
     score = row.score
     return {
         "shape": row.proposal.shape,
-        "schedule": describe_schedule(row.proposal.schedule),
+        "schedule": row.proposal.schedule.to_dict(),
         "gmacs": row.proposal.gmacs,
         "predicted_seconds": row.seconds,
         "within_budget": row.is_within,

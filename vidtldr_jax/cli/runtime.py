@@ -136,13 +136,6 @@ def use_compilation_cache() -> None:
     log.info("compiled programs are kept in %s", folder)
 
 
-def describe_device() -> str:
-    """Names what JAX computes on."""
-    from vidtldr_jax.inference import device
-
-    return device.describe_device()
-
-
 def log_weights(name: str, folder: Path) -> None:
     """Tells with -v which checkpoint stands behind a model's name."""
     log.info("model %s: weights in %s", name, folder.absolute())
@@ -150,6 +143,8 @@ def log_weights(name: str, folder: Path) -> None:
 
 def log_model(model: VideoModel) -> None:
     """Tells with -v what a model's schedule makes of a clip, and on what it is computed."""
+    from vidtldr_jax.inference.device import describe_device
+
     if log.isEnabledFor(logging.INFO):
         log.info("schedule: %s", model.schedule.describe())
         log.info("computing in %s on %s", model.dtype, describe_device())

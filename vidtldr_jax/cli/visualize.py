@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from vidtldr_jax.cli.comparison import describe_schedule, format_tokens, list_predictions
+from vidtldr_jax.cli.comparison import format_tokens, list_predictions
 from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.options import (
     cache_option,
@@ -142,7 +142,7 @@ def _describe(video: Path, model: str, history: ClipHistory, files: dict[str, Pa
     return {
         "video": str(video),
         "model": model,
-        "schedule": describe_schedule(history.schedule),
+        "schedule": history.schedule.to_dict(),
         **{
             name: {"tokens": answer.tokens, "gmacs": answer.gmacs, "predictions": answer.predictions}
             for name, answer in answers.items()

@@ -6,6 +6,7 @@ model = load_model("checkpoints/umt-b16-msrvtt", schedule="600,200,100")
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -125,22 +126,33 @@ def make_model(stored: Checkpoint, **options: Any) -> VideoModel:
     Raises:
       ValueError: the schedule or the mesh does not fit the model.
     """
-    return find_model_class(stored.config)(
-        stored.params,
-        stored.config,
-        preprocessing=stored.preprocessing,
-        labels=stored.labels,
-        tokenizer=stored.tokenizer,
-        source=stored.source,
-        **options,
-    )
+    fields: dict[str, Any] = {
+        "preprocessing": stored.preprocessing,
+        "labels": stored.labels,
+        "tokenizer": stored.tokenizer,
+        "source": stored.source,
+    }
+    return build_model(stored.params, stored.config, **fields, **options)
 
 
-def find_model_class(config: Config) -> type[VideoModel]:
-    """Returns the class of model for an architecture."""
-    if not isinstance(config, UMTConfig):
-        return VideoModel
-    return RetrievalModel if config.task == "retrieval" else AnsweringModel
+def build_model(params: Mapping[str, Any], config: Config, **options: Any) -> VideoModel:
+    """Build a model of the class that its architecture has: the one place that chooses it.
+
+    Args:
+      params: the parameters, flat or nested.
+      config: the architecture.
+      **options: of `VideoModel`, such as preprocessing, which is required.
+
+    Returns:
+      A `RetrievalModel` or an `AnsweringModel` for a UMT of that task, else a `VideoModel`.
+
+    Raises:
+      ValueError: the schedule, the method or the mesh does not fit the model.
+    """
+    kind = VideoModel
+    if isinstance(config, UMTConfig):
+        kind = RetrievalModel if config.task == "retrieval" else AnsweringModel
+    return kind(params, config, **options)
 
 
 def find_checkpoint(checkpoint: str | os.PathLike[str]) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import find_param_shapes
 from vidtldr_jax.inference.finite import check_output
-from vidtldr_jax.inference.load import find_model_class
+from vidtldr_jax.inference.load import build_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.reduction.schedule import Schedule
@@ -99,7 +99,7 @@ def make_random_model(config: Config, schedule: Schedule = None, **options: Any)
         for path, shape in find_param_shapes(config).items()
     }
     preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size)
-    return find_model_class(config)(params, config, preprocessing=preprocessing, schedule=schedule, **options)
+    return build_model(params, config, preprocessing=preprocessing, schedule=schedule, **options)
 
 
 def make_random_video(config: Config, *, batch_size: int = 1, num_frames: int | None = None) -> np.ndarray:

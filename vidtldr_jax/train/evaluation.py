@@ -12,6 +12,7 @@ from jaxtyping import Float
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.evaluation.metrics import count_right
 from vidtldr_jax.inference.finite import NotFiniteError, check_finite
+from vidtldr_jax.inference.load import build_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.stream import Output, encode_videos
 from vidtldr_jax.train.errors import TrainError
@@ -35,7 +36,7 @@ class Rows(NamedTuple):
 
 def make_model(setup: Setup, params: Mapping[str, Any], schedule: str) -> VideoModel:
     """Makes the model of some parameters, for one view of a video."""
-    return VideoModel(
+    return build_model(
         params,
         setup.config,
         preprocessing=setup.stored.preprocessing.take_one_view(),
