@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from checkpoints_convert.errors import ConversionError, show_value
 from checkpoints_convert.families import Family
 from checkpoints_convert.families.published import PublishedModel
 from checkpoints_convert.inert import read_fields
-from checkpoints_convert.rules import find_layer, strip_prefix
+from checkpoints_convert.rules import find_layer, matches, strip_prefix
 from vidtldr_jax.trust.faults import find_nearest
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -206,34 +206,39 @@ def _look_up(config: Any, path: str) -> Any:
 
 
 def _measure(family: Family, shapes: Shapes) -> dict[str, Any]:
+    """Reads facts off the keys and shapes of the weights; a fact that no key tells is absent."""
     bare = {strip_prefix(key, family.prefixes): shape for key, shape in shapes.items()}
-    found: dict[str, Any] = {}
-    for name, places in family.lengths.items():
-        lengths = Counter(
-            shape[axis] for pattern, axis in places for _, shape in _match(bare, pattern) if axis < len(shape)
-        )
-        if lengths:
-            found[name] = lengths.most_common(1)[0][0]
     blocks = tuple({rule.source for rule in family.rules if "{i}" in rule.source})
+    found: dict[str, Any] = {name: _find_length(bare, places) for name, places in family.lengths.items()}
     for name, patterns in {"depth": blocks, **family.counts}.items():
-        layers = [layer for pattern in patterns for layer, _ in _match(bare, pattern)]
-        if layers:
-            found[name] = max(layers) + 1
+        found[name] = max((layer + 1 for layer in _list_layers(bare, patterns)), default=None)
     for name, patterns in family.first_layers.items():
-        layers = [layer for pattern in patterns for layer, _ in _match(bare, pattern)]
-        if layers:
-            found[name] = min(layers)
+        found[name] = min(_list_layers(bare, patterns), default=None)
     for name, patterns in family.presence.items():
-        found[name] = any(True for pattern in patterns for _ in _match(bare, pattern))
+        found[name] = any(_has_key(bare, pattern) for pattern in patterns)
     for name, options in family.choices.items():
-        fitting = (value for pattern, value in options if any(True for _ in _match(bare, pattern)))
-        value = next(fitting, None)
-        if value is not None:
-            found[name] = value
-    return found
+        found[name] = next((value for pattern, value in options if _has_key(bare, pattern)), None)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _find_length(shapes: Shapes, places: Iterable[tuple[str, int]]) -> int | None:
+    """Returns the length that most shapes have at these places, of which each is a pattern of keys and an axis."""
+    lengths: Counter[int] = Counter()
+    for pattern, axis in places:
+        lengths.update(shape[axis] for _, shape in _match(shapes, pattern) if axis < len(shape))
+    return lengths.most_common(1)[0][0] if lengths else None
+
+
+def _list_layers(shapes: Shapes, patterns: Iterable[str]) -> list[int]:
+    return [layer for pattern in patterns for layer, _ in _match(shapes, pattern)]
+
+
+def _has_key(shapes: Shapes, pattern: str) -> bool:
+    return any(matches(key, pattern) for key in shapes)
 
 
 def _match(shapes: Shapes, pattern: str) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yields layer and shape of each key that a pattern describes."""
     for key, shape in shapes.items():
         layer = find_layer(key, pattern)
         if layer is not None:

@@ -9,7 +9,7 @@ Attention and MLP take forms in plain XLA that suit the platform: nothing is tri
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import jax
@@ -96,8 +96,15 @@ def make_program(
     Raises:
       ValueError: the model has no such output or is spread over devices, or a name is unknown.
     """
-    outputs = _check(model, output, input_dtype, platforms)
+    if model.mesh is not None:
+        raise ValueError(
+            f"a model on one device is needed; this one is spread over {model.mesh.size}; load it without a mesh."
+        )
+    outputs = _choose_outputs(model, output)
     is_text = outputs == ("text_embedding",)
+    _check_input_dtype(model, input_dtype, is_text=is_text)
+    if fault := _find_fault(platforms, PLATFORMS):
+        raise ValueError(f"platforms are {', '.join(PLATFORMS)}; got {fault}; take of these, each once.")
     weights = _choose_weights(model, is_text=is_text)
     if is_text:
         encode: Callable[..., Any] = functools.partial(_encode_text, model.module.clone(form="auto"))
@@ -154,38 +161,42 @@ def _choose_by_platform(encode: Callable[..., Any], platforms: Sequence[str]) ->
     return functools.partial(jax.lax.platform_dependent, cpu=trace_for("cpu"), default=trace_for(others[0]))
 
 
-def _check(
-    model: VideoModel, output: Output | Sequence[Output] | None, input_dtype: str, platforms: Sequence[str]
-) -> tuple[str, ...]:
-    if model.mesh is not None:
-        raise ValueError(
-            f"make_program: a model on one device is needed; this one is spread over {model.mesh.size}; load it "
-            "without a mesh."
-        )
-    there = list_outputs(model)
-    wanted = there[:1] if output is None else (output,) if isinstance(output, str) else tuple(output)
-    missing = [name for name in wanted if name not in there]
-    if missing or not wanted or len(set(wanted)) < len(wanted):
-        got = f"{missing[0]!r}" if missing else f"{len(wanted)} with {len(set(wanted))} names"
-        raise ValueError(f"make_program: this model gives {', '.join(there)}; got {got}; take of these, each once.")
+def _choose_outputs(model: VideoModel, output: Output | Sequence[Output] | None) -> tuple[str, ...]:
+    known = list_outputs(model)
+    if output is None:
+        return known[:1]
+    wanted: tuple[str, ...] = (output,) if isinstance(output, str) else tuple(output)
+    if fault := _find_fault(wanted, known):
+        raise ValueError(f"this model gives {', '.join(known)}; got {fault}; take of these, each once.")
     if "text_embedding" in wanted and len(wanted) > 1:
-        raise ValueError(
-            f"make_program: texts and videos are two programs; got {', '.join(wanted)} together; export them apart."
-        )
-    if input_dtype not in get_args(InputDtype):
-        raise ValueError(f"make_program: the input is float32 or uint8; got {input_dtype!r}; take one of these.")
-    if input_dtype == "uint8" and wanted == ("text_embedding",):
-        raise ValueError("make_program: uint8 is for pixels; text_embedding reads numbers of words; leave uint8 out.")
-    if input_dtype == "uint8" and model.config.num_channels != len(model.preprocessing.mean):
-        raise ValueError(
-            f"make_program: pixels of {len(model.preprocessing.mean)} colours are normalised inside; the model has "
-            f"{model.config.num_channels}; export it for float32."
-        )
-    unknown = [name for name in platforms if name not in PLATFORMS]
-    if unknown or not platforms or len(set(platforms)) < len(platforms):
-        got = f"{unknown[0]!r}" if unknown else f"{len(platforms)} with {len(set(platforms))} names"
-        raise ValueError(f"make_program: platforms are {', '.join(PLATFORMS)}; got {got}; take of these, each once.")
+        raise ValueError(f"texts and videos are two programs; got {', '.join(wanted)} together; export them apart.")
     return wanted
+
+
+def _check_input_dtype(model: VideoModel, input_dtype: str, *, is_text: bool) -> None:
+    if input_dtype not in get_args(InputDtype):
+        raise ValueError(f"the input is float32 or uint8; got {input_dtype!r}; take one of these.")
+    if input_dtype == "float32":
+        return
+    if is_text:
+        raise ValueError("uint8 is for pixels; text_embedding reads numbers of words; leave uint8 out.")
+    num_colours, num_channels = len(model.preprocessing.mean), model.config.num_channels
+    if num_channels != num_colours:
+        raise ValueError(
+            f"pixels of {num_colours} colours are normalised inside; the model has {num_channels}; export it for "
+            "float32."
+        )
+
+
+def _find_fault(names: Sequence[str], known: Collection[str]) -> str | None:
+    """Returns what is wrong with names of which there is at least one, each is known, and none stands twice."""
+    for name in names:
+        if name not in known:
+            return repr(name)
+    num_different = len(set(names))
+    if not names or num_different < len(names):
+        return f"{len(names)} with {num_different} names"
+    return None
 
 
 def _describe_video(model: VideoModel, input_dtype: InputDtype) -> Input:
