@@ -138,3 +138,12 @@ def test_hooks_before_a_commit_run_the_versions_of_the_extra():
         assert program in lint or (ROOT / script).is_file()
     for repo in config["repos"]:
         assert repo["repo"] == "local" or re.fullmatch(r"v[\d.]+", repo["rev"])
+
+
+def test_contributing_begins_with_three_commands():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    install, *checks = re.search(r"```bash\n(.*?)```", text, flags=re.DOTALL)[1].splitlines()
+    assert [line.partition("#")[0].strip() for line in checks] == ["scripts/check --fast", "scripts/check"]
+    extras = re.fullmatch(r"pip install -e '\.\[([\w,]+)\]' +#.*", install)[1].split(",")
+    assert {"test", "parity", "lint", "docs"} <= set(extras) <= set(PROJECT["project"]["optional-dependencies"])
+    assert text.index("```bash") < 200
