@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vidtldr_jax.models.clip import CLIPVision
     from vidtldr_jax.models.clip_config import CLIPConfig
     from vidtldr_jax.models.config import VideoViTConfig
+    from vidtldr_jax.models.dropout import DropRates
     from vidtldr_jax.models.presets import get_preset
     from vidtldr_jax.models.umt import UMT
     from vidtldr_jax.models.umt_config import UMTConfig
@@ -55,6 +56,7 @@ __all__ = [
     "AnsweringModel",
     "CLIPConfig",
     "CLIPVision",
+    "DropRates",
     "MergingAttention",
     "Preprocessing",
     "RetrievalModel",
@@ -92,6 +94,7 @@ _HOMES: Final = {
     "AnsweringModel": "inference.text_model",
     "CLIPConfig": "models.clip_config",
     "CLIPVision": "models.clip",
+    "DropRates": "models.dropout",
     "MergingAttention": "reduction.merging_attention",
     "Preprocessing": "data.preprocessing",
     "RetrievalModel": "inference.text_model",

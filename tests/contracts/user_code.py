@@ -32,6 +32,13 @@ def list_answers(model: vt.VideoModel, paths: list[Path]) -> list[object]:
     return [video.outputs for video in vt.encode_videos(model, paths, output="logits", batch_size=8)]
 
 
+def find_training_loss(variables: dict[str, object], video: jax.Array, key: jax.Array) -> jax.Array:
+    rates = vt.DropRates(path=0.1, head=0.5)
+    module = vt.VideoViT(vt.get_preset("umt-b16"), r=(600, 200, 100) + (0,) * 9, drop_rates=rates, remat=True)
+    out: vt.VideoOutput = module.apply(variables, video, deterministic=False, rngs={"dropout": key})
+    return out.pooled.sum()
+
+
 class Block(nn.Module):
     """A block with merging."""
 

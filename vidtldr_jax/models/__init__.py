@@ -8,6 +8,7 @@ from vidtldr_jax.models.architectures import init_variables, make_module
 from vidtldr_jax.models.clip import CLIPVision
 from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.dropout import DropRates
 from vidtldr_jax.models.encoder import ReductionStep, Trace
 from vidtldr_jax.models.presets import PRESETS, get_preset
 from vidtldr_jax.models.umt import UMT
@@ -21,6 +22,7 @@ __all__ = [
     "UMT",
     "CLIPConfig",
     "CLIPVision",
+    "DropRates",
     "ReductionStep",
     "Trace",
     "UMTConfig",

@@ -87,10 +87,10 @@ def make_module(config: Config, **fields: Any) -> Any:
 
     Args:
       config: the description.
-      **fields: the module's others: r, method, form, dtype, param_dtype.
+      **fields: the module's others: r, method, form, dtype, param_dtype, is_stacked, drop_rates, remat.
 
     Returns:
-      A Flax module of (video, trace=False).
+      A Flax module of (video, trace=False, deterministic=True).
 
     Raises:
       ValueError: config describes no model.

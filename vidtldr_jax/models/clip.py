@@ -21,9 +21,11 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import make_layer_norm
 from vidtldr_jax.models.clip_config import CLIPConfig
+from vidtldr_jax.models.dropout import DropRates, find_key
 from vidtldr_jax.models.encoder import Encoder, Tracing, join_sequences
 from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions
+from vidtldr_jax.models.remat import Remat
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
@@ -39,6 +41,9 @@ class CLIPVision(nn.Module):
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
       is_stacked: the parameters of the blocks are stacked, see `Encoder`.
+      drop_rates: what is dropped in training, see `DropRates`.
+      remat: compute blocks again in the backward pass, which needs less memory: no, yes, or all but what a policy of
+        `jax.checkpoint_policies` keeps.
     """
 
     config: CLIPConfig
@@ -48,22 +53,27 @@ class CLIPVision(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     is_stacked: bool = False
+    drop_rates: DropRates = DropRates()
+    remat: Remat = False
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
+    def __call__(
+        self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False, deterministic: bool = True
+    ) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
           trace: also return where every token went, class tokens included, see `Encoder`. Static.
+          deterministic: drop nothing; False draws from the stream "dropout" of `rngs`. Static.
 
         Returns:
           A `VideoOutput`. `pooled` is the class token after its LayerNorm, and `embedding` its projection, both
           averaged over frames where these are encoded apart; tokens, sizes and trace are then frame after frame.
 
         Raises:
-          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, or r is not
-            one number per block.
+          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, r is not
+            one number per block, or there is no key to draw from.
         """
         config = self.config
         batch = video.shape[0]
@@ -85,12 +95,14 @@ class CLIPVision(nn.Module):
         tokens = jnp.concatenate([cls, patches], axis=1)
         tokens = make_layer_norm(config.norm_eps, name="pre_norm", **dtypes)(tokens)
 
-        encoder = Encoder(config, self.r, self.method, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
+        blocks = {"is_stacked": self.is_stacked, "drop_rates": self.drop_rates, "remat": self.remat, **dtypes}
+        encoder = Encoder(config, self.r, self.method, self.form, name="encoder", **blocks)
+        key = find_key(self, self.drop_rates, deterministic=deterministic)
         novelty = None
         if self.method.is_early and any(self.r) and config.encoding == "joint":
             units = {"patch_size": config.patch_size, "tubelet_size": 1}
             novelty = measure_novelty(video, num_cls_tokens=config.num_cls_tokens, **units)
-        state, path = encoder(tokens, trace=trace, novelty=novelty)
+        state, path = encoder(tokens, trace=trace, novelty=novelty, dropout_key=key)
         pooled = make_layer_norm(config.norm_eps, name="pool_norm", **dtypes)(state.tokens[:, 0])
         pooled = pooled.astype(jnp.float32).reshape(batch, -1, config.dim).mean(1).astype(self.dtype)  # [B, D]
         embedding = None

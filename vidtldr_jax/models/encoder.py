@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -11,6 +12,8 @@ from jaxtyping import Array, Float, Int
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import Block, make_layer_norm
 from vidtldr_jax.models.config import EncoderConfig
+from vidtldr_jax.models.dropout import BlockDrop, DropRates, drop_values, find_block_drop, split_key
+from vidtldr_jax.models.remat import Remat, remat_function, remat_module
 from vidtldr_jax.models.stacking import get_stack, scan_blocks, take_block
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Evidence, Method
 
@@ -60,6 +63,9 @@ class Encoder(nn.Module):
       param_dtype: parameter dtype.
       is_stacked: the parameters of all blocks lie along one axis (`models.stacking`), and all blocks after the last
         reduction run under one scan.
+      drop_rates: what is dropped in training.
+      remat: compute blocks again in the backward pass: no, yes, or all but what a policy of `jax.checkpoint_policies`
+        keeps.
     """
 
     config: EncoderConfig
@@ -69,10 +75,17 @@ class Encoder(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     is_stacked: bool = False
+    drop_rates: DropRates = DropRates()
+    remat: Remat = False
 
     @nn.compact
     def __call__(
-        self, tokens: Float[Array, "B N D"], *, trace: Tracing = False, novelty: Float[Array, "B N"] | None = None
+        self,
+        tokens: Float[Array, "B N D"],
+        *,
+        trace: Tracing = False,
+        novelty: Float[Array, "B N"] | None = None,
+        dropout_key: Any = None,
     ) -> tuple[ops.MergeState, Trace | None]:
         """Returns the state after the last block and, if asked, where every token went.
 
@@ -81,12 +94,16 @@ class Encoder(nn.Module):
           trace: also follow every token; "every_layer" also records what the method makes of them where r is 0, with
             any method but an early one. Static.
           novelty: of each token, see `measure_novelty`; only early methods look at it.
+          dropout_key: what is drawn from in training; None drops nothing.
 
         Returns:
           The state, and a `Trace` or None.
         """
-        counts = self.r or (0,) * self.config.depth
+        depth = self.config.depth
+        counts = self.r or (0,) * depth
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        token_key, block_key = split_key(dropout_key, 2)
+        tokens = drop_values(tokens, self.drop_rates.tokens, token_key)
         state = ops.init_merge_state(tokens, trace=bool(trace))
         is_watched = trace == "every_layer" and not self.method.is_early
         steps: list[ReductionStep] = []
@@ -95,30 +112,47 @@ class Encoder(nn.Module):
             plan, weight, score = self.method.choose(seen, r=sum(counts), num_protected=self.config.num_protected)
             steps += _make_step(score, state, with_weight=trace == "every_layer")
             state = ops.merge_tokens(state, plan, weight)
-            counts = (0,) * self.config.depth
+            counts = (0,) * depth
         stacked = get_stack(self) if self.is_stacked else None
         num_single = max((layer + 1 for layer, r in enumerate(counts) if r or is_watched), default=0)
-        fields = {"method": self.method, "form": self.form, "is_watched": is_watched, **dtypes}
-        has_sizes = self.method.grows and any(self.r)
+        fields: dict[str, Any] = {"method": self.method, "form": self.form, "drop_rates": self.drop_rates, **dtypes}
+        find_drop = functools.partial(find_block_drop, self.drop_rates, block_key, depth=depth)
         for layer, r in enumerate(counts[:num_single] if self.is_stacked else counts):
             use_size = self.method.grows and any(counts[:layer])
             before = state
-            if stacked is None:
-                state, score = Block(self.config, r, use_size, name=f"block_{layer}", **fields)(state)
-            else:
-                block = Block(self.config, r, use_size, parent=None, **fields)
-                state, score = block.apply({"params": take_block(stacked, layer)}, state)
+            of_block = {"r": r, "use_size": use_size, "is_watched": is_watched, **fields}
+            state, score = self._run_block(layer, state, find_drop(layer), stacked, of_block)
             if r or is_watched:
                 steps += _make_step(score, before, with_weight=is_watched)
         if stacked is not None:
-            plain = Block(self.config, 0, has_sizes, parent=None, **fields)
-            state = scan_blocks(lambda p, s: plain.apply({"params": p}, s)[0], stacked, state, first=num_single)
+            has_sizes = self.method.grows and any(self.r)
+            plain = Block(self.config, use_size=has_sizes, parent=None, **fields)
+
+            def run_plain(params: Any, state: ops.MergeState, layer: Array) -> ops.MergeState:
+                return plain.apply({"params": params}, state, find_drop(layer))[0]
+
+            state = scan_blocks(run_plain, stacked, state, first=num_single, remat=self.remat)
         if self.config.final_norm:
             norm = make_layer_norm(self.config.norm_eps, name="norm", **dtypes)
             state = state._replace(tokens=norm(state.tokens))
         if state.source is None or state.source_weight is None:
             return state, None
         return state, Trace(state.source, state.source_weight, tuple(steps))
+
+    def _run_block(
+        self, layer: int, state: ops.MergeState, drop: BlockDrop | None, stacked: Any, fields: dict[str, Any]
+    ) -> tuple[ops.MergeState, Float[Array, "B N"] | None]:
+        """Runs one block, whose parameters are its own or a slice of the stack."""
+        if stacked is None:
+            block_class = remat_module(Block, False if self.is_initializing() else self.remat)
+            return block_class(self.config, name=f"block_{layer}", **fields)(state, drop)
+        block = Block(self.config, parent=None, **fields)
+
+        # The slice is taken inside, so that the backward pass keeps none.
+        def apply_block(stack: Any, state: ops.MergeState, drop: BlockDrop | None) -> Any:
+            return block.apply({"params": take_block(stack, layer)}, state, drop)
+
+        return remat_function(apply_block, self.remat)(stacked, state, drop)
 
 
 def _make_step(score: Float[Array, "B N"] | None, before: ops.MergeState, *, with_weight: bool) -> list[ReductionStep]:

@@ -5,6 +5,7 @@ Nothing is merged here: a token that is gone leaves a hole in the grid of every 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,17 @@ from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import MLP, SelfAttention, make_layer_norm
+from vidtldr_jax.models.dropout import (
+    BlockDrop,
+    DropRates,
+    attend_with_dropout,
+    drop_update,
+    drop_values,
+    find_block_drop,
+    fold_key,
+    split_key,
+)
+from vidtldr_jax.models.remat import Remat, remat_module
 from vidtldr_jax.models.stacking import get_stack, scan_blocks
 from vidtldr_jax.models.vivit_config import ViViTConfig
 
@@ -22,18 +34,20 @@ class HalvedAttention(nn.Module):
 
     Attributes:
       config: the model's description.
-      form: how attention is computed, see `ops.attend`.
+      form: how attention is computed, see `ops.attend`; with dropout, with whole maps.
       dtype: computation dtype.
       param_dtype: parameter dtype.
+      dropout_rate: of attention weights.
     """
 
     config: ViViTConfig
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    dropout_rate: float = 0.0
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "B t s D"]) -> Float[Array, "B t s D"]:
+    def __call__(self, tokens: Float[Array, "B t s D"], dropout_key: Any = None) -> Float[Array, "B t s D"]:
         """Returns the update of the residual stream."""
         batch, times, places, dim = tokens.shape
         heads = self.config.num_heads
@@ -46,9 +60,20 @@ class HalvedAttention(nn.Module):
         parts = [project(name) for name in ("query", "key", "value")]
         over_time = [part[..., : heads // 2, :].swapaxes(1, 2) for part in parts]  # [B, s, t, H/2, K]
         over_space = [part[..., heads // 2 :, :] for part in parts]  # [B, t, s, H/2, K]
-        updates = [_attend(over_time, self.form).swapaxes(1, 2), _attend(over_space, self.form)]
-        update = jnp.concatenate(updates, axis=3)  # [B, t, s, H, K]
+        time_key, space_key = split_key(dropout_key, 2)
+        by_place = self._attend(over_time, time_key).swapaxes(1, 2)  # [B, t, s, H/2, K]
+        update = jnp.concatenate([by_place, self._attend(over_space, space_key)], axis=3)  # [B, t, s, H, K]
         return nn.Dense(dim, name="proj", **dtypes)(update.reshape(tokens.shape))
+
+    def _attend(self, parts: list[Float[Array, "B A N H K"]], dropout_key: Any) -> Float[Array, "B A N H K"]:
+        """Attends along the third axis, every A apart."""
+        shape = parts[0].shape
+        query, key, value = (part.reshape(-1, *shape[2:]) for part in parts)
+        if dropout_key is not None and self.dropout_rate:
+            update = attend_with_dropout(query, key, value, None, rate=self.dropout_rate, dropout_key=dropout_key)
+        else:
+            update = ops.attend(query, key, value, None, with_saliency=False, form=self.form).update
+        return update.reshape(shape)
 
 
 class FactorizedBlock(nn.Module):
@@ -59,37 +84,44 @@ class FactorizedBlock(nn.Module):
       form: how attention is computed, see `ops.attend`.
       dtype: computation dtype.
       param_dtype: parameter dtype.
+      drop_rates: what is dropped in training.
     """
 
     config: ViViTConfig
     form: ops.AttentionForm = "auto"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    drop_rates: DropRates = DropRates()
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "B t s D"]) -> Float[Array, "B t s D"]:
+    def __call__(self, tokens: Float[Array, "B t s D"], drop: BlockDrop | None = None) -> Float[Array, "B t s D"]:
         """Returns the tokens after the block."""
-        config = self.config
+        config, rates = self.config, self.drop_rates
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
         def normalise(values: Array, name: str) -> Array:
             return make_layer_norm(config.norm_eps, name=name, **dtypes)(values)
 
-        def attend(values: Array, axis: str) -> Array:
-            attention = SelfAttention(config, self.form, name=f"attn_{axis}", **dtypes)
+        def attend(values: Array, axis: str, place: int) -> Array:
+            attention = SelfAttention(config, self.form, dropout_rate=rates.attention, name=f"attn_{axis}", **dtypes)
             sequences = normalise(values, f"norm_{axis}").reshape(-1, *values.shape[2:])
-            return attention(sequences, None)[0].reshape(values.shape)
+            update, _ = attention(sequences, None, dropout_key=fold_key(drop, place))
+            return drop_update(update.reshape(values.shape), rates, drop, place + 1)
 
         if config.attention == "factorized_dot_product":
-            tokens = tokens + HalvedAttention(config, self.form, name="attn", **dtypes)(normalise(tokens, "norm1"))
+            halved = HalvedAttention(config, self.form, dropout_rate=rates.attention, name="attn", **dtypes)
+            update = halved(normalise(tokens, "norm1"), fold_key(drop, 0))
+            tokens = tokens + drop_update(update, rates, drop, 1)
         else:
-            for axis in config.attention_order.split("_"):
+            for place, axis in zip((0, 2), config.attention_order.split("_")):
                 if axis == "time":
                     by_place = tokens.swapaxes(1, 2)  # [B, s, t, D]
-                    tokens = (by_place + attend(by_place, axis)).swapaxes(1, 2)
+                    tokens = (by_place + attend(by_place, axis, place)).swapaxes(1, 2)
                 else:
-                    tokens = tokens + attend(tokens, axis)
-        return tokens + MLP(config, name="mlp", **dtypes)(normalise(tokens, "norm2"))
+                    tokens = tokens + attend(tokens, axis, place)
+        mlp = MLP(config, dropout_rate=rates.hidden, name="mlp", **dtypes)
+        update = mlp(normalise(tokens, "norm2"), fold_key(drop, 4))
+        return tokens + drop_update(update, rates, drop, 5)
 
 
 class FactorizedEncoder(nn.Module):
@@ -101,6 +133,8 @@ class FactorizedEncoder(nn.Module):
       dtype: computation dtype.
       param_dtype: parameter dtype.
       is_stacked: the parameters of the blocks are stacked, see `Encoder`.
+      drop_rates: what is dropped in training.
+      remat: compute blocks again in the backward pass, see `Encoder`.
     """
 
     config: ViViTConfig
@@ -108,22 +142,31 @@ class FactorizedEncoder(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     is_stacked: bool = False
+    drop_rates: DropRates = DropRates()
+    remat: Remat = False
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "B N D"], *, num_times: int) -> Float[Array, "B N D"]:
+    def __call__(
+        self, tokens: Float[Array, "B N D"], *, num_times: int, dropout_key: Any = None
+    ) -> Float[Array, "B N D"]:
         """Returns the tokens after the last block; N is num_times patches over time, each with its places."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        fields = {"drop_rates": self.drop_rates, **dtypes}
+        depth = self.config.depth
+        token_key, block_key = split_key(dropout_key, 2)
+        tokens = drop_values(tokens, self.drop_rates.tokens, token_key)
         grid = tokens.reshape(tokens.shape[0], num_times, -1, tokens.shape[-1])  # [B, t, s, D]
+        find_drop = functools.partial(find_block_drop, self.drop_rates, block_key, depth=depth)
         if self.is_stacked:
-            block = FactorizedBlock(self.config, self.form, parent=None, **dtypes)
-            grid = scan_blocks(lambda p, g: block.apply({"params": p}, g), get_stack(self), grid, first=0)
-        for layer in range(0 if self.is_stacked else self.config.depth):
-            grid = FactorizedBlock(self.config, self.form, name=f"block_{layer}", **dtypes)(grid)
+            block = FactorizedBlock(self.config, self.form, parent=None, **fields)
+            grid = scan_blocks(
+                lambda p, g, layer: block.apply({"params": p}, g, find_drop(layer)),
+                get_stack(self),
+                grid,
+                first=0,
+                remat=self.remat,
+            )
+        block_class = remat_module(FactorizedBlock, False if self.is_initializing() else self.remat)
+        for layer in range(0 if self.is_stacked else depth):
+            grid = block_class(self.config, self.form, name=f"block_{layer}", **fields)(grid, find_drop(layer))
         return make_layer_norm(self.config.norm_eps, name="norm", **dtypes)(grid.reshape(tokens.shape))
-
-
-def _attend(parts: list[Float[Array, "B A N H K"]], form: ops.AttentionForm) -> Float[Array, "B A N H K"]:
-    """Attends along the third axis, every A apart."""
-    shape = parts[0].shape
-    query, key, value = (part.reshape(-1, *shape[2:]) for part in parts)
-    return ops.attend(query, key, value, None, with_saliency=False, form=form).update.reshape(shape)

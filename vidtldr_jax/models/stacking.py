@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from vidtldr_jax.models.remat import Remat, remat_function
+
 Carry = TypeVar("Carry")
 
 STACK_NAME: Final = "blocks"
@@ -99,14 +101,17 @@ def take_block(stacked: Any, layer: int | Array) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False), stacked)
 
 
-def scan_blocks(apply_block: Callable[[Any, Carry], Carry], stacked: Any, carry: Carry, *, first: int) -> Carry:
+def scan_blocks(
+    apply_block: Callable[[Any, Carry, Array], Carry], stacked: Any, carry: Carry, *, first: int, remat: Remat = False
+) -> Carry:
     """Runs blocks one after the other, compiled once.
 
     Args:
-      apply_block: from a block's parameters and what comes in, what goes out, of the same shapes.
+      apply_block: from a block's parameters, what enters and its number, what leaves, of the same shapes.
       stacked: nested parameters with a leading axis over blocks.
       carry: what comes into the first one.
       first: number of the first block to run; all later ones follow.
+      remat: compute blocks again in the backward pass.
 
     Returns:
       What the last one gives.
@@ -117,6 +122,6 @@ def scan_blocks(apply_block: Callable[[Any, Carry], Carry], stacked: Any, carry:
 
     # The stack is not cut first, which would copy it.
     def step(before: Carry, layer: Array) -> tuple[Carry, None]:
-        return apply_block(take_block(stacked, layer), before), None
+        return apply_block(take_block(stacked, layer), before, layer), None
 
-    return jax.lax.scan(step, carry, jnp.arange(first, depth))[0]
+    return jax.lax.scan(remat_function(step, remat, is_in_loop=True), carry, jnp.arange(first, depth))[0]

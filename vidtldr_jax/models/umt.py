@@ -21,8 +21,10 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from vidtldr_jax import ops
 from vidtldr_jax.models.bert import Bert, LanguageModelHead, ProjectedContext
+from vidtldr_jax.models.dropout import DropRates
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.question_answering import RankedAnswers, find_candidates, rank_candidates
+from vidtldr_jax.models.remat import Remat
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.video_vit import VideoOutput, VideoViT
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
@@ -53,6 +55,8 @@ class UMT(nn.Module):
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
       is_stacked: the parameters of the blocks are stacked, see `Encoder`.
+      drop_rates: what the video encoder drops in training, see `DropRates`; the text encoder drops nothing.
+      remat: compute the video encoder's blocks again in the backward pass, see `VideoViT`.
     """
 
     config: UMTConfig
@@ -62,12 +66,15 @@ class UMT(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     is_stacked: bool = False
+    drop_rates: DropRates = DropRates()
+    remat: Remat = False
 
     def setup(self) -> None:
         """Declares the parts; a task has only those that it needs."""
         config = self.config
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.vision = VideoViT(config.vision, self.r, self.method, self.form, is_stacked=self.is_stacked, **dtypes)
+        blocks = {"is_stacked": self.is_stacked, "drop_rates": self.drop_rates, "remat": self.remat, **dtypes}
+        self.vision = VideoViT(config.vision, self.r, self.method, self.form, **blocks)
         self.text = Bert(config.text, **dtypes)
         if config.task == "retrieval":
             self.text_projection = nn.Dense(config.vision.embed_dim, **dtypes)
@@ -77,20 +84,23 @@ class UMT(nn.Module):
             self.decoder = Bert(config.decoder, **dtypes)
             self.lm_head = LanguageModelHead(config.decoder, **dtypes)
 
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
+    def __call__(
+        self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False, deterministic: bool = True
+    ) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
           trace: also return where every original token went, see `Encoder`. Static.
+          deterministic: drop nothing; False draws from the stream "dropout" of `rngs`. Static.
 
         Returns:
           A `VideoOutput`; `embedding` is None for question answering.
 
         Raises:
-          ValueError: the video does not fit, or r is not one number per block.
+          ValueError: the video does not fit, r is not one number per block, or there is no key to draw from.
         """
-        return self.vision(video, trace=trace)
+        return self.vision(video, trace=trace, deterministic=deterministic)
 
     def encode_text(self, input_ids: Int[Array, "S N"], attention_mask: Shaped[Array, "S N"]) -> TextOutput:
         """Encodes texts on their own.

@@ -18,10 +18,12 @@ from jaxtyping import Array, Float
 from vidtldr_jax import ops
 from vidtldr_jax.models.block import make_layer_norm
 from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.models.dropout import DropRates, drop_values, find_key, split_key
 from vidtldr_jax.models.encoder import Encoder, Trace, Tracing
 from vidtldr_jax.models.heads import pool_tokens
 from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions, sincos_positions
+from vidtldr_jax.models.remat import Remat
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 
 
@@ -56,6 +58,9 @@ class VideoViT(nn.Module):
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
       is_stacked: the parameters of the blocks are stacked, see `Encoder`.
+      drop_rates: what is dropped in training, see `DropRates`.
+      remat: compute blocks again in the backward pass, which needs less memory: no, yes, or all but what a policy of
+        `jax.checkpoint_policies` keeps.
     """
 
     config: VideoViTConfig
@@ -65,21 +70,26 @@ class VideoViT(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     is_stacked: bool = False
+    drop_rates: DropRates = DropRates()
+    remat: Remat = False
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
+    def __call__(
+        self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False, deterministic: bool = True
+    ) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
           trace: also return where every token went, see `Encoder`. Static.
+          deterministic: drop nothing; False draws from the stream "dropout" of `rngs`. Static.
 
         Returns:
           A `VideoOutput`.
 
         Raises:
-          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, or r is not
-            one number per block.
+          ValueError: the video has another number of axes or colours, or sizes that patches don't divide, r is not
+            one number per block, or there is no key to draw from.
         """
         config = self.config
         grid = self._find_grid(video.shape)
@@ -87,11 +97,13 @@ class VideoViT(nn.Module):
         embed = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, N, D]
         tokens = tokens + self._find_positions(grid).astype(self.dtype)[None]
-        encoder = Encoder(config, self.r, self.method, self.form, is_stacked=self.is_stacked, name="encoder", **dtypes)
+        blocks = {"is_stacked": self.is_stacked, "drop_rates": self.drop_rates, "remat": self.remat, **dtypes}
+        encoder = Encoder(config, self.r, self.method, self.form, name="encoder", **blocks)
+        encoder_key, head_key = split_key(find_key(self, self.drop_rates, deterministic=deterministic), 2)
         novelty = None
         if self.method.is_early and any(self.r):
             novelty = measure_novelty(video, patch_size=config.patch_size, tubelet_size=config.tubelet_size)
-        state, path = encoder(tokens, trace=trace, novelty=novelty)
+        state, path = encoder(tokens, trace=trace, novelty=novelty, dropout_key=encoder_key)
 
         if config.pooling == "first":
             pooled = state.tokens[:, 0]  # [B, D]
@@ -104,7 +116,8 @@ class VideoViT(nn.Module):
         if config.embed_dim is not None:
             embedding = nn.Dense(config.embed_dim, name="projection", **dtypes)(pooled).astype(jnp.float32)
         if config.num_classes is not None:
-            logits = nn.Dense(config.num_classes, name="head", **dtypes)(pooled).astype(jnp.float32)
+            read = drop_values(pooled, self.drop_rates.head, head_key)
+            logits = nn.Dense(config.num_classes, name="head", **dtypes)(read).astype(jnp.float32)
         return VideoOutput(state.tokens, state.size, pooled, embedding, logits, path)
 
     def _find_grid(self, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -17,11 +17,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vidtldr_jax import ops
+from vidtldr_jax.models.dropout import DropRates, drop_values, find_key, split_key
 from vidtldr_jax.models.encoder import Encoder, Trace, Tracing, join_sequences
 from vidtldr_jax.models.factorized import FactorizedEncoder
 from vidtldr_jax.models.heads import pool_surviving, pool_tokens
 from vidtldr_jax.models.patches import PatchEmbed, measure_novelty
 from vidtldr_jax.models.positions import interpolate_positions
+from vidtldr_jax.models.remat import Remat
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
@@ -40,6 +42,9 @@ class ViViT(nn.Module):
       dtype: computation dtype; softmax, norms, saliency and merging are float32 in any case.
       param_dtype: parameter dtype.
       is_stacked: the parameters of the blocks are stacked, see `Encoder`.
+      drop_rates: what is dropped in training, see `DropRates`.
+      remat: compute blocks again in the backward pass, which needs less memory: no, yes, or all but what a policy of
+        `jax.checkpoint_policies` keeps.
     """
 
     config: ViViTConfig
@@ -49,14 +54,19 @@ class ViViT(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     is_stacked: bool = False
+    drop_rates: DropRates = DropRates()
+    remat: Remat = False
 
     @nn.compact
-    def __call__(self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False) -> VideoOutput:
+    def __call__(
+        self, video: Float[Array, "B T Y X C"], *, trace: Tracing = False, deterministic: bool = True
+    ) -> VideoOutput:
         """Encodes a batch of videos.
 
         Args:
           video: normalised frames, channels last.
           trace: also return where every token went, class tokens included, see `Encoder`. Static.
+          deterministic: drop nothing; False draws from the stream "dropout" of `rngs`. Static.
 
         Returns:
           A `VideoOutput`. Of a factorised encoder, tokens, sizes and trace are those of the spatial encoder, frame
@@ -64,7 +74,8 @@ class ViViT(nn.Module):
 
         Raises:
           ValueError: the video has another number of axes or colours, or sizes that patches don't divide, r is not one
-            number per block, or tokens are to be merged where every block needs the whole grid.
+            number per block, tokens are to be merged where every block needs the whole grid, or there is no key to
+            draw from.
         """
         config = self.config
         batch = video.shape[0]
@@ -72,6 +83,8 @@ class ViViT(nn.Module):
         made_for = config.position_grid or config.grid
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         blocks = {"form": self.form, "is_stacked": self.is_stacked, **dtypes}
+        blocks |= {"drop_rates": self.drop_rates, "remat": self.remat}
+        key, temporal_key, head_key = split_key(find_key(self, self.drop_rates, deterministic=deterministic), 3)
         sizes = (config.dim, config.patch_size, config.tubelet_size)
         embed = PatchEmbed(*sizes, kernel_init=config.patch_init, name="patch_embed", **dtypes)
         tokens = embed(video)  # [B, t y x, D]
@@ -84,17 +97,19 @@ class ViViT(nn.Module):
                 units = {"patch_size": config.patch_size, "tubelet_size": config.tubelet_size}
                 novelty = measure_novelty(video, num_cls_tokens=config.num_cls_tokens, **units)
             encoder = Encoder(config, self.r, self.method, name="encoder", **blocks)
-            state, path = encoder(tokens, trace=trace, novelty=novelty)
+            state, path = encoder(tokens, trace=trace, novelty=novelty, dropout_key=key)
             pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]
         elif config.attention == "factorized_encoder":
             frames = tokens.reshape(batch * grid[0], grid[1] * grid[2], config.dim)  # [B t, y x, D]
             frames = self._add_positions(frames, "", (1, *made_for[1:]), (1, *grid[1:]))
-            state, path = Encoder(config, self.r, self.method, name="encoder", **blocks)(frames, trace=trace)
+            encoder = Encoder(config, self.r, self.method, name="encoder", **blocks)
+            state, path = encoder(frames, trace=trace, dropout_key=key)
             moments = pool_surviving(state, config.pooling, num_tokens=frames.shape[1])  # [B t, D]
             moments = moments.reshape(batch, grid[0], config.dim)  # [B, t, D]
             if config.temporal is not None:
                 moments = self._add_positions(moments, "temporal_", (made_for[0], 1, 1), (grid[0], 1, 1))
-                over_time, _ = Encoder(config.temporal, name="temporal_encoder", **blocks)(moments)
+                temporal = Encoder(config.temporal, name="temporal_encoder", **blocks)
+                over_time, _ = temporal(moments, dropout_key=temporal_key)
                 pooled = pool_surviving(over_time, config.pooling, num_tokens=moments.shape[1])  # [B, D]
             else:
                 pooled = pool_tokens(moments)  # [B, D]
@@ -102,7 +117,7 @@ class ViViT(nn.Module):
         else:
             tokens = self._add_positions(tokens, "", made_for, grid)
             factorized = FactorizedEncoder(config, name="encoder", **blocks)
-            state = ops.init_merge_state(factorized(tokens, num_times=grid[0]), trace=bool(trace))
+            state = ops.init_merge_state(factorized(tokens, num_times=grid[0], dropout_key=key), trace=bool(trace))
             if state.source is not None and state.source_weight is not None:
                 path = Trace(state.source, state.source_weight, ())
             pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]
@@ -110,7 +125,8 @@ class ViViT(nn.Module):
             pooled = jnp.tanh(nn.Dense(config.representation_dim, name="pre_logits", **dtypes)(pooled))
         logits = None
         if config.num_classes is not None:
-            logits = nn.Dense(config.num_classes, name="head", **dtypes)(pooled).astype(jnp.float32)
+            read = drop_values(pooled, self.drop_rates.head, head_key)
+            logits = nn.Dense(config.num_classes, name="head", **dtypes)(read).astype(jnp.float32)
         return VideoOutput(state.tokens, state.size, pooled, None, logits, path)
 
     def _add_positions(self, tokens: Float[Array, "B N D"], prefix: str, made_for: Grid, grid: Grid) -> Array:
