@@ -13,6 +13,7 @@ from checkpoints_convert.families.published import PublishedModel
 from checkpoints_convert.inert import read_fields
 from checkpoints_convert.rules import find_layer, matches, strip_prefix
 from vidtldr_jax.trust.faults import find_nearest
+from vidtldr_jax.trust.fields import is_count
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -159,7 +160,7 @@ def _check_numbers(
     faults = []
     for name, (value, origin) in facts.items():
         least = 0 if name in first_layers else 1
-        if name in counts and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        if name in counts and not is_count(value, least=least):
             faults.append(f"{name} from {origin} is {show_value(value)}, not a whole number of at least {least}")
         elif name in counts and value > _LARGEST_COUNT:
             faults.append(f"{name} from {origin} is {show_value(value)}, above {_LARGEST_COUNT}")

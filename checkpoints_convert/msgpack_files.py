@@ -19,6 +19,7 @@ import numpy as np
 
 from checkpoints_convert.errors import ConversionError, show_error, show_value
 from checkpoints_convert.tensors import MOST_AXES, LazyTensor, flatten_tree, is_params_name
+from vidtldr_jax.trust.fields import is_count
 
 _NDARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _DTYPES: Final = frozenset(
@@ -160,9 +161,7 @@ def _read_extension(code: int, data: bytes) -> Any:
 
 def _check_sizes(shape: Any, count: int, what: str) -> None:
     sizes: Any = shape if isinstance(shape, list | tuple) else [None]
-    are_sizes = len(sizes) <= MOST_AXES and all(
-        isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes
-    )
+    are_sizes = len(sizes) <= MOST_AXES and all(is_count(size, least=0) for size in sizes)
     if not are_sizes or math.prod(sizes) != count:
         raise ConversionError(
             f"read_msgpack_file: shape and numbers agree; {what} says {show_value(shape)} and has {count} numbers; get "

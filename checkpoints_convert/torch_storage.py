@@ -93,7 +93,7 @@ def make_storage(kind: Any, key: str, numel: Any) -> Storage:
         raise ConversionError(
             f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; got {show_value(name)}; save it in float32."
         )
-    if not _is_count(numel):
+    if not _is_length(numel):
         raise ConversionError(
             f"read_torch_file: storage {show_value(key)} declares 0 to {MOST_NUMBERS} numbers; got {show_value(numel)}"
             "; get the file again."
@@ -107,7 +107,7 @@ def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -
     if (
         not is_sound
         or not len(shape) == len(strides) <= MOST_AXES
-        or not all(map(_is_count, (offset, *shape, *strides)))
+        or not all(map(_is_length, (offset, *shape, *strides)))
     ):
         raise ConversionError(
             f"read_torch_file: a tensor has a storage, an offset, and sizes and strides of up to {MOST_AXES} axes; get "
@@ -137,7 +137,7 @@ def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -
     return LazyTensor(shape=shape, dtype=storage.dtype, read=read)
 
 
-def _is_count(value: Any) -> bool:
+def _is_length(value: Any) -> bool:
     return isinstance(value, int) and 0 <= value <= MOST_NUMBERS
 
 

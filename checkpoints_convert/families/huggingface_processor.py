@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from checkpoints_convert.errors import ConversionError, show_value
+from vidtldr_jax.trust.fields import is_count
 
 _KERNELS: Final = {2: "bilinear_antialias", 3: "bicubic_antialias"}  # Pillow's numbers
 _FLAGS: Final = (
@@ -160,7 +161,7 @@ def _fill_in(preprocessor: Mapping[str, Any], image_size: Any, kernel: str) -> d
         asked["size"] = _find_vjepas_size(asked["crop_size"])
     square = ("height", "width")
     for entry, first in (("size", square if asked["default_to_square"] is True else square[:0]), ("crop_size", square)):
-        if _is_count(asked[entry]):
+        if is_count(asked[entry]):
             asked[entry] = dict.fromkeys(first or ("shortest_edge",), asked[entry])
         elif isinstance(asked[entry], Mapping):
             asked[entry] = {key: length for key, length in asked[entry].items() if length is not None}
@@ -176,7 +177,7 @@ def _is_vivits_image(name: str) -> bool:
 def _find_vjepas_size(crop_size: Any) -> dict[str, int] | None:
     """Returns the size that V-JEPA 2's class takes, whatever size its file says."""
     side: Any = crop_size.get("height") if isinstance(crop_size, Mapping) else crop_size
-    return {"shortest_edge": side * 256 // 224} if _is_count(side) else None
+    return {"shortest_edge": side * 256 // 224} if is_count(side) else None
 
 
 def _find_unknown(preprocessor: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -191,7 +192,7 @@ def _find_unknown(preprocessor: Mapping[str, Any], asked: Mapping[str, Any]) -> 
         "image_mean": asked["do_normalize"],
         "image_std": asked["do_normalize"],
         "rescale_factor": asked["do_rescale"],
-        "default_to_square": _is_count(preprocessor.get("size")),
+        "default_to_square": is_count(preprocessor.get("size")),
     }
     said = {field for field, value in preprocessor.items() if value is not None and value is not False}
     open_fields = [field for field, is_needed in needed.items() if is_needed and preprocessor.get(field) is None]
@@ -216,9 +217,9 @@ def _find_odd_values(asked: Mapping[str, Any]) -> list[str]:
         faults.append(f"resample = {shown} is none of {_KERNELS}")
     for name in ("size", "crop_size"):
         lengths = asked[name]
-        if lengths is not None and not (isinstance(lengths, Mapping) and all(map(_is_count, lengths.values()))):
+        if lengths is not None and not (isinstance(lengths, Mapping) and all(map(is_count, lengths.values()))):
             faults.append(f"{name} is neither a number of pixels nor such numbers by name")
-    if asked.get("num_frames") is not None and not _is_count(asked["num_frames"]):
+    if asked.get("num_frames") is not None and not is_count(asked["num_frames"]):
         faults.append(f"num_frames = {show_value(asked['num_frames'])} is not a number of frames")
     if asked.get("fps") is not None and not (_is_number(asked["fps"]) and asked["fps"] > 0):
         faults.append(f"fps = {show_value(asked['fps'])} is not a number above 0")
@@ -290,7 +291,3 @@ def _show_sizes(sizes: Mapping[str, int]) -> str:
 def _is_number(value: Any) -> bool:
     # A comparison takes integers that are too long for a float, and is False for NaN.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

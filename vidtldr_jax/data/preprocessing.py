@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from vidtldr_jax.trust.faults import find_nearest, join_faults
+from vidtldr_jax.trust.fields import check_choices, check_counts, is_finite, list_fields, list_given, read_fields
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "sampling": ("middle", "uniform", "dense", "windows", "starts"),
@@ -61,20 +60,13 @@ class Preprocessing:
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
-        faults = [
-            f"{n} = {getattr(self, n)!r} is not a positive int" for n in _COUNTS if not _is_count(getattr(self, n))
-        ]
-        faults += [
-            f"{name} = {getattr(self, name)!r} is none of {', '.join(allowed)}"
-            for name, allowed in _CHOICES.items()
-            if getattr(self, name) not in allowed
-        ]
+        faults = check_counts(self, _COUNTS) + check_choices(self, _CHOICES)
         for name in ("mean", "std"):
             if not _is_colour(getattr(self, name)):
                 faults.append(f"{name} = {getattr(self, name)!r} is not three finite numbers")
             elif name == "std" and min(self.std) <= 0:
                 faults.append(f"std = {self.std!r} is not above 0")
-        if self.first_seconds is not None and not (_is_number(self.first_seconds) and self.first_seconds > 0):
+        if self.first_seconds is not None and not (is_finite(self.first_seconds) and self.first_seconds > 0):
             faults.append(f"first_seconds = {self.first_seconds!r} is not a finite number above 0")
         if not faults:
             faults = self._find_misfits()
@@ -87,10 +79,9 @@ class Preprocessing:
             faults = [f"{name} = {getattr(self, name)!r}" for name in edges if getattr(self, name) is not None]
             faults += [f'crop = "{self.crop}"'] if self.num_crops > 1 else []
             return [f'{fault} needs resize = "shortest_edge"' for fault in faults]
-        if self.shortest_edge is not None and not _is_count(self.shortest_edge):
-            return [f"shortest_edge = {self.shortest_edge!r} is not a positive int"]
-        if self.longest_edge is not None and not _is_count(self.longest_edge):
-            return [f"longest_edge = {self.longest_edge!r} is not a positive int"]
+        faults = check_counts(self, list_given(self, ("shortest_edge", "longest_edge")))
+        if faults:
+            return faults
         if self.shortest_edge is not None and self.shortest_edge < self.image_size:
             return [f"shortest_edge = {self.shortest_edge} is below image_size = {self.image_size}"]
         return []
@@ -111,8 +102,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""
-        fields = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        return list_fields(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -127,30 +117,8 @@ class Preprocessing:
         Raises:
           ValueError: unknown or missing fields, all named together, or values that don't fit.
         """
-        known = {field.name: field for field in dataclasses.fields(cls)}
-        unknown = [name for name in fields if name not in known]
-        nearest = find_nearest(unknown, known)
-        faults = [
-            f"unknown field {name!r}" + (f" (did you mean {nearest[name]!r}?)" if name in nearest else "")
-            for name in unknown
-        ]
-        faults += [
-            f"missing field {name!r}"
-            for name, field in known.items()
-            if name not in fields and field.default is dataclasses.MISSING
-        ]
-        if faults:
-            raise ValueError(f"{cls.__name__}: {join_faults(faults)}; fix the preprocessing in config.json.")
-        return cls(**fields)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return read_fields(cls, fields, place="the preprocessing in config.json")
 
 
 def _is_colour(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(_is_number(part) for part in value)
+    return isinstance(value, tuple) and len(value) == 3 and all(is_finite(part) for part in value)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from vidtldr_jax.trust.faults import Faults
+from vidtldr_jax.trust.fields import is_count
 from vidtldr_jax.trust.json_files import JsonError, parse_json
 from vidtldr_jax.trust.limits import check_limit
 
@@ -60,7 +61,7 @@ def check_tokenizer(text: str, what: str) -> dict[str, Any]:
     if max(numbers, default=-1) >= len(numbers):
         faults.add(f"ids count up from 0, and the largest of {len(numbers):,} is {max(numbers):,}")
     for token, number in _list_mentioned(content.get("post_processor")):
-        known = isinstance(number, int) and not isinstance(number, bool) and number in numbers
+        known = is_count(number, least=0) and number in numbers
         if not known or (token is not None and ids.get(token) != number):
             faults.add(f"post_processor mentions id {_show(number)} for {_show(token)}")
     for number in _count_texts(content.get("post_processor")):
@@ -92,7 +93,7 @@ def _read_vocabulary(vocabulary: Any, faults: Faults) -> dict[str, int]:
     for word, number in pairs:
         if not isinstance(word, str) or word in ids:
             faults.add(f"word {_show(word)} is not text or is there twice")
-        elif not _is_id(number) or number in seen:
+        elif not is_count(number, least=0) or number in seen:
             faults.add(f"id {_show(number)} of {_show(word)} is not an id or is there twice")
         else:
             ids[word] = number
@@ -108,7 +109,7 @@ def _add_tokens(tokens: Any, ids: dict[str, int], faults: Faults) -> None:
     for token in tokens or ():
         fields: dict[str, Any] = token if isinstance(token, dict) else {}
         word, number = fields.get("content"), fields.get("id")
-        if not isinstance(word, str) or not isinstance(number, int) or not _is_id(number):
+        if not isinstance(word, str) or not is_count(number, least=0):
             faults.add(f"added token {_show(word)} has id {_show(number)}")
         elif ids.get(word, number) != number or (word not in ids and number in numbers):
             faults.add(f"added token {_show(word)} has id {_show(number)}; another word has it, or the word another id")
@@ -172,10 +173,6 @@ def _measure_growth(part: Any, depth: int = 0) -> int:
 
 def _measure(text: Any) -> int:
     return len(text.encode(errors="surrogatepass")) if isinstance(text, str) else 0
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _show(value: Any) -> str:

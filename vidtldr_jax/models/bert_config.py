@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from vidtldr_jax.models.config import read_fields
+from vidtldr_jax.trust.fields import check_counts, check_multiples, list_fields, list_given, read_fields
 
 _POSITIVE: Final = ("vocab_size", "max_positions", "num_token_types", "dim", "depth", "num_heads", "mlp_dim")
 
@@ -44,9 +44,7 @@ class BertConfig:
     norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:
-        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in _POSITIVE if not _is_count(self, n)]
-        if self.context_dim is not None and not _is_count(self, "context_dim"):
-            faults.append(f"context_dim = {self.context_dim!r} is not a positive int")
+        faults = check_counts(self, [*_POSITIVE, *list_given(self, ["context_dim"])])
         if self.gelu not in ("exact", "tanh"):
             faults.append(f"gelu = {self.gelu!r} is none of exact, tanh")
         if not self.norm_eps > 0:
@@ -60,9 +58,7 @@ class BertConfig:
             raise ValueError(f"BertConfig: {'; '.join(faults)}; change these fields.")
 
     def _find_misfits(self) -> list[str]:
-        faults = []
-        if self.dim % self.num_heads:
-            faults.append(f"dim = {self.dim} is not a multiple of num_heads = {self.num_heads}")
+        faults = check_multiples(self, [("dim", "num_heads")])
         first = self.fusion_from_layer
         if first is not None and (isinstance(first, bool) or first not in range(self.depth)):
             faults.append(f"fusion_from_layer = {first!r} is no layer of 0 to {self.depth - 1}")
@@ -75,7 +71,7 @@ class BertConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""
-        return dataclasses.asdict(self)
+        return list_fields(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -91,8 +87,3 @@ class BertConfig:
           ValueError: unknown or missing fields, all named together, or values that don't fit.
         """
         return read_fields(cls, fields)
-
-
-def _is_count(config: BertConfig, name: str) -> bool:
-    value = getattr(config, name)
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, Self
 
-from vidtldr_jax.models.config import read_fields
+from vidtldr_jax.trust.fields import check_choices, check_counts, check_multiples, list_fields, list_given, read_fields
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "encoding": ("joint", "per_frame"),
@@ -60,21 +60,12 @@ class CLIPConfig:
     is_mergeable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        counts = [*_POSITIVE, *(("embed_dim",) if self.embed_dim is not None else ())]
-        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in counts if not _is_count(self, n)]
-        faults += [
-            f"{n} = {getattr(self, n)!r} is none of {', '.join(allowed)}"
-            for n, allowed in _CHOICES.items()
-            if getattr(self, n) not in allowed
-        ]
+        faults = check_counts(self, [*_POSITIVE, *list_given(self, ["embed_dim"])])
+        faults += check_choices(self, _CHOICES)
         if not self.norm_eps > 0:
             faults.append(f"norm_eps = {self.norm_eps!r} is not a positive number")
         if not faults:
-            faults += [
-                f"{whole} = {getattr(self, whole)} is not a multiple of {part} = {getattr(self, part)}"
-                for whole, part in (("image_size", "patch_size"), ("dim", "num_heads"))
-                if getattr(self, whole) % getattr(self, part)
-            ]
+            faults += check_multiples(self, [("image_size", "patch_size"), ("dim", "num_heads")])
         if faults:
             raise ValueError(f"CLIPConfig: {'; '.join(faults)}; change these fields.")
 
@@ -104,7 +95,7 @@ class CLIPConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""
-        return dataclasses.asdict(self)
+        return list_fields(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -120,8 +111,3 @@ class CLIPConfig:
           ValueError: unknown or missing fields, all named together, or values that don't fit.
         """
         return read_fields(cls, fields)
-
-
-def _is_count(config: CLIPConfig, name: str) -> bool:
-    value = getattr(config, name)
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

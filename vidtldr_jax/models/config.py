@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self
 
-from vidtldr_jax.trust.faults import find_nearest, join_faults
-
-ConfigClass = TypeVar("ConfigClass", bound=Any)
+from vidtldr_jax.trust.fields import check_choices, check_counts, check_multiples, list_fields, list_given, read_fields
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "positions": ("sincos", "learned"),
@@ -118,17 +116,9 @@ class VideoViTConfig:
     def __post_init__(self) -> None:
         if self.position_grid is not None:
             object.__setattr__(self, "position_grid", tuple(self.position_grid))
-        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in _POSITIVE if not _is_count(self, n)]
-        faults += [
-            f"{n} = {getattr(self, n)!r} is none of {', '.join(allowed)}"
-            for n, allowed in _CHOICES.items()
-            if getattr(self, n) not in allowed
-        ]
-        faults += [
-            f"{n} = {getattr(self, n)!r} is not a positive int"
-            for n in ("num_classes", "embed_dim")
-            if getattr(self, n) is not None and not _is_count(self, n)
-        ]
+        faults = check_counts(self, _POSITIVE)
+        faults += check_choices(self, _CHOICES)
+        faults += check_counts(self, list_given(self, ("num_classes", "embed_dim")))
         faults += [
             f"{n} = {getattr(self, n)!r} is not a positive number"
             for n in ("norm_eps", "pool_norm_eps")
@@ -141,11 +131,7 @@ class VideoViTConfig:
 
     def _find_misfits(self) -> list[str]:
         pairs = (("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads"))
-        faults = [
-            f"{whole} = {getattr(self, whole)} is not a multiple of {part} = {getattr(self, part)}"
-            for whole, part in pairs
-            if getattr(self, whole) % getattr(self, part)
-        ]
+        faults = check_multiples(self, pairs)
         if self.positions == "learned" and self.image_positions == "separate":
             faults.append('image_positions = "separate" needs positions = "sincos"')
         position_grid: Sequence[int] | None = self.position_grid  # a file may have given any length
@@ -199,8 +185,7 @@ class VideoViTConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""
-        fields = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        return list_fields(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -216,38 +201,3 @@ class VideoViTConfig:
           ValueError: unknown or missing fields, all named together, or values that don't fit.
         """
         return read_fields(cls, fields)
-
-
-def _is_count(config: VideoViTConfig, name: str) -> bool:
-    value = getattr(config, name)
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def read_fields(config_class: type[ConfigClass], fields: Mapping[str, Any]) -> ConfigClass:
-    """Builds a frozen description from plain data.
-
-    Args:
-      config_class: its dataclass.
-      fields: name -> value.
-
-    Returns:
-      The description.
-
-    Raises:
-      ValueError: unknown or missing fields, all named together, or values that don't fit.
-    """
-    known = {field.name: field for field in dataclasses.fields(config_class)}
-    unknown = [name for name in fields if name not in known]
-    nearest = find_nearest(unknown, known)
-    faults = [
-        f"unknown field {name!r}" + (f" (did you mean {nearest[name]!r}?)" if name in nearest else "")
-        for name in unknown
-    ]
-    faults += [
-        f"missing field {name!r}"
-        for name, field in known.items()
-        if name not in fields and field.default is dataclasses.MISSING
-    ]
-    if faults:
-        raise ValueError(f"{config_class.__name__}: {join_faults(faults)}; fix the architecture in config.json.")
-    return config_class(**fields)

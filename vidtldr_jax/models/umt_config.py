@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from vidtldr_jax.models.bert_config import BertConfig
-from vidtldr_jax.models.config import VideoViTConfig, read_fields
+from vidtldr_jax.models.config import VideoViTConfig
+from vidtldr_jax.trust.fields import read_fields
 
 _TASKS = ("retrieval", "question_answering")
 

@@ -6,7 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, Self
 
-from vidtldr_jax.models.config import read_fields
+from vidtldr_jax.trust.fields import (
+    check_choices,
+    check_counts,
+    check_multiples,
+    is_count,
+    list_fields,
+    list_given,
+    read_fields,
+)
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "attention": ("spacetime", "factorized_encoder", "factorized_self_attention", "factorized_dot_product"),
@@ -95,19 +103,11 @@ class ViViTConfig:
     def __post_init__(self) -> None:
         if self.position_grid is not None:
             object.__setattr__(self, "position_grid", tuple(self.position_grid))
-        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in _POSITIVE if not _is_count(self, n)]
-        faults += [
-            f"{n} = {getattr(self, n)!r} is none of {', '.join(allowed)}"
-            for n, allowed in _CHOICES.items()
-            if getattr(self, n) not in allowed
-        ]
+        faults = check_counts(self, _POSITIVE)
+        faults += check_choices(self, _CHOICES)
         if not self.norm_eps > 0:
             faults.append(f"norm_eps = {self.norm_eps!r} is not a positive number")
-        faults += [
-            f"{name} = {getattr(self, name)!r} is not a positive int"
-            for name in _COUNTS_OR_NONE
-            if getattr(self, name) is not None and not _is_count(self, name)
-        ]
+        faults += check_counts(self, list_given(self, _COUNTS_OR_NONE))
         if not faults:
             faults += self._find_misfits()
         if faults:
@@ -116,13 +116,9 @@ class ViViTConfig:
     def _find_misfits(self) -> list[str]:
         pairs = [("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads")]
         pairs += [("dim", "temporal_num_heads")] if self.temporal_num_heads else []
-        faults = [
-            f"{whole} = {getattr(self, whole)} is not a multiple of {part} = {getattr(self, part)}"
-            for whole, part in pairs
-            if getattr(self, whole) % getattr(self, part)
-        ]
+        faults = check_multiples(self, pairs)
         is_factorized = self.attention == "factorized_encoder"
-        if is_factorized and self.temporal_depth != 0 and not _is_count(self, "temporal_depth"):
+        if is_factorized and not is_count(self.temporal_depth, least=0):
             faults.append(f"temporal_depth = {self.temporal_depth!r} is neither 0 nor a positive int")
         if not self.is_mergeable and self.pooling == "cls":
             faults.append(f"pooling = 'cls' has no class token to take with attention = {self.attention!r}")
@@ -196,8 +192,7 @@ class ViViTConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain data for JSON."""
-        fields = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        return list_fields(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -213,8 +208,3 @@ class ViViTConfig:
           ValueError: unknown or missing fields, all named together, or values that don't fit.
         """
         return read_fields(cls, fields)
-
-
-def _is_count(config: ViViTConfig, name: str) -> bool:
-    value = getattr(config, name)
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self
 
 from vidtldr_jax.reduction.methods import get_method
 from vidtldr_jax.reduction.schedule import parse_schedule
+from vidtldr_jax.trust.fields import check_choices, check_counts, is_count, is_finite
 
 # What a compiled step depends on.
 _OF_A_STEP: Final = (
@@ -100,18 +101,14 @@ class Recipe:
     new_head: bool = False
 
     def __post_init__(self) -> None:
-        faults = [f"{n} = {getattr(self, n)!r} is not a positive int" for n in _COUNTS if not _is_count(self, n)]
+        faults = check_counts(self, _COUNTS)
         faults += [
             f"{name} = {getattr(self, name)!r} is neither None nor a positive int"
             for name in _COUNTS_OR_NONE
-            if getattr(self, name) is not None and not _is_count(self, name)
+            if getattr(self, name) is not None and not is_count(getattr(self, name))
         ]
         faults += [f"{n} = {getattr(self, n)!r} is neither true nor false" for n in _FLAGS if not _is_flag(self, n)]
-        faults += [
-            f"{name} = {getattr(self, name)!r} is none of {', '.join(allowed)}"
-            for name, allowed in _CHOICES.items()
-            if getattr(self, name) not in allowed
-        ]
+        faults += check_choices(self, _CHOICES)
         for name, (low, high, is_closed) in _RANGES.items():
             if not _is_within(getattr(self, name), low, high, is_closed):
                 faults.append(f"{name} = {getattr(self, name)!r} is not {_describe_range(low, high, is_closed)}")
@@ -119,9 +116,9 @@ class Recipe:
             value = getattr(self, name)
             if not (_is_within(value, 0, high, is_closed) and value > 0):
                 faults.append(f"{name} = {value!r} is not above 0" + _describe_limit(high, is_closed))
-        if not (_is_number(self.epochs) and self.epochs > 0):
+        if not (is_finite(self.epochs) and self.epochs > 0):
             faults.append(f"epochs = {self.epochs!r} is not above 0")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+        if not is_count(self.seed, least=0):
             faults.append(f"seed = {self.seed!r} is not an int from 0 on")
         if not faults:
             faults = self._find_misfits()
@@ -189,21 +186,12 @@ class Recipe:
         return cls(**fields)
 
 
-def _is_count(recipe: Recipe, name: str) -> bool:
-    value = getattr(recipe, name)
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 def _is_flag(recipe: Recipe, name: str) -> bool:
     return isinstance(getattr(recipe, name), bool)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_within(value: Any, low: float, high: float, is_closed: bool) -> bool:
-    return _is_number(value) and low <= value and (value <= high if is_closed else value < high)
+    return is_finite(value) and low <= value and (value <= high if is_closed else value < high)
 
 
 def _describe_range(low: float, high: float, is_closed: bool) -> str:
