@@ -20,7 +20,7 @@ from scripts.tables.start import make_start_table
 from scripts.tables.throughput import make_throughput_table
 from tests.reference.files import require_torch
 
-# Script -> its table's maker, or None where a tiny model's rounded numbers would divide by zero.
+# Script -> its table's maker, or None where it has none, or a tiny model's rounded numbers would divide by zero.
 TABLES = {
     "accelerator": make_accelerator_table,
     "attention": make_attention_table,
@@ -31,6 +31,7 @@ TABLES = {
     "load": None,
     "memory": make_memory_table,
     "merging": make_merging_table,
+    "profile_scopes": None,
     "rerank": make_rerank_table,
     "scaling": make_scaling_table,
     "scan": make_scan_table,
