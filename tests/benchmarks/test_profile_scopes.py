@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.profile_scopes import PARTS, draw, find_place, name_operations, read_trace, sum_places
+from benchmarks.profile_scopes import PARTS, draw, find_place, name_operations, read_trace, sum_places, take_shortest
 from vidtldr_jax import ops
 
 PROGRAM = """
@@ -39,6 +39,11 @@ def test_a_loop_s_time_counts_once():
     operations = [("while.2", 9.0), ("dot.7", 2.0), ("dot.7", 1.0), ("fusion.5", 0.5), ("copy.9", 0.25), ("new", 0.25)]
     sums = sum_places(operations, name_operations(PROGRAM))
     assert sums == {"3": {"MLP": 3.0, "match": 0.5}, "": {"rest": 0.5}}
+
+
+def test_the_shortest_round_of_each_part_counts():
+    rounds = [{"0": {"MLP": 3.0, "match": 1.0}}, {"0": {"MLP": 2.0, "match": 4.0}}]
+    assert take_shortest(rounds) == {"0": {"MLP": 2.0, "match": 1.0}}
 
 
 @pytest.mark.parametrize(
