@@ -4,8 +4,8 @@
 
 UMT-B/16, one clip of 12 x 224 x 224, float32, plain and merged 600,200,100, in turn under `jax.profiler.trace`; the
 shortest time of each block and part counts. A CPU's trace names compiled operations but no scopes; the text of the
-compiled program has both, and joins them by the operation's name. A fusion has the scope of one of its operations. Loops
-and calls are left out, since what runs inside of them is counted; operations of no known scope are "rest".
+compiled program has both, and joins them by the operation's name. A fusion has the scope of one of its operations.
+Loops and calls are left out, since what runs inside of them is counted; operations of no known scope are "rest".
 """
 
 from __future__ import annotations
