@@ -16,7 +16,7 @@ from checkpoints_convert.rules import (
     is_left_out,
     strip_prefix,
 )
-from vidtldr_jax.trust.faults import find_nearest
+from vidtldr_jax.trust.nearest import find_nearest
 
 Shape = tuple[int, ...]
 

@@ -12,8 +12,8 @@ from checkpoints_convert.families import Family
 from checkpoints_convert.families.published import PublishedModel
 from checkpoints_convert.inert import read_fields
 from checkpoints_convert.rules import find_layer, matches, strip_prefix
-from vidtldr_jax.trust.faults import find_nearest
 from vidtldr_jax.trust.fields import is_count
+from vidtldr_jax.trust.nearest import find_nearest
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -8,10 +8,11 @@ merging; `mirror` mirrors half of the clips, which is wrong where left and right
 trains a new classifier, of the classes of the training videos.
 """
 
-import difflib
 import re
 
 import ml_collections
+
+from vidtldr_jax.trust.nearest import suggest
 
 RECIPES = {
     # Hundreds of labels per class and more.
@@ -71,5 +72,4 @@ def get_config(arg: str = "full") -> ml_collections.ConfigDict:
 
 
 def _explain(word: str, known: tuple[str, ...], kind: str) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"{word!r} is no {kind} " + (f"(did you mean {near[0]!r}?)" if near else "(choose one of these)")
+    return f"{word!r} is no {kind} ({suggest(word, known, otherwise='choose one of these')})"

@@ -19,12 +19,12 @@ Accuracies are as published by vid-TLDR's authors and not measured here: in perc
 The schedules are the published ones.
 """
 
-import difflib
 from typing import NamedTuple
 
 import ml_collections
 
 from vidtldr_jax.reduction.published import PLAIN_GMACS, find_published
+from vidtldr_jax.trust.nearest import suggest
 
 UNIT = "accuracy in percent, measured by vid-TLDR's authors, not here"
 NUM_FRAMES = 12
@@ -115,6 +115,4 @@ def _read_words(arg: str) -> tuple[str, str, list[str]]:
 def _explain(word: str, kind: str) -> str:
     if not word:
         return f"{kind} is missing, add it"
-    near = difflib.get_close_matches(word, WORDS[kind], n=1)
-    hint = f"(did you mean {near[0]!r}?)" if near else "(choose one of these)"
-    return f"{word!r} is no {kind} {hint}"
+    return f"{word!r} is no {kind} ({suggest(word, WORDS[kind], otherwise='choose one of these')})"

@@ -35,12 +35,12 @@ For didemo and msvd with b16 the paper's figure names 183.6 and 182.2 GMACs; the
 schedules counts 212.8 and 181.3.
 """
 
-import difflib
 from typing import NamedTuple
 
 import ml_collections
 
 from vidtldr_jax.reduction.published import PLAIN_GMACS, find_published
+from vidtldr_jax.trust.nearest import suggest
 
 UNIT = "mean of text-to-video and video-to-text R@1 in percent, measured by vid-TLDR's authors, not here"
 NUM_FRAMES, NUM_FRAMES_ZERO_SHOT = 12, 4
@@ -171,6 +171,4 @@ def _read_words(arg: str) -> tuple[str, str, list[str]]:
 def _explain(word: str, kind: str) -> str:
     if not word:
         return f"{kind} is missing, add it"
-    near = difflib.get_close_matches(word, WORDS[kind], n=1)
-    hint = f"(did you mean {near[0]!r}?)" if near else "(choose one of these)"
-    return f"{word!r} is no {kind} {hint}"
+    return f"{word!r} is no {kind} ({suggest(word, WORDS[kind], otherwise='choose one of these')})"

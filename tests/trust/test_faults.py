@@ -1,8 +1,6 @@
-"""Many faults in one message: the first ones and a number; nearest names for a few."""
+"""Many faults in one message: the first ones and a number."""
 
-import difflib
-
-from vidtldr_jax.trust.faults import Faults, find_nearest, join_faults, show
+from vidtldr_jax.trust.faults import Faults, join_faults, show
 
 
 def test_a_message_lists_as_many_faults_as_its_limit_allows(monkeypatch):
@@ -18,20 +16,6 @@ def test_a_long_fault_loses_its_middle():
     text = join_faults(["a" * 10**6 + "z"])
     assert len(text) <= 300
     assert text.endswith("z")
-
-
-def test_names_are_compared_for_the_first_few_only(monkeypatch):
-    calls = []
-    compare = difflib.get_close_matches
-    monkeypatch.setattr(
-        difflib, "get_close_matches", lambda *args, **kwargs: calls.append(args) or compare(*args, **kwargs)
-    )
-    assert find_nearest(["kernal", "zzz"], ["kernel", "bias"]) == {"kernal": "kernel"}
-    assert find_nearest(["kernal"], [f"kernel{number}" for number in range(10**4)]) == {}
-    assert find_nearest(["a" * 10**6], ["kernel"]) == {}
-    calls.clear()
-    find_nearest([f"kernal{number}" for number in range(1000)], ["kernel"])
-    assert len(calls) == 5
 
 
 def test_texts_are_made_for_faults_that_are_told_alone(monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from vidtldr_jax.cli.nearest import suggest
+from vidtldr_jax.trust.nearest import suggest
 
 
 def is_completing(ctx: click.Context | None) -> bool:

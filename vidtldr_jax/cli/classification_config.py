@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.nearest import describe_unknown_field
 from vidtldr_jax.cli.python_config import run_config
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.evaluation.heads import AVERAGES, Average, Head
@@ -22,6 +21,7 @@ from vidtldr_jax.reduction.methods import DEFAULT_METHOD, get_method
 from vidtldr_jax.reduction.schedule import ScheduleEntry, parse_schedule
 from vidtldr_jax.scenic_adapter.config_check import check_config
 from vidtldr_jax.scenic_adapter.settings import read_architecture, read_preprocessing, read_token_merging
+from vidtldr_jax.trust.nearest import describe_unknown_fields
 
 # What does not change a trained model's answer.
 _OF_NO_MATTER: Final = ("patch_init",)
@@ -117,10 +117,7 @@ def _read_plain(fields: Mapping[str, Any], place: str) -> Experiment:
             f"a config with task = 'classification' is needed; {place} has {fields['task']!r}; take the command that "
             "it is for."
         )
-    unknown = []
-    for name in fields:
-        if name not in _PLAIN_FIELDS:
-            unknown.append(describe_unknown_field(name, _PLAIN_FIELDS))
+    unknown = describe_unknown_fields(fields, _PLAIN_FIELDS)
     average: Any = fields.get("average") or "probabilities"
     if average not in AVERAGES:
         unknown.append(f"average = {average!r} is none of {', '.join(AVERAGES)}")

@@ -13,7 +13,6 @@ from vidtldr_jax.cli.choices import ChoiceType, NameType
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.kept_inputs import keep_inputs
 from vidtldr_jax.cli.names import DEFAULT_PLATFORMS, EXPORTED_OUTPUTS, PLATFORMS
-from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.options import (
     dtype_option,
     json_option,
@@ -32,6 +31,7 @@ from vidtldr_jax.cli.output import (
     print_note,
     show_progress,
 )
+from vidtldr_jax.trust.nearest import suggest
 
 if TYPE_CHECKING:
     from vidtldr_jax.export.check import ExportCheck

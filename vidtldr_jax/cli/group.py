@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import click
 
 from vidtldr_jax.cli.log_lines import print_traceback
-from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.output import print_labelled
+from vidtldr_jax.trust.nearest import suggest
 from vidtldr_jax.trust.regular import NotRegularError
 from vidtldr_jax.trust.versions import VersionError
 

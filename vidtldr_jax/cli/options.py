@@ -14,8 +14,8 @@ import click
 from vidtldr_jax.cli.choices import ChoiceType, NameType, is_completing
 from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.names import DEFAULT_METHOD, METHODS, PRESETS, SHIPPED_MODELS
-from vidtldr_jax.cli.nearest import suggest
 from vidtldr_jax.cli.runtime import log_model, log_weights, set_verbosity, use_compilation_cache
+from vidtldr_jax.trust.nearest import suggest
 from vidtldr_jax.trust.recovery import recover_and_tell
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.nearest import suggest
+from vidtldr_jax.trust.nearest import suggest
 
 log = logging.getLogger("vidtldr_jax")
 

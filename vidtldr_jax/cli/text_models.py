@@ -11,7 +11,6 @@ import click
 
 from vidtldr_jax.cli.choices import FILE, FOLDER
 from vidtldr_jax.cli.group import CommandError
-from vidtldr_jax.cli.nearest import describe_unknown_field
 from vidtldr_jax.cli.options import (
     ModelType,
     cache_option,
@@ -26,6 +25,7 @@ from vidtldr_jax.cli.options import (
 )
 from vidtldr_jax.cli.python_config import RUNS_CODE, run_config
 from vidtldr_jax.cli.runtime import log_model
+from vidtldr_jax.trust.nearest import describe_unknown_fields
 
 if TYPE_CHECKING:
     from vidtldr_jax.data.preprocessing import Preprocessing
@@ -272,9 +272,8 @@ def _read_config(place: str, task: str) -> dict[str, Any]:
 
 
 def _match_architecture(config: Any, wanted: Mapping[str, Any], *, place: str) -> None:
-    unknown = [name for name in wanted if name not in _ARCHITECTURE]
     there = {name: read(config) for name, read in _ARCHITECTURE.items()}
-    faults = [describe_unknown_field(name, there) for name in unknown]
+    faults = describe_unknown_fields(wanted, there)
     faults += [
         f"{name} = {there[name]!r}, not {value!r}"
         for name, value in wanted.items()

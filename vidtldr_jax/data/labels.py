@@ -11,12 +11,12 @@ several classes means none of them; their numbers do.
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from vidtldr_jax.trust.faults import Faults, show
+from vidtldr_jax.trust.nearest import find_nearest_name
 
 _LONGEST_NUMBER: Final = 18  # digits
 _MOST_LISTED: Final = 5  # classes of one name
@@ -91,8 +91,8 @@ class Labels:
         same = next((name for name in self._numbers if _fold(name) == _fold(text)), None)
         if same is not None:
             return f" (nearest: {show(same)}, which differs in capitals, spaces or the form of its Unicode)"
-        near = difflib.get_close_matches(text, self._numbers, n=1)
-        return f" (nearest: {show(near[0])})" if near else ""
+        near = find_nearest_name(text, self._numbers)
+        return "" if near is None else f" (nearest: {show(near)})"
 
 
 def read_label(label: Any) -> str | None:

@@ -12,7 +12,6 @@ Paths are relative to the manifest's folder unless a root is given. A label is t
 from __future__ import annotations
 
 import csv
-import difflib
 import functools
 import io
 import os
@@ -24,6 +23,7 @@ from vidtldr_jax.data.labels import Labels, read_label
 from vidtldr_jax.trust.faults import Faults, show
 from vidtldr_jax.trust.json_files import JsonError, parse_json
 from vidtldr_jax.trust.lines import read_exact, split_lines
+from vidtldr_jax.trust.nearest import find_nearest_name
 from vidtldr_jax.trust.notes import tell_note
 from vidtldr_jax.trust.regular import check_regular
 
@@ -211,5 +211,6 @@ def _describe_all_missing(line: int, missing: Sequence[str], header: Sequence[st
 
 def _describe_missing(name: str, header: Sequence[str]) -> str:
     columns = [column[:_LONGEST_NAME] for column in header[:_MOST_COLUMNS]]
-    near = difflib.get_close_matches(name, columns, n=1)
-    return f"no column {name!r}" + (f" (there is {near[0]!r})" if near else f" among {', '.join(columns) or 'none'}")
+    near = find_nearest_name(name, columns)
+    hint = f" among {', '.join(columns) or 'none'}" if near is None else f" (there is {near!r})"
+    return f"no column {name!r}{hint}"

@@ -14,7 +14,8 @@ from flax import traverse_util
 from vidtldr_jax.inference.errors import CheckpointError
 from vidtldr_jax.inference.plausible import check_architecture
 from vidtldr_jax.models.architectures import Config, init_variables
-from vidtldr_jax.trust.faults import find_nearest, join_faults, shorten
+from vidtldr_jax.trust.faults import join_faults, shorten
+from vidtldr_jax.trust.nearest import find_nearest
 
 
 class LazyArray(NamedTuple):

@@ -7,7 +7,7 @@ import dataclasses
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.ops.checks import describe
-from vidtldr_jax.trust.faults import find_nearest
+from vidtldr_jax.trust.nearest import suggest
 
 # UMT as vid-TLDR was evaluated on it: 12 frames, retrieval projections of 512 and 768.
 _UMT_B16 = VideoViTConfig(
@@ -101,6 +101,5 @@ def get_preset(name: str) -> VideoViTConfig | ViViTConfig:
     """
     if isinstance(name, str) and name in PRESETS:
         return PRESETS[name]
-    near = find_nearest([name], PRESETS) if isinstance(name, str) else {}
-    hint = f"did you mean {near[name]!r}?" if near else "choose one of these."
+    hint = suggest(name, PRESETS, otherwise="choose one of these.")
     raise ValueError(f"get_preset: presets are {', '.join(PRESETS)}; got {describe(name)}; {hint}")

@@ -23,7 +23,7 @@ from vidtldr_jax.ops.matching import absorb_pairs, match_tokens, pair_tokens
 from vidtldr_jax.ops.pruning import fuse_rest, keep_best
 from vidtldr_jax.ops.state import MergePlan
 from vidtldr_jax.reduction.chance import draw_scores
-from vidtldr_jax.trust.faults import find_nearest
+from vidtldr_jax.trust.nearest import suggest
 
 Need = Literal["saliency", "received", "keys", "update", "novelty"]
 
@@ -321,7 +321,6 @@ def get_method(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
     if not isinstance(method, str) or method not in METHODS:
-        near = find_nearest([method], METHODS) if isinstance(method, str) else {}
-        hint = f"did you mean {near[method]!r}?" if near else "take one of them."
+        hint = suggest(method, METHODS, otherwise="take one of them.")
         raise ValueError(f"get_method: methods are {', '.join(METHODS)}; got {describe(method)}; {hint}")
     return METHODS[method]

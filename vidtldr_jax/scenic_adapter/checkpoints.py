@@ -6,7 +6,6 @@ before (`optimizer/target`) and today's (`params`). Both are msgpack: arrays and
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any, Final, NamedTuple
 import jax
 import numpy as np
 from flax import serialization, traverse_util
+
+from vidtldr_jax.trust.nearest import find_nearest
 
 _STEP: Final = re.compile(r"checkpoint_(\d+)")
 _MOST_SHOWN: Final = 10
@@ -84,10 +85,9 @@ def check_params(params: Mapping[str, Any], expected: Mapping[str, Any]) -> None
             faults.append(f"{path} {tuple(leaf.shape)} is missing")
         elif tuple(read[path].shape) != tuple(leaf.shape):
             faults.append(f"{path} is {tuple(read[path].shape)} and should be {tuple(leaf.shape)}")
-    for path in read:
-        if path not in wanted:
-            near = difflib.get_close_matches(path, wanted, n=1)
-            faults.append(f"{path} has no place" + (f" (nearest: {near[0]})" if near else ""))
+    unknown = [path for path in read if path not in wanted]
+    nearest = find_nearest(unknown, wanted)
+    faults += [f"{path} has no place" + (f" (nearest: {nearest[path]})" if path in nearest else "") for path in unknown]
     if faults:
         more = len(faults) - _MOST_SHOWN
         shown = "; ".join(faults[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -5,7 +5,6 @@ All faults are named together, with the nearest name. Imports no Scenic.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from vidtldr_jax.scenic_adapter.config_fields import (
     TRAINERS,
 )
 from vidtldr_jax.scenic_adapter.settings import read_token_merging
+from vidtldr_jax.trust.nearest import add_suggestion, find_nearest_name
 
 _CHECKPOINT_FORMATS: Final = ("scenic", "big_vision")
 _DTYPES: Final = ("bfloat16", "float16", "float32", "float64")
@@ -181,17 +181,15 @@ def _check_top(config: Any) -> list[str]:
             continue
         if _is_like_merging(name):
             faults.append(f"{name} stands at the top, where nobody reads it (it belongs to config.model.token_merging)")
-        elif near := difflib.get_close_matches(str(name), TOP_FIELDS, n=1, cutoff=0.85):
-            faults.append(f"{name} has no reader (did you mean {near[0]!r}?)")
+        elif near := find_nearest_name(name, TOP_FIELDS, cutoff=0.85):
+            faults.append(f"{name} has no reader (did you mean {near!r}?)")
     return faults
 
 
 def _check_model_name(config: Any) -> list[str]:
     name = _get(config, "model_name")
     if name not in MODEL_NAMES:
-        near = difflib.get_close_matches(str(name), MODEL_NAMES, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return [f"model_name = {name!r} is none of {', '.join(MODEL_NAMES)}{hint}"]
+        return [add_suggestion(f"model_name = {name!r} is none of {', '.join(MODEL_NAMES)}", name, MODEL_NAMES)]
     merging = read_token_merging(_get(config, "model") or {})
     if merging is not None and not merging.is_plain and not name.endswith(SUFFIX):
         return [
@@ -207,13 +205,11 @@ def _check_model(config: Any) -> list[str]:
         return []
     faults = []
     init = _get(_get(model, "temporal_encoding_config"), "kernel_init_method")
-    if init is not None and init not in KERNEL_INITS:
-        near = difflib.get_close_matches(str(init), KERNEL_INITS, n=1)
-        faults += [
-            f"model.temporal_encoding_config.kernel_init_method = {init!r} is none of {', '.join(KERNEL_INITS)} (did "
-            f"you mean {name!r}?)"
-            for name in near
-        ]
+    if init is not None and init not in KERNEL_INITS and (near := find_nearest_name(init, KERNEL_INITS)):
+        faults.append(
+            f"model.temporal_encoding_config.kernel_init_method = {init!r} is none of {', '.join(KERNEL_INITS)} "
+            f"(did you mean {near!r}?)"
+        )
     # ObjectViViT's trainer reads more of a model; of that only what looks like a mistake can be told.
     cutoff = 0.75 if _get(config, "trainer_name") == "objectvivit_trainer" else 0.0
     for name in model:
@@ -222,7 +218,7 @@ def _check_model(config: Any) -> list[str]:
                 continue
             if _is_like_merging(name):
                 faults.append(f"model.{name} has no reader (did you mean 'token_merging'?)")
-            elif not cutoff or difflib.get_close_matches(str(name), MODEL_FIELDS, n=1, cutoff=cutoff):
+            elif not cutoff or find_nearest_name(name, MODEL_FIELDS, cutoff=cutoff):
                 faults.append(f"model.{_name_unknown(name, MODEL_FIELDS)}")
             continue
         fields = MODEL_FIELDS[name]
@@ -252,9 +248,7 @@ def _check_trainer(config: Any) -> list[str]:
     name = _get(config, "trainer_name") or DEFAULT_TRAINER
     if name in TRAINERS:
         return []
-    near = difflib.get_close_matches(str(name), TRAINERS, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return [f"trainer_name = {name!r} is none of {', '.join(TRAINERS)}{hint}"]
+    return [add_suggestion(f"trainer_name = {name!r} is none of {', '.join(TRAINERS)}", name, TRAINERS)]
 
 
 def _check_init(config: Any, *, is_training: bool) -> list[str]:
@@ -277,13 +271,12 @@ def _check_init(config: Any, *, is_training: bool) -> list[str]:
 
 
 def _name_unknown(name: Any, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"{name} has no reader" + (f" (did you mean {near[0]!r}?)" if near else "")
+    return add_suggestion(f"{name} has no reader", name, known)
 
 
 def _is_like_merging(name: Any) -> bool:
     text = str(name).lower()
-    return "merg" in text or bool(difflib.get_close_matches(text, ("token_merging",), cutoff=0.75))
+    return "merg" in text or find_nearest_name(text, ("token_merging",), cutoff=0.75) is not None
 
 
 def _is_empty(value: Any) -> bool:

@@ -14,7 +14,6 @@ Fields of `dataset_configs`: `manifests`, `root`, `num_classes` or `class_splits
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -36,6 +35,7 @@ from vidtldr_jax.scenic_adapter.config_check import check_manifest_fields
 from vidtldr_jax.scenic_adapter.settings import read_preprocessing
 from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.trust.lines import read_exact, split_lines
+from vidtldr_jax.trust.nearest import suggest
 
 require_scenic()
 
@@ -152,8 +152,8 @@ def build_dataset(config: Any, rng: Any, *, address: str | None = None) -> datas
     except KeyError as error:
         if name == NAME:
             raise
-        near = difflib.get_close_matches(str(name), (NAME, "video_tfrecord_dataset"), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"take {NAME!r} or 'video_tfrecord_dataset'."
+        known = (NAME, "video_tfrecord_dataset")
+        hint = suggest(name, known, otherwise=f"take {NAME!r} or 'video_tfrecord_dataset'.")
         what = " ".join(str(error.args[0] if error.args else error).split())
         raise ValueError(f"dataset_name names a data set of Scenic; got {name!r} ({what}); {hint}") from error
     except (AssertionError, AttributeError, TypeError) as error:

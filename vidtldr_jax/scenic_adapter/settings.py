@@ -10,7 +10,6 @@ Without that subtree nothing is merged and Scenic's own module runs.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -19,6 +18,7 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.ops.attention_forms import FORM_NAMES
 from vidtldr_jax.reduction.schedule import ScheduleEntry, parse_schedule
+from vidtldr_jax.trust.nearest import add_suggestion
 
 _SUBTREE: Final = "config.model.token_merging"
 # One that acts before the first layer looks at pixels, which Scenic's encoder does not get.
@@ -81,11 +81,7 @@ def read_token_merging(model: Mapping[str, Any] | Any) -> TokenMerging | None:
         )
     choices = {"method": METHODS, "pooling": POOLINGS, "attention": FORM_NAMES}
     names = ("schedule", *choices)
-    faults = []
-    for name in subtree:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            faults.append(f"there is no field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    faults = [add_suggestion(f"there is no field {name!r}", name, names) for name in subtree if name not in names]
     values = {name: subtree[name] for name in choices if name in subtree}
     faults += [
         f"{name} = {value!r} is none of {', '.join(choices[name])}"

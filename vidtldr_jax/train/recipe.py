@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
@@ -11,6 +10,7 @@ from typing import Any, Final, Literal, Self
 from vidtldr_jax.reduction.methods import get_method
 from vidtldr_jax.reduction.schedule import parse_schedule
 from vidtldr_jax.trust.fields import check_choices, check_counts, is_count, is_finite
+from vidtldr_jax.trust.nearest import describe_unknown_fields
 
 # What a compiled step depends on.
 _OF_A_STEP: Final = (
@@ -176,11 +176,7 @@ class Recipe:
           ValueError: unknown fields, all named together, or values that don't fit.
         """
         known = [field.name for field in dataclasses.fields(cls)]
-        faults = []
-        for name in fields:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                faults.append(f"unknown field {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        faults = describe_unknown_fields(fields, known)
         if faults:
             raise ValueError(f"Recipe: {'; '.join(faults)}; fields are {', '.join(known)}.")
         return cls(**fields)

@@ -1,19 +1,14 @@
-"""Faults of a kind in one message: as many as a person reads, and the nearest names for a few."""
+"""Faults of a kind in one message: as many as a person reads."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from vidtldr_jax.trust.limits import get_limit
 
 _LONGEST: Final = 300
 _LONGEST_VALUE: Final = 60
-# Comparing names costs time for every pair of them.
-_MOST_NEAREST: Final = 5
-_MOST_NAMES: Final = 2000
-_LONGEST_NAME: Final = 100
 
 
 class Faults:
@@ -68,22 +63,3 @@ def show(value: object) -> str:
     if isinstance(value, str | bytes):
         value = value[: 2 * _LONGEST_VALUE]  # not all of a long text is escaped first
     return shorten(repr(value), _LONGEST_VALUE)
-
-
-def find_nearest(names: Iterable[str], candidates: Collection[str]) -> dict[str, str]:
-    """Find the names that were probably meant, for the first few: the time does not grow with how many there are.
-
-    Args:
-      names: that are unknown.
-      candidates: that are known.
-
-    Returns:
-      Name -> the nearest candidate, for those of the first five that have one.
-    """
-    if len(candidates) > _MOST_NAMES:
-        return {}
-    found = {}
-    for _, name in zip(range(_MOST_NEAREST), names):
-        if len(name) <= _LONGEST_NAME and (near := difflib.get_close_matches(name, candidates, n=1)):
-            found[name] = near[0]
-    return found

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard, TypeVar
 
-from vidtldr_jax.trust.faults import find_nearest, join_faults
+from vidtldr_jax.trust.faults import join_faults
+from vidtldr_jax.trust.nearest import describe_unknown_fields
 
 Description = TypeVar("Description", bound=Any)
 
@@ -77,12 +78,7 @@ def read_fields(
       ValueError: unknown or missing fields, all named together, or values that don't fit.
     """
     known = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = [name for name in fields if name not in known]
-    nearest = find_nearest(unknown, known)
-    faults = [
-        f"unknown field {name!r}" + (f" (did you mean {nearest[name]!r}?)" if name in nearest else "")
-        for name in unknown
-    ]
+    faults = describe_unknown_fields(fields, known)
     faults += [
         f"missing field {name!r}"
         for name, field in known.items()
