@@ -51,12 +51,15 @@ def shapes_unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture(autouse=True)
+_LIBRARY = ("ops", "reduction", "models", "inference", "evaluation", "search", "export", "train", "visualize")
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _ranks_are_not_promoted(request):
-    """Lets operators and models run as where a user sets `jax_numpy_rank_promotion` to "raise"."""
-    is_ours = request.path.parent.name in ("ops", "models", "reduction")
-    with jax.numpy_rank_promotion("raise" if is_ours else "allow"):
-        yield
+    """Lets the library run as where a user sets `jax_numpy_rank_promotion` to "raise", in its threads too."""
+    jax.config.update("jax_numpy_rank_promotion", "raise" if request.path.parent.name in _LIBRARY else "allow")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "allow")
 
 
 _MAPS = Path("/proc/self/maps")

@@ -122,7 +122,8 @@ def make_program(
 def normalise_pixels(video: UInt8[Array, "B T Y X C"], recipe: Preprocessing) -> Float[Array, "B T Y X C"]:
     """Returns (video / 255 - mean) / std, per colour, in float32."""
     scaled = video.astype(jnp.float32) / np.float32(255)
-    return (scaled - np.array(recipe.mean, np.float32)) / np.array(recipe.std, np.float32)
+    mean, std = (np.array(part, np.float32, ndmin=5) for part in (recipe.mean, recipe.std))
+    return (scaled - mean) / std
 
 
 def _choose_weights(model: VideoModel, *, is_text: bool) -> dict[str, np.ndarray]:

@@ -172,12 +172,12 @@ def run_model(params: Params, video: Float[Array, "B T Y X 3"], setup: StepSetup
 def classify_features(params: Params, features: Float[Array, "B D"]) -> Float[Array, "B classes"]:
     """Returns the classifier's logits of features, in float32."""
     product = jnp.matmul(features, params[f"{HEAD}kernel"], precision=jax.lax.Precision.HIGHEST)
-    return product + params[f"{HEAD}bias"]
+    return product + params[f"{HEAD}bias"][None]
 
 
 def normalise(clips: Any, preprocessing: Preprocessing) -> Float[Array, "B T Y X 3"]:
     """Maps values of 0 to 255 to what the model expects, as `normalize_frames` does."""
-    mean, std = (jnp.asarray(part, jnp.float32) for part in (preprocessing.mean, preprocessing.std))
+    mean, std = (jnp.array(part, jnp.float32, ndmin=5) for part in (preprocessing.mean, preprocessing.std))
     return (clips.astype(jnp.float32) / 255 - mean) / std
 
 
