@@ -23,7 +23,7 @@ from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.export import stablehlo
 from vidtldr_jax.export.check import ExportCheck, check_export
 from vidtldr_jax.export.stablehlo import export_model, save_export
-from vidtldr_jax.inference.load import find_model_class, load_model
+from vidtldr_jax.inference.load import build_model, load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import make_mesh
 from vidtldr_jax.reduction.methods import METHODS
@@ -78,7 +78,7 @@ def make(name):
     size = getattr(config, "vision", config)
     recipe = Preprocessing(num_frames=size.num_frames, image_size=size.image_size, mean=(0.4, 0.5, 0.6))
     options = {"preprocessing": recipe, "schedule": case.schedule, "dtype": case.dtype}
-    return find_model_class(config)(make_params(config), config, **options)
+    return build_model(make_params(config), config, **options)
 
 
 def make_inputs(name, batch_size):
