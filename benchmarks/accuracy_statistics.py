@@ -50,7 +50,7 @@ def find_difference(
     """
     if ours.shape != theirs.shape:
         raise ValueError(
-            f"find_difference: both have the same seeds and clips, [S, N]; got {ours.shape} and {theirs.shape}; "
+            f"both have the same seeds and clips, [S, N]; got {ours.shape} and {theirs.shape}; "
             "evaluate both on the same clips."
         )
     difference = ours - theirs

@@ -125,7 +125,7 @@ def start_fresh(job: Job, cache: Path, *, is_smoke: bool) -> dict[str, float]:
     }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise RuntimeError(f"start_fresh: {' '.join(job)} failed: {done.stderr[-500:]}")
+        raise RuntimeError(f"{' '.join(job)} failed: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

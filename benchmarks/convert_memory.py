@@ -109,7 +109,7 @@ def measure(source: Path, destination: Path, dtype: str, settings: tuple[str, ..
     command = [sys.executable, "-c", _CHILD, str(source), str(destination), dtype, *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"measure: the conversion failed: {done.stderr[-500:]}")
+        raise RuntimeError(f"the conversion failed: {done.stderr[-500:]}")
     seconds, memory = done.stdout.split()
     return {"seconds": float(seconds), "memory_bytes": int(memory)}
 

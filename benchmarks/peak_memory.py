@@ -84,5 +84,5 @@ def run_fresh(script: str, *words: str) -> Peak:
     """
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"run_fresh: {Path(script).name} {' '.join(words)} failed: {done.stderr[-500:]}")
+        raise RuntimeError(f"{Path(script).name} {' '.join(words)} failed: {done.stderr[-500:]}")
     return Peak(**json.loads(done.stdout.splitlines()[-1]))

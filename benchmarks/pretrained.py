@@ -280,7 +280,7 @@ def _apply_rules(state: State, rules: Sequence[Rule], prefixes: Sequence[str] = 
             params |= apply_transform(assignment, values)
     if unknown:
         raise ValueError(
-            f"convert: every key has a rule; none has {', '.join(unknown[:4])}"
+            f"every key has a rule; none has {', '.join(unknown[:4])}"
             f"{f' and {len(unknown) - 4} others' if len(unknown) > 4 else ''}; leave them out or take other weights."
         )
     return params

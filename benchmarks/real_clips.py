@@ -191,7 +191,7 @@ def _read_halves(source: FrameSource, preprocessing: Preprocessing, per_half: in
     frames = {index: transform_frame(frame, preprocessing)[0] for index, frame in source.read(wanted)}
     if len(frames) < len(wanted):
         raise VideoReadError(
-            f"read_windows: all frames of the windows must be there; {len(wanted) - len(frames)} of {len(wanted)} "
+            f"all frames of the windows must be there; {len(wanted) - len(frames)} of {len(wanted)} "
             "can't be decoded; leave the clip out."
         )
     ordered = np.stack([frames[index] for index in indices.ravel().tolist()])

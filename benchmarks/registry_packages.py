@@ -99,7 +99,7 @@ def fetch_package(package: Package, folder: Path | None = None) -> Path:
         found = find_package(package, Path(here))
         if found is None:
             command = " ".join(("pip", *package.command[3:]) if package.kind == "wheel" else package.command)
-            raise PackageError(f"fetch_package: {package.text} is not in {place}: {why}; run there: {command}")
+            raise PackageError(f"{package.text} is not in {place}: {why}; run there: {command}")
         return Path(shutil.move(found, place / found.name))
 
 
@@ -125,7 +125,7 @@ def read_member(archive: Path, member: str) -> bytes:
             return _read_tar(tarfile.open(fileobj=io.BytesIO(tar)), f"./{member}")
         return _read_tar(tarfile.open(archive), member)
     except (KeyError, FileNotFoundError, subprocess.CalledProcessError) as error:
-        raise PackageError(f"read_member: {archive.name} has no file {member!r} that can be read: {error}") from error
+        raise PackageError(f"{archive.name} has no file {member!r} that can be read: {error}") from error
 
 
 def _read_tar(tar: tarfile.TarFile, member: str) -> bytes:

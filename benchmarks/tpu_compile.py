@@ -115,7 +115,7 @@ def run_fresh(*program: str, is_smoke: bool) -> dict[str, Any]:
     command = [sys.executable, __file__, *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"run_fresh: {program} does not compile: {done.stderr[-1000:]}")
+        raise RuntimeError(f"{program} does not compile: {done.stderr[-1000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

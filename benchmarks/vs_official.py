@@ -92,7 +92,7 @@ def make_runs(
         apart = float(np.abs(outputs[name] - outputs[other]).max())
         # Random tokens are nearly alike, so rounding decides a few pairs and the merged ones differ a little more.
         if apart > 0.02 * float(np.abs(outputs[name]).max()):
-            raise RuntimeError(f"make_runs: {name} and {other} are {apart:.2e} apart, so they don't do the same.")
+            raise RuntimeError(f"{name} and {other} are {apart:.2e} apart, so they don't do the same.")
         print(f"{name} and {other}: logits {apart:.1e} apart", flush=True)
     gmacs = {kind: count_macs(config, model.schedule).gmacs for kind, model in (("plain", plain), ("merged", merged))}
     return runs, {name: gmacs[name.split()[-1]] for name in runs}

@@ -121,7 +121,7 @@ def convert_checkpoint(
       TextError: the tokenizer can't be read or is not the model's.
     """
     if dtype not in DTYPES:
-        raise ConversionError(f"convert_checkpoint: dtypes are {', '.join(DTYPES)}; got {dtype!r}; choose one.")
+        raise ConversionError(f"dtypes are {', '.join(DTYPES)}; got {dtype!r}; choose one.")
     allow_missing, ignore = ((given,) if isinstance(given, str) else given for given in (allow_missing, ignore))
     opened = open_source(source, weights=weights)
     plan = plan_conversion(opened, family=family, settings=settings, allow_missing=allow_missing, ignore=ignore)
@@ -132,7 +132,7 @@ def convert_checkpoint(
         check(plan)
     words = None if tokenizer is None else _load_tokenizer(os.fspath(tokenizer), plan.config)
     if plan.preprocessing is None:
-        raise RuntimeError("convert_checkpoint: a checked plan has preprocessing.")
+        raise RuntimeError("a checked plan has preprocessing.")
     params = _describe_params(opened, plan, np.dtype(jnp.dtype(dtype)))
     num_bytes = sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in params.values())
     record = {
@@ -187,7 +187,7 @@ def convert_checkpoint(
 def _load_tokenizer(place: str, config: Any) -> TextTokenizer:
     if not isinstance(config, UMTConfig):
         raise ConversionError(
-            f"convert_checkpoint: a tokenizer is for a model that reads texts; this one is a {config.architecture}; "
+            f"a tokenizer is for a model that reads texts; this one is a {config.architecture}; "
             "leave the tokenizer out."
         )
     words = load_tokenizer(place)
@@ -206,14 +206,13 @@ def check_plan(plan: ConversionPlan) -> None:
     """
     if plan.missing:
         raise ConversionError.collect(
-            "convert_checkpoint: neither the weights nor a config tell",
+            "neither the weights nor a config tell",
             [*plan.missing, *plan.faults],
             "give them as settings",
         )
     if plan.faults:
         raise ConversionError.collect(
-            f"convert_checkpoint: every key of a {plan.family.title} fills parameters and every parameter is filled "
-            "once",
+            f"every key of a {plan.family.title} fills parameters and every parameter is filled once",
             plan.faults,
             "get the original file, or give the family and settings that fit it; nothing was written",
         )
@@ -284,7 +283,7 @@ def _cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     if values.dtype != dtype and np.isinf(cast).any():
         largest = float(np.abs(values.astype(np.float64)).max())
         raise ConversionError(
-            f"convert_checkpoint: {dtype.name} holds numbers up to {float(jnp.finfo(dtype).max):.6g}; {name} has "
+            f"{dtype.name} holds numbers up to {float(jnp.finfo(dtype).max):.6g}; {name} has "
             f"{largest:.6g}; store it in another dtype; nothing was written."
         )
     return cast.reshape(values.shape)

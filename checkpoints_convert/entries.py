@@ -73,7 +73,7 @@ def list_states(saved: Any, where: str, *, needs_usual: bool = True) -> dict[str
     fields = read_fields(saved)
     if fields is None:
         raise ConversionError(
-            f"open_source: torch checkpoints hold a dict; {where} holds a {_name_type(saved)}; save model.state_dict()."
+            f"torch checkpoints hold a dict; {where} holds a {_name_type(saved)}; save model.state_dict()."
         )
     states: dict[str, State] = {}
     _collect_states(fields, "", 0, states, {}, itertools.count())
@@ -203,7 +203,7 @@ def _refuse(state: Mapping[Any, Any], where: str, others: Collection[str]) -> No
     name = next(iter(others), "")
     advice = f"take --weights {show_value(name)[1:-1]}, or " if name else ""
     raise ConversionError(
-        f"open_source: weights are a dict of tensors, bare or under {', '.join(_PREFERRED[:3])}; {where} has "
+        f"weights are a dict of tensors, bare or under {', '.join(_PREFERRED[:3])}; {where} has "
         f"{len(tensors) or 'no'} tensors and {named or 'nothing else'}; {advice}save model.state_dict()."
     )
 

@@ -69,15 +69,13 @@ def export_checkpoint(
     place = Path(destination).absolute()
     if place.suffix not in _SUFFIXES:
         raise ConversionError(
-            f"export_checkpoint: a state dict is a file that ends in {', '.join(_SUFFIXES)}; got {place.name!r}; name "
-            "such a file."
+            f"a state dict is a file that ends in {', '.join(_SUFFIXES)}; got {place.name!r}; name such a file."
         )
     if place.is_dir():
-        raise ConversionError(f"export_checkpoint: {place} is a folder; name another file.")
+        raise ConversionError(f"{place} is a folder; name another file.")
     if place.resolve().parent == Path(folder).resolve():
         raise ConversionError(
-            f"export_checkpoint: a checkpoint folder holds its own files alone; {place} lies in {folder}; name a file "
-            "in another folder."
+            f"a checkpoint folder holds its own files alone; {place} lies in {folder}; name a file in another folder."
         )
     if os.path.lexists(place) and not overwrite:
         raise ConversionError(
@@ -125,7 +123,7 @@ def make_state_dict(
     lost = [path for path in params if path not in used]
     if lost:
         raise ConversionError.collect(
-            f"make_state_dict: every parameter goes back to a key of {family.title}", lost, "choose another family"
+            f"every parameter goes back to a key of {family.title}", lost, "choose another family"
         )
     for key, other in family.copies.items():
         state[key], keys[key] = state[other].copy(), keys[other]
@@ -141,18 +139,15 @@ def _find_family(stored: Checkpoint, name: str | None) -> Family:
     chosen = name or recorded
     if chosen not in FAMILIES:
         raise ConversionError(
-            f"export_checkpoint: families are {', '.join(FAMILIES)}; this checkpoint says {chosen!r}; give one of "
-            "these."
+            f"families are {', '.join(FAMILIES)}; this checkpoint says {chosen!r}; give one of these."
         )
     family = FAMILIES[chosen]
     if family.why_no_way_back:
-        raise ConversionError(
-            f"export_checkpoint: of {family.title} nothing comes back: {family.why_no_way_back}; give another family."
-        )
+        raise ConversionError(f"of {family.title} nothing comes back: {family.why_no_way_back}; give another family.")
     faults = _find_other_constants(stored.config, family) if chosen != recorded else []
     if faults:
         raise ConversionError.collect(
-            f"export_checkpoint: what is fixed in {family.title} is the same here",
+            f"what is fixed in {family.title} is the same here",
             faults,
             "give its own family",
         )
@@ -205,7 +200,7 @@ def _write(state: Mapping[str, np.ndarray], path: Path) -> None:
         import torch
     except ImportError as error:
         raise ConversionError(
-            f"export_checkpoint: {path.suffix} files are written by torch, which is not installed; install torch, or "
+            f"{path.suffix} files are written by torch, which is not installed; install torch, or "
             "name a .safetensors file."
         ) from error
     tensors = {}

@@ -75,12 +75,10 @@ def name_settings(
     """
     given = dict(settings or {})
     if not all(isinstance(name, str) for name in given):
-        raise ConversionError("name_settings: settings have names of text; got others; fix them.")
+        raise ConversionError("settings have names of text; got others; fix them.")
     twice = [name for name, full in _ALIASES.items() if name in given and full in given]
     if twice:
-        raise ConversionError(
-            f"name_settings: a setting is given once; got {', '.join(twice)} under two names; drop one of each."
-        )
+        raise ConversionError(f"a setting is given once; got {', '.join(twice)} under two names; drop one of each.")
     named = {_ALIASES.get(name, name): value for name, value in given.items()}
     known = [*_SETTABLE, *(family.settable if family else ()), *others]
     strange = [name for name in named if name not in known]
@@ -88,7 +86,7 @@ def name_settings(
     faults = [f"{show_value(name)}" + (f" (nearest: {near[name]})" if name in near else "") for name in strange]
     if faults:
         raise ConversionError.collect(
-            f"name_settings: settings are {', '.join(known)}", faults, "the weights tell the rest; drop or rename these"
+            f"settings are {', '.join(known)}", faults, "the weights tell the rest; drop or rename these"
         )
     return named
 

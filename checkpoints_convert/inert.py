@@ -91,13 +91,13 @@ def read_fields(value: Any) -> dict[Any, Any] | None:
 
 def damaged(what: str) -> ConversionError:
     """Returns the error for a pickle that is no sound program."""
-    return ConversionError(f"load_pickle: a pickle is read to its end; this one is damaged ({what}); get it again.")
+    return ConversionError(f"a pickle is read to its end; this one is damaged ({what}); get it again.")
 
 
 def refused(name: str, what: str) -> ConversionError:
     """Returns the error for a pickle that tries to use what it may not."""
     return ConversionError(
-        f"load_pickle: a checkpoint may only build tensors and plain data; this one {what} {show_value(name)}; it was "
+        f"a checkpoint may only build tensors and plain data; this one {what} {show_value(name)}; it was "
         "refused and nothing was run; don't trust this file, or save its state dict as safetensors where you trust it."
     )
 

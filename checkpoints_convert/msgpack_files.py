@@ -90,8 +90,7 @@ def read_msgpack_states(path: Path) -> dict[str, dict[str, LazyTensor]]:
             raise ConversionError(f"{path}: {error}") from error
         except _DAMAGES as error:
             raise ConversionError(
-                f"read_msgpack_file: {path} is damaged or no msgpack file ({type(error).__name__}: "
-                f"{show_error(error)}); get it again."
+                f"{path} is damaged or no msgpack file ({type(error).__name__}: {show_error(error)}); get it again."
             ) from error
     return {name: flatten_tree(root, str(path)) for name, root in _find_roots(tree).items()}
 
@@ -110,9 +109,7 @@ def _find_roots(tree: Any) -> dict[str, Any]:
 
 def _count_branch(values: list[Any], counter: Iterator[int]) -> list[Any]:
     if next(counter) >= _MOST_BRANCHES:
-        raise ConversionError(
-            f"read_msgpack_file: a checkpoint has up to {_MOST_BRANCHES} maps and lists; got more; get the file again."
-        )
+        raise ConversionError(f"a checkpoint has up to {_MOST_BRANCHES} maps and lists; got more; get the file again.")
     return values
 
 
@@ -121,11 +118,9 @@ def _make_map(pairs: list[tuple[Any, Any]]) -> Any:
     made = {}
     for key, value in pairs:
         if not isinstance(key, str):
-            raise ConversionError(f"read_msgpack_file: keys are text; got {show_value(key)}; get the file again.")
+            raise ConversionError(f"keys are text; got {show_value(key)}; get the file again.")
         if key in made:
-            raise ConversionError(
-                f"read_msgpack_file: a key is there once; got {show_value(key)} twice; get the file again."
-            )
+            raise ConversionError(f"a key is there once; got {show_value(key)} twice; get the file again.")
         made[key] = value
     return _join_chunks(made) if made.get(_CHUNKED) is True else made
 
@@ -136,7 +131,7 @@ def _join_chunks(fields: dict[str, Any]) -> np.ndarray:
     sizes = [shape[name] for name in sorted(shape, key=int)] if isinstance(shape, dict) else None
     parts = [chunks[name] for name in sorted(chunks, key=int)] if isinstance(chunks, dict) else None
     if not sizes or not parts or not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts):
-        raise ConversionError("read_msgpack_file: a chunked array has a shape and flat chunks; get the file again.")
+        raise ConversionError("a chunked array has a shape and flat chunks; get the file again.")
     _check_sizes(sizes, sum(part.size for part in parts), "a chunked array")
     return np.concatenate(parts).reshape(sizes)
 
@@ -146,15 +141,13 @@ def _read_extension(code: int, data: bytes) -> Any:
         real, imag = msgpack.unpackb(data, max_array_len=2, max_map_len=0)
         return complex(real, imag)
     if code not in (_NDARRAY, _SCALAR):
-        raise ConversionError(f"read_msgpack_file: Flax writes extensions 1 to 3; got {code}; get the file again.")
+        raise ConversionError(f"Flax writes extensions 1 to 3; got {code}; get the file again.")
     shape, name, buffer = msgpack.unpackb(data, raw=False, max_array_len=MOST_AXES, max_map_len=0)
     if not isinstance(name, str) or name not in _DTYPES:
-        raise ConversionError(
-            f"read_msgpack_file: dtypes are {', '.join(sorted(_DTYPES))}; got {show_value(name)}; save it in float32."
-        )
+        raise ConversionError(f"dtypes are {', '.join(sorted(_DTYPES))}; got {show_value(name)}; save it in float32.")
     dtype = np.dtype(jnp.dtype(name))
     if not isinstance(buffer, bytes) or len(buffer) % dtype.itemsize:
-        raise ConversionError("read_msgpack_file: an array's bytes are whole numbers; get the file again.")
+        raise ConversionError("an array's bytes are whole numbers; get the file again.")
     _check_sizes(shape, len(buffer) // dtype.itemsize, "an array")
     return np.frombuffer(buffer, dtype).reshape(shape)
 
@@ -164,6 +157,5 @@ def _check_sizes(shape: Any, count: int, what: str) -> None:
     are_sizes = len(sizes) <= MOST_AXES and all(is_count(size, least=0) for size in sizes)
     if not are_sizes or math.prod(sizes) != count:
         raise ConversionError(
-            f"read_msgpack_file: shape and numbers agree; {what} says {show_value(shape)} and has {count} numbers; get "
-            "the file again."
+            f"shape and numbers agree; {what} says {show_value(shape)} and has {count} numbers; get the file again."
         )

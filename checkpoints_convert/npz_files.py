@@ -79,7 +79,7 @@ def read_npz_arrays(path: Path) -> dict[str, LazyTensor]:
             members = archive.infolist()
             names = [info.filename.removesuffix(_SUFFIX) for info in members]
             if len(set(names)) < len(names):
-                raise ConversionError(f"read_npz_file: a name comes once; {path} has some twice; get it again.")
+                raise ConversionError(f"a name comes once; {path} has some twice; get it again.")
             _check_growth(path, [(sum(info.file_size for info in members), path.stat().st_size, "all together")])
             _check_growth(path, [(info.file_size, info.compress_size, show_value(info.filename)) for info in members])
             return {name: _describe(path, archive, info) for name, info in zip(names, members)}
@@ -93,7 +93,7 @@ def _check_growth(path: Path, sizes: list[tuple[int, int, str]]) -> None:
     for size, packed, name in sizes:
         if size > max(_SMALL, _MOST_GROWTH * packed):
             raise ConversionError(
-                f"read_npz_file: what is packed grows up to {_MOST_GROWTH} times when it is opened; {name} in {path} "
+                f"what is packed grows up to {_MOST_GROWTH} times when it is opened; {name} in {path} "
                 f"has {packed} bytes and declares {size}; it was not opened; don't trust this file."
             )
 
@@ -102,7 +102,7 @@ def _describe(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> La
     name = show_value(info.filename)
     if info.compress_type not in _METHODS:  # the others may ask for gigabytes before the first byte
         raise ConversionError(
-            f"read_npz_file: members are stored or deflated; {name} in {path} is packed by method "
+            f"members are stored or deflated; {name} in {path} is packed by method "
             f"{info.compress_type}; save it with numpy.savez."
         )
     try:
@@ -113,14 +113,14 @@ def _describe(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> La
         raise _damaged(path, error) from error
     if dtype.hasobject or dtype.fields or dtype.subdtype:
         raise ConversionError(
-            f"read_npz_file: arrays hold numbers; {name} in {path} has dtype {show_value(str(dtype))}, which was not "
+            f"arrays hold numbers; {name} in {path} has dtype {show_value(str(dtype))}, which was not "
             "read; save plain arrays."
         )
     tensor = LazyTensor(shape=shape, dtype=dtype.newbyteorder("="), read=lambda: _read(path, info.filename))
     declared = int(np.prod([int(size) for size in shape], dtype=object)) * dtype.itemsize
     if declared != info.file_size - start:
         raise ConversionError(
-            f"read_npz_file: {name} in {path} declares {declared} bytes and has {info.file_size - start}; get it again."
+            f"{name} in {path} declares {declared} bytes and has {info.file_size - start}; get it again."
         )
     return tensor
 
@@ -144,4 +144,4 @@ def _read(path: Path, name: str) -> np.ndarray:
 
 
 def _damaged(path: Path, error: Exception) -> ConversionError:
-    return ConversionError(f"read_npz_file: {path} is damaged or no .npz file ({show_error(error)}); get it again.")
+    return ConversionError(f"{path} is damaged or no .npz file ({show_error(error)}); get it again.")

@@ -50,7 +50,7 @@ def check_original(config: Any, source: str | os.PathLike[str] | None = None) ->
         raise ConversionError(str(error)) from error
     if not is_folder:
         raise ConversionError(
-            f"run_original: the original is made from a folder with config.json; {source} is a file; name its folder, "
+            f"the original is made from a folder with config.json; {source} is a file; name its folder, "
             "or give a .npz of the original's input and output."
         )
     theirs = {} if is_hub else read_json(Path(source) / "config.json") or {}
@@ -83,14 +83,13 @@ def run_original(
         model = _load(torch, getattr(transformers, name), source, transformers)
     except Exception as error:
         raise ConversionError(
-            f"run_original: {name} does not load {source.name} ({show_error(error)}); give a .npz of the original's "
-            "input and output."
+            f"{name} does not load {source.name} ({show_error(error)}); give a .npz of the original's input and output."
         ) from error
     try:
         return _run(torch, model, family, video, dtype, has_head=has_head)
     except Exception as error:
         raise ConversionError(
-            f"run_original: {name} takes clips as its config.json says; got one of shape {video.shape} "
+            f"{name} takes clips as its config.json says; got one of shape {video.shape} "
             f"({show_error(error)}); convert with its frames and image_size, or give a .npz of the original's input "
             "and output."
         ) from error
@@ -107,7 +106,7 @@ def _check_clip(theirs: Mapping[str, Any], ours: tuple[int, ...]) -> None:
     ]
     if faults:
         raise ConversionError.collect(
-            "run_original: the original takes clips as its config.json says",
+            "the original takes clips as its config.json says",
             faults,
             "convert without these settings, or give a .npz of the original's input and output",
         )
@@ -144,7 +143,7 @@ def _import_both() -> tuple[Any, Any]:
         import transformers
     except (ImportError, OSError, RuntimeError) as error:  # the last two where an installation is broken
         raise ConversionError(
-            f"run_original: the original runs in torch and transformers ({show_error(error)}); pip install "
+            f"the original runs in torch and transformers ({show_error(error)}); pip install "
             "'vidtldr-jax[parity]', or give a .npz of its input and output."
         ) from error
     return torch, transformers

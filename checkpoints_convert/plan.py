@@ -144,7 +144,7 @@ def plan_conversion(
         preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size, **fields)
         _check_size(config)
     except (ValueError, TypeError) as error:
-        raise ConversionError(f"plan_conversion: {error}") from error
+        raise ConversionError(str(error)) from error
     targets = find_param_shapes(config)
     fresh = dict.fromkeys(_find_fresh(chosen, targets, assignments, allow_missing))
     _check_patterns(source, ignore=ignore, allow_missing=allow_missing, targets=targets, family=chosen)
@@ -195,7 +195,7 @@ def _check_size(config: Any) -> None:
     tokens = config.num_tokens * config.count_sequences(config.num_frames)
     if tokens > _MOST_TOKENS:
         raise ConversionError(
-            f"plan_conversion: a clip has up to {_MOST_TOKENS} tokens; {config.num_frames} frames of "
+            f"a clip has up to {_MOST_TOKENS} tokens; {config.num_frames} frames of "
             f"{config.image_size} x {config.image_size} are {tokens}; give other settings for frames or image_size."
         )
 
@@ -237,9 +237,7 @@ def _check_patterns(
         if not any(_names(family, target, p) for target in targets)
     ]
     if faults:
-        raise ConversionError.collect(
-            "plan_conversion: a pattern fits whole names, and * stands for anything", faults, "fix or drop it"
-        )
+        raise ConversionError.collect("a pattern fits whole names, and * stands for anything", faults, "fix or drop it")
 
 
 def _find_labels(source: Source, given: Mapping[str, Any], config: Any) -> list[str] | None:
@@ -252,14 +250,10 @@ def _find_labels(source: Source, given: Mapping[str, Any], config: Any) -> list[
         if labels == [f"LABEL_{number}" for number in range(len(labels))]:
             return None  # what transformers writes where nobody gave names
     if not isinstance(labels, list | tuple) or not all(_is_text(label) for label in labels):
-        raise ConversionError(
-            f"convert_checkpoint: labels are a text for each class; got {show_value(labels)}; fix them."
-        )
+        raise ConversionError(f"labels are a text for each class; got {show_value(labels)}; fix them.")
     if len(labels) != config.num_classes:
         count = config.num_classes or "no"
-        raise ConversionError(
-            f"convert_checkpoint: one label for each of {count} classes; got {len(labels)}; fix them."
-        )
+        raise ConversionError(f"one label for each of {count} classes; got {len(labels)}; fix them.")
     return list(labels)
 
 

@@ -187,7 +187,7 @@ def apply_transform(assignment: Assignment, values: np.ndarray) -> Mapping[str, 
     is_batch = values.shape[:num_ones] != (1,) * num_ones
     if values.ndim != rank or is_uneven or is_batch:
         raise ValueError(
-            f"apply_transform: {assignment.transform} takes {rank} axes (query, key and value in thirds, a batch of "
+            f"{assignment.transform} takes {rank} axes (query, key and value in thirds, a batch of "
             f"1); {show_value(assignment.key)} has shape {values.shape}; check the key."
         )
     return dict(zip(assignment.targets, TRANSFORMS[assignment.transform](values), strict=True))

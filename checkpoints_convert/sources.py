@@ -98,7 +98,7 @@ def open_source(source: str | os.PathLike[str], *, weights: str | None = None) -
             opened = _open_folder(place, weights) if place.is_dir() else _open_file(place, weights)
     except (OSError, UnicodeError) as error:
         raise ConversionError(
-            f"open_source: {source} can't be read ({show_error(error)}); check the path and its rights."
+            f"{source} can't be read ({show_error(error)}); check the path and its rights."
         ) from error
     if not opened.tensors:
         raise ConversionError(
@@ -121,7 +121,7 @@ def _open_hub(address: str, weights: str | None) -> Source:
             wanted = place.file or f"none of {', '.join(_FOLDER_WEIGHTS)}"
             there = ", ".join(list_files(place)[:10])
             raise ConversionError(
-                f"open_source: {address} has {'no ' if place.file else ''}{wanted}; it has {there}; name the file that "
+                f"{address} has {'no ' if place.file else ''}{wanted}; it has {there}; name the file that "
                 "holds the weights behind the repository's name."
             )
         if place.file is not None:
@@ -152,9 +152,7 @@ def _open_file(path: Path, weights: str | None) -> Source:
     except NotRegularError as error:
         raise ConversionError(f"{error}.") from error
     except (OSError, ValueError):
-        raise ConversionError(
-            f"open_source: a source is a file or a folder; there is no {path}; check the path."
-        ) from None
+        raise ConversionError(f"a source is a file or a folder; there is no {path}; check the path.") from None
     states, config = _read_states(path, needs_usual=weights is None)
     found = choose_state(states, weights, str(path))
     return Source(
@@ -186,7 +184,7 @@ def _open_folder(folder: Path, weights: str | None) -> Source:
         return dataclasses.replace(opened, name=f"{folder.resolve().name}/{opened.name}")
     config = read_json(folder / _CONFIG_FILE)
     if config is not None and {"format", "family", "architecture"} <= set(config):
-        raise ConversionError(f"open_source: {folder} is converted already; load it as it is.")
+        raise ConversionError(f"{folder} is converted already; load it as it is.")
     files = _list_shards(found[0]) if found[0].suffix == ".json" else [found[0]]
     is_sharded = found[0].suffix == ".json"
     states = (
@@ -238,7 +236,7 @@ def _find_flax_file(folder: Path) -> Path:
     names = sorted(path.name for path in folder.iterdir())
     if any(name in _ORBAX_FILES for name in names):
         raise ConversionError(
-            f"open_source: {folder} is an Orbax checkpoint, which is not read; restore it with orbax-checkpoint and "
+            f"{folder} is an Orbax checkpoint, which is not read; restore it with orbax-checkpoint and "
             "save the parameters with flax.serialization.to_bytes or numpy.savez."
         )
     steps = {name: int(name.removeprefix("checkpoint_")) for name in names if _STEP.fullmatch(name)}
@@ -247,7 +245,7 @@ def _find_flax_file(folder: Path) -> Path:
     chosen = last or (packed[0] if len(packed) == 1 else None)
     if chosen is None:
         raise ConversionError(
-            f"open_source: a folder holds one of {', '.join(_FOLDER_WEIGHTS)}, checkpoint, checkpoint_N or one "
+            f"a folder holds one of {', '.join(_FOLDER_WEIGHTS)}, checkpoint, checkpoint_N or one "
             f"*.msgpack; {folder} has {', '.join(names[:5]) or 'nothing'}; name the file itself."
         )
     if (folder / chosen).is_dir():
@@ -260,8 +258,7 @@ def _list_shards(index: Path) -> list[Path]:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise ConversionError(
-            f"open_source: the shards of {index.name} lie beside it; missing: {show_value(missing)}; get all the "
-            "shards."
+            f"the shards of {index.name} lie beside it; missing: {show_value(missing)}; get all the shards."
         )
     return [index.parent / name for name in names]
 
@@ -276,7 +273,7 @@ def _check_index(index: Path, parts: Mapping[str, Mapping[str, LazyTensor]]) -> 
     ]
     if faults:
         raise ConversionError.collect(
-            f"open_source: {index.name} lists every key with the shard that has it", faults, "get all the files again"
+            f"{index.name} lists every key with the shard that has it", faults, "get all the files again"
         )
 
 
@@ -285,8 +282,7 @@ def _name_shards(index: Path) -> list[str]:
     strange = [name for name in names if Path(name).name != name]
     if strange:
         raise ConversionError(
-            f"open_source: the shards of {index.name} lie beside it; outside: {show_value(strange)}; get all the "
-            "shards."
+            f"the shards of {index.name} lie beside it; outside: {show_value(strange)}; get all the shards."
         )
     return names
 
@@ -294,7 +290,7 @@ def _name_shards(index: Path) -> list[str]:
 def _read_index(index: Path) -> dict[str, str]:
     shards = (read_json(index) or {}).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise ConversionError(f"open_source: an index has a weight_map of file names; {index} has none; get it again.")
+        raise ConversionError(f"an index has a weight_map of file names; {index} has none; get it again.")
     return shards
 
 
@@ -315,9 +311,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ConversionError(f"open_source: {path} is not JSON ({show_error(error)}); get it again.") from error
+        raise ConversionError(f"{path} is not JSON ({show_error(error)}); get it again.") from error
     if not isinstance(value, dict):
-        raise ConversionError(f"open_source: {path} holds an object; got {type(value).__name__}; get it again.")
+        raise ConversionError(f"{path} holds an object; got {type(value).__name__}; get it again.")
     return value
 
 
@@ -326,9 +322,9 @@ def _read_states(path: Path, *, needs_usual: bool = True) -> tuple[dict[str, Sta
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise ConversionError(f"open_source: a checkpoint has bytes; {path} is empty; get it again.")
+        raise ConversionError(f"a checkpoint has bytes; {path} is empty; get it again.")
     if head.startswith(b"version https://git-lfs"):
-        raise ConversionError(f"open_source: {path} is a Git LFS pointer, not the weights; run `git lfs pull`.")
+        raise ConversionError(f"{path} is a Git LFS pointer, not the weights; run `git lfs pull`.")
     if head[8:9] == b"{" or path.suffix == ".safetensors":
         return {"": read_safetensors_file(path)}, None
     if head.startswith(ZIP_MAGIC) and is_npz(path):
@@ -338,7 +334,7 @@ def _read_states(path: Path, *, needs_usual: bool = True) -> tuple[dict[str, Sta
     if head.startswith((ZIP_MAGIC, b"\x80")):
         return _read_torch(path, needs_usual=needs_usual)
     raise ConversionError(
-        f"open_source: a checkpoint is a torch file (zip or pickle), safetensors, Flax's msgpack or .npz; {path} "
+        f"a checkpoint is a torch file (zip or pickle), safetensors, Flax's msgpack or .npz; {path} "
         f"starts with {head[:8]!r} and is none of these; name the file that holds the weights."
     )
 

@@ -36,7 +36,7 @@ class LazyTensor:
         # An empty tensor may declare any other axis without a byte behind it.
         if len(self.shape) > MOST_AXES or math.prod(n for n in self.shape if n) > MOST_NUMBERS:
             raise ConversionError(
-                f"LazyTensor: tensors have up to {MOST_AXES} axes and {MOST_NUMBERS} numbers; got one "
+                f"tensors have up to {MOST_AXES} axes and {MOST_NUMBERS} numbers; got one "
                 f"with {len(self.shape)} axes whose sizes multiply to more; get the file again."
             )
 
@@ -79,7 +79,7 @@ def flatten_tree(tree: Any, where: str) -> dict[str, LazyTensor]:
                 tensors[path] = LazyTensor(shape=value.shape, dtype=value.dtype, read=read)
     if faults or not tensors:
         raise ConversionError.collect(
-            f"flatten_tree: parameters are nested dicts of arrays; in {where}",
+            f"parameters are nested dicts of arrays; in {where}",
             faults or ["there is no array"],
             "save the parameters alone, or the train state as Flax writes it",
         )

@@ -37,7 +37,7 @@ def read_torch_file(path: Path) -> Any:
       ConversionError: the file is damaged, is something else, or tries to run something.
     """
     if path.stat().st_size == 0:
-        raise ConversionError(f"read_torch_file: a checkpoint has bytes; {path} is empty; get it again.")
+        raise ConversionError(f"a checkpoint has bytes; {path} is empty; get it again.")
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
@@ -51,20 +51,18 @@ def _read_zip(path: Path, mapped: mmap.mmap) -> Any:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
     except ZIP_ERRORS as error:
-        raise ConversionError(
-            f"read_torch_file: the zip is damaged or truncated ({show_error(error)}); get it again."
-        ) from error
+        raise ConversionError(f"the zip is damaged or truncated ({show_error(error)}); get it again.") from error
     roots = [name.removesuffix("data.pkl") for name in members if name.endswith("data.pkl") and name.count("/") <= 1]
     if len(roots) != 1:
         raise ConversionError(
-            f"read_torch_file: torch.save's zip has one data.pkl; this one has {len(roots)}; it is no "
+            f"torch.save's zip has one data.pkl; this one has {len(roots)}; it is no "
             "torch checkpoint; name the file that holds the weights."
         )
     root = roots[0]
     if f"{root}constants.pkl" in members:
-        raise ConversionError("read_torch_file: this is a TorchScript program; save its state_dict() instead.")
+        raise ConversionError("this is a TorchScript program; save its state_dict() instead.")
     if f"{root}byteorder" in members and bytes(_find_bytes(mapped, members[f"{root}byteorder"])) != b"little":
-        raise ConversionError("read_torch_file: numbers are little-endian; save the file on such a machine.")
+        raise ConversionError("numbers are little-endian; save the file on such a machine.")
     pickled = bytes(_find_bytes(mapped, members[f"{root}data.pkl"], limit=_MAX_PICKLE_BYTES))
     storages: dict[str, Storage] = {}
     num_bytes = 0
@@ -76,13 +74,11 @@ def _read_zip(path: Path, mapped: mmap.mmap) -> Any:
             storage = make_storage(kind, key, numel)
             member = members.get(f"{root}data/{key}")
             if member is None:
-                raise ConversionError(
-                    f"read_torch_file: storage {show_value(key)} is not in the zip; get the file again."
-                )
+                raise ConversionError(f"storage {show_value(key)} is not in the zip; get the file again.")
             num_bytes += member.file_size
             if num_bytes > len(mapped):  # each is read for its checksum
                 raise ConversionError(
-                    f"read_torch_file: the zip has {len(mapped)} bytes; its storages take more, so they lie on top of "
+                    f"the zip has {len(mapped)} bytes; its storages take more, so they lie on top of "
                     "each other; don't trust this file."
                 )
             storage.attach(_find_bytes(mapped, member))
@@ -97,22 +93,20 @@ def _find_bytes(mapped: mmap.mmap, member: zipfile.ZipInfo, *, limit: int | None
     name = show_value(member.filename)
     if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
         raise ConversionError(
-            f"read_torch_file: torch stores its members as they are; {name} is compressed from {member.file_size} to "
+            f"torch stores its members as they are; {name} is compressed from {member.file_size} to "
             f"{member.compress_size} bytes; it was not unpacked; save the file again with torch."
         )
     if limit is not None and member.file_size > limit:
-        raise ConversionError(
-            f"read_torch_file: {name} may have {limit} bytes; got {member.file_size}; save the state dict alone."
-        )
+        raise ConversionError(f"{name} may have {limit} bytes; got {member.file_size}; save the state dict alone.")
     header = mapped[member.header_offset : member.header_offset + _LOCAL_HEADER.size]
     if len(header) < _LOCAL_HEADER.size or not header.startswith(ZIP_MAGIC):
-        raise ConversionError(f"read_torch_file: {name} has no header in the zip; get the file again.")
+        raise ConversionError(f"{name} has no header in the zip; get the file again.")
     _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     start = member.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     data = memoryview(mapped)[start : start + member.file_size]
     if len(data) < member.file_size or zlib.crc32(data) != member.CRC:
         raise ConversionError(
-            f"read_torch_file: {name} does not have the checksum that the zip gives; the file is damaged; get it again."
+            f"{name} does not have the checksum that the zip gives; the file is damaged; get it again."
         )
     return data
 
@@ -123,24 +117,22 @@ def _read_old(mapped: mmap.mmap) -> Any:
     def load_persistent(reference: Any) -> Storage:
         kind, key, numel = _parse_reference(reference)
         if isinstance(reference, tuple) and len(reference) > 5 and reference[5] is not None:
-            raise ConversionError("read_torch_file: views of storages are from before torch 0.4; save the file again.")
+            raise ConversionError("views of storages are from before torch 0.4; save the file again.")
         return storages.setdefault(key, make_storage(kind, key, numel))
 
     if load_pickle(mapped) != _OLD_MAGIC:
         raise ConversionError(
-            "read_torch_file: torch.save's old form starts with its own number; this is another program's pickle; "
+            "torch.save's old form starts with its own number; this is another program's pickle; "
             "save a state dict with torch or as safetensors."
         )
     if load_pickle(mapped) != _OLD_PROTOCOL:
-        raise ConversionError(f"read_torch_file: protocol {_OLD_PROTOCOL} is read; save the file with a newer torch.")
+        raise ConversionError(f"protocol {_OLD_PROTOCOL} is read; save the file with a newer torch.")
     load_pickle(mapped)  # the writer's machine: sizes of int and byte order
     saved = load_pickle(mapped, builders=TENSOR_BUILDERS, load_persistent=load_persistent)
     keys = load_pickle(mapped)
     is_list = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not is_list or sorted(keys) != sorted(storages):
-        raise ConversionError(
-            "read_torch_file: the list of storages is not the one that tensors use; get the file again."
-        )
+        raise ConversionError("the list of storages is not the one that tensors use; get the file again.")
     for key in keys:
         _attach_old(mapped, storages[key])
     return saved
@@ -151,7 +143,7 @@ def _attach_old(mapped: mmap.mmap, storage: Storage) -> None:
     numel = int.from_bytes(header, "little", signed=True) if len(header) == 8 else -1
     if numel != storage.numel:
         raise ConversionError(
-            f"read_torch_file: storage {show_value(storage.key)} has {storage.numel} numbers; the file says {numel}; "
+            f"storage {show_value(storage.key)} has {storage.numel} numbers; the file says {numel}; "
             "it is truncated or damaged; get it again."
         )
     start = mapped.tell()
@@ -161,9 +153,7 @@ def _attach_old(mapped: mmap.mmap, storage: Storage) -> None:
 
 def _parse_reference(reference: Any) -> tuple[Any, str, Any]:
     if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
-        raise ConversionError("read_torch_file: external values are storages; this one is none; get the file again.")
+        raise ConversionError("external values are storages; this one is none; get the file again.")
     if not isinstance(reference[2], str):  # before anything hashes it: a tuple that shares its parts takes for ever
-        raise ConversionError(
-            f"read_torch_file: a storage is named by text; got {show_value(reference[2])}; get the file again."
-        )
+        raise ConversionError(f"a storage is named by text; got {show_value(reference[2])}; get the file again.")
     return reference[1], reference[2], reference[4]

@@ -68,7 +68,7 @@ class Storage:
         """
         if len(data) < self.num_bytes:
             raise ConversionError(
-                f"read_torch_file: storage {show_value(self.key)} declares {self.num_bytes} bytes; the file "
+                f"storage {show_value(self.key)} declares {self.num_bytes} bytes; the file "
                 f"holds {len(data)}; it is truncated or made up; get it again."
             )
         self.data = data[: self.num_bytes]
@@ -91,11 +91,11 @@ def make_storage(kind: Any, key: str, numel: Any) -> Storage:
     name = kind.name if isinstance(kind, Global) else type(kind).__name__
     if name not in STORAGE_DTYPES:
         raise ConversionError(
-            f"read_torch_file: storages are of {', '.join(STORAGE_DTYPES)}; got {show_value(name)}; save it in float32."
+            f"storages are of {', '.join(STORAGE_DTYPES)}; got {show_value(name)}; save it in float32."
         )
     if not _is_length(numel):
         raise ConversionError(
-            f"read_torch_file: storage {show_value(key)} declares 0 to {MOST_NUMBERS} numbers; got {show_value(numel)}"
+            f"storage {show_value(key)} declares 0 to {MOST_NUMBERS} numbers; got {show_value(numel)}"
             "; get the file again."
         )
     return Storage(key, STORAGE_DTYPES[name], numel)
@@ -110,24 +110,21 @@ def _make_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -
         or not all(map(_is_length, (offset, *shape, *strides)))
     ):
         raise ConversionError(
-            f"read_torch_file: a tensor has a storage, an offset, and sizes and strides of up to {MOST_AXES} axes; get "
-            "the file again."
+            f"a tensor has a storage, an offset, and sizes and strides of up to {MOST_AXES} axes; get the file again."
         )
     shape, strides = tuple(shape), tuple(0 if n == 1 else step for n, step in zip(shape, strides, strict=True))
     numel = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if numel else offset - 1
     if last >= storage.numel or numel > storage.numel:
         raise ConversionError(
-            f"read_torch_file: a tensor of shape {show_value(shape)}, strides {show_value(strides)}, offset {offset} "
+            f"a tensor of shape {show_value(shape)}, strides {show_value(strides)}, offset {offset} "
             f"reaches outside its storage of {storage.numel} numbers; the file is damaged; get it again, "
             "or save expanded tensors whole."
         )
 
     def read() -> np.ndarray:
         if storage.data is None:
-            raise ConversionError(
-                f"read_torch_file: storage {show_value(storage.key)} has no bytes in the file; get it again."
-            )
+            raise ConversionError(f"storage {show_value(storage.key)} has no bytes in the file; get it again.")
         if not numel:
             return np.zeros(shape, storage.dtype)
         flat = np.frombuffer(storage.data, storage.dtype)
@@ -154,9 +151,7 @@ def _make_numpy_scalar(dtype: Any, data: Any = b"") -> int | float | bool:
         or not isinstance(data, bytes)
         or len(data) != int(kind[1:])
     ):
-        raise ConversionError(
-            "read_torch_file: NumPy scalars are plain numbers; got another dtype; save the file again."
-        )
+        raise ConversionError("NumPy scalars are plain numbers; got another dtype; save the file again.")
     return struct.unpack(f"<{_NUMPY_SCALARS[kind]}", data)[0]
 
 

@@ -164,12 +164,12 @@ def check_verifiable(
         return
     if not has_original(family):
         raise ConversionError(
-            f"verify_checkpoint: the original of family {show_value(family)[1:-1]} can't be imported; give a .npz of "
+            f"the original of family {show_value(family)[1:-1]} can't be imported; give a .npz of "
             "its input and output: video, and logits, tokens, embedding or hidden_states."
         )
     if getattr(config, "encoding", "per_frame") != "per_frame":
         raise ConversionError(
-            "verify_checkpoint: CLIP's original takes single frames, and this model encodes them jointly; verify a "
+            "CLIP's original takes single frames, and this model encodes them jointly; verify a "
             "conversion with encoding=per_frame, whose parameters are the same."
         )
     check_original(config, source)
@@ -196,7 +196,7 @@ def _compare_with_samples(stored: Checkpoint, path: Path, tolerance: float) -> V
     skipped = tuple(name for name in theirs if name not in compared)
     if not rows:
         raise ConversionError(
-            f"verify_checkpoint: nothing in {path} can be compared: it has {_list_names(given)}; store logits, tokens, "
+            f"nothing in {path} can be compared: it has {_list_names(given)}; store logits, tokens, "
             "pooled, embedding or hidden_states."
         )
     return VerificationReport(compared_with=path.name, rows=tuple(rows), skipped=skipped)
@@ -209,8 +209,7 @@ def _collect(
         return collect_outputs(stored, inputs, r=r)
     except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, FlaxError) as error:
         raise ConversionError(
-            f"verify_checkpoint: the model takes inputs of its own form; it does not run on {what} "
-            f"({show_error(error)}); fix the input."
+            f"the model takes inputs of its own form; it does not run on {what} ({show_error(error)}); fix the input."
         ) from error
 
 
@@ -223,13 +222,11 @@ def _compare(
 def _measure(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Difference:
     if theirs.dtype.kind not in _REAL:
         raise ConversionError(
-            f"verify_checkpoint: outputs are real numbers; {name} has dtype {theirs.dtype}; store it as the original "
-            "gives it."
+            f"outputs are real numbers; {name} has dtype {theirs.dtype}; store it as the original gives it."
         )
     if ours.shape != theirs.shape:
         raise ConversionError(
-            f"verify_checkpoint: {name} is {ours.shape} here and {theirs.shape} in the original; check the input, the "
-            "schedule and --set."
+            f"{name} is {ours.shape} here and {theirs.shape} in the original; check the input, the schedule and --set."
         )
     if np.issubdtype(theirs.dtype, np.integer):
         different = float(np.count_nonzero(ours != theirs))
@@ -245,13 +242,13 @@ def _measure(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) 
 def _describe_samples(path: Path) -> dict[str, LazyTensor]:
     """Reads names and shapes; parameters, which a checkpoint of the same file would have, are left alone."""
     if not path.exists():
-        raise ConversionError(f"verify_checkpoint: there is no {path}; check the path.")
+        raise ConversionError(f"there is no {path}; check the path.")
     if not is_npz(path):
-        raise ConversionError(f"verify_checkpoint: {path} is no .npz of arrays; save it with numpy.savez.")
+        raise ConversionError(f"{path} is no .npz of arrays; save it with numpy.savez.")
     try:
         arrays = read_npz_arrays(path)
     except ConversionError as error:
-        raise ConversionError(f"verify_checkpoint: {path} is no .npz of arrays: {error}") from error
+        raise ConversionError(f"{path} is no .npz of arrays: {error}") from error
     return {_ALIASES.get(name, name): array for name, array in arrays.items() if not name.startswith(PARAMS_ROOT)}
 
 
@@ -259,14 +256,13 @@ def _find_channels(described: Mapping[str, LazyTensor], config: Any, path: Path)
     """Returns the axis of the video's channels."""
     if "video" not in described:
         raise ConversionError(
-            f"verify_checkpoint: a file of samples has video or input; {path} has {_list_names(described)}; store "
-            "the input too."
+            f"a file of samples has video or input; {path} has {_list_names(described)}; store the input too."
         )
     video = described["video"]
     axis = next((axis for axis in (4, 2) if video.shape[axis : axis + 1] == (config.num_channels,)), None)
     if axis is None or len(video.shape) != 5 or 0 in video.shape or video.dtype.kind not in _REAL:
         raise ConversionError(
-            f"verify_checkpoint: video is [B, T, Y, X, {config.num_channels}] or [B, T, {config.num_channels}, Y, X], "
+            f"video is [B, T, Y, X, {config.num_channels}] or [B, T, {config.num_channels}, Y, X], "
             f"real numbers, no axis empty; {path} has {show_value(video.shape)}, {video.dtype}; store it like that."
         )
     return axis
@@ -282,8 +278,7 @@ def _resolve(config: Any, given: Mapping[str, np.ndarray], shape: tuple[int, ...
     r = np.atleast_1d(given["r"])
     if r.dtype.kind not in _REAL or r.ndim > 1:
         raise ConversionError(
-            f"verify_checkpoint: r is one number for each block; got shape {show_value(r.shape)}, {r.dtype}; store it "
-            "like that."
+            f"r is one number for each block; got shape {show_value(r.shape)}, {r.dtype}; store it like that."
         )
     try:
         return resolve_schedule(
@@ -293,7 +288,7 @@ def _resolve(config: Any, given: Mapping[str, np.ndarray], shape: tuple[int, ...
             num_protected=config.num_protected,
         ).r
     except ValueError as error:
-        raise ConversionError(f"verify_checkpoint: r does not fit the model: {show_error(error)}") from error
+        raise ConversionError(f"r does not fit the model: {show_error(error)}") from error
 
 
 def _split_stack(theirs: Mapping[str, np.ndarray], depth: int) -> dict[str, np.ndarray]:
@@ -302,7 +297,7 @@ def _split_stack(theirs: Mapping[str, np.ndarray], depth: int) -> dict[str, np.n
     stack = theirs[_STACK]
     if stack.ndim != 4 or len(stack) != depth + 1:
         raise ConversionError(
-            f"verify_checkpoint: {_STACK} is [{depth + 1}, B, N, D], the embeddings and the tokens after each of "
+            f"{_STACK} is [{depth + 1}, B, N, D], the embeddings and the tokens after each of "
             f"{depth} blocks; got shape {show_value(stack.shape)}; store all of them."
         )
     return {"embeddings" if n == 0 else f"block_{n - 1}": layer for n, layer in enumerate(stack)}

@@ -64,7 +64,7 @@ def get_config(arg: str = "full") -> ml_collections.ConfigDict:
             faults.append(_explain(word, (*OPTIONS, "k5"), "kN or option"))
     if faults:
         raise ValueError(
-            f"get_config: an argument is RECIPE[,kN][,OPTION] (recipes {', '.join(RECIPES)}; options "
+            f"an argument is RECIPE[,kN][,OPTION] (recipes {', '.join(RECIPES)}; options "
             f"{', '.join(OPTIONS)}); got {arg!r}; {'; '.join(faults)}."
         )
     config = {"task": "finetune", "recipe": recipe, "data": "", "val": "", "root": "", "checkpoint": ""}

@@ -162,9 +162,7 @@ def _read_words(arg: str) -> tuple[str, str, list[str]]:
     faults += [f"{word!r} is there twice, leave one out" for word in WORDS["OPTION"] if words[2:].count(word) > 1]
     if faults:
         known = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in WORDS.items())
-        raise ValueError(
-            f"get_config: an argument is DATASET,SIZE[,OPTION...] ({known}); got {arg!r}; {'; '.join(faults)}."
-        )
+        raise ValueError(f"an argument is DATASET,SIZE[,OPTION...] ({known}); got {arg!r}; {'; '.join(faults)}.")
     return words[0], words[1], words[2:]
 
 

@@ -82,7 +82,7 @@ def fill_tables(document: str, text: str) -> str:
             continue
         begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
         if begin not in text or end not in text:
-            raise SystemExit(f"make_tables: {document} has no markers {begin} and {end}; put them back.")
+            raise SystemExit(f"{document} has no markers {begin} and {end}; put them back.")
         head, rest = text.split(begin, 1)
         tail = rest.split(end, 1)[1]
         table = make(*(json.loads((RESULTS / file).read_text()) for file in files))
@@ -103,7 +103,7 @@ def main() -> int:
         if not check:
             path.write_text(after)
         elif after != before:
-            print(f"make_tables: {document} is not in step; run python scripts/make_tables.py", file=sys.stderr)
+            print(f"{document} is not in step; run python scripts/make_tables.py", file=sys.stderr)
             is_stale = True
     return int(is_stale)
 

@@ -26,7 +26,7 @@ def main() -> None:
     exec(compile(read_install_cell(Path(sys.argv[1])), sys.argv[1], "exec"), {"__name__": "__main__"})
     after = {name: metadata.version(name) for name in before}
     if after != before:
-        sys.exit(f"run_install_cell: JAX stays as it was, {before}; it is {after} now; fix the cell.")
+        sys.exit(f"JAX stays as it was, {before}; it is {after} now; fix the cell.")
     print(f"installed vidtldr-jax {metadata.version('vidtldr-jax')} and left {before} alone")
 
 

@@ -32,7 +32,7 @@ def build_clip(facts: Mapping[str, Any]) -> CLIPConfig:
     positions = facts.get("num_frame_positions")
     if positions is not None and positions != side * side + 1:
         raise ValueError(
-            f"build_clip: frames of {config.image_size} x {config.image_size} have {side * side} patches and a class "
+            f"frames of {config.image_size} x {config.image_size} have {side * side} patches and a class "
             f"token; the position table in the weights has {positions}; give another image_size."
         )
     return config

@@ -46,7 +46,7 @@ def build_video_vit(facts: Mapping[str, Any]) -> VideoViTConfig:
     positions = facts.get("num_positions", config.num_tokens)
     if positions != config.num_tokens:
         raise ValueError(
-            f"build_video_vit: {config.num_frames} frames of {config.image_size} x {config.image_size} are "
+            f"{config.num_frames} frames of {config.image_size} x {config.image_size} are "
             f"{config.num_tokens} tokens; the position table in the weights has {positions}; give other settings for "
             "frames or image_size."
         )

@@ -40,7 +40,7 @@ def build_vivit(facts: Mapping[str, Any]) -> ViViTConfig:
     ]
     if faults:
         raise ValueError(
-            f"build_vivit: {config.num_frames} frames of {config.image_size} x {config.image_size} fit the position "
+            f"{config.num_frames} frames of {config.image_size} x {config.image_size} fit the position "
             f"tables; {'; '.join(faults)}; give other settings for frames or image_size."
         )
     return dataclasses.replace(config, position_grid=config.grid)

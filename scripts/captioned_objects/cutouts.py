@@ -97,7 +97,7 @@ def load_cutouts(folder: Path = DEBIAN_FOLDER) -> CutOuts:
     missing = [name for name in NAMES if not (folder / f"{name}.png").is_file()]
     if missing:
         raise FileNotFoundError(
-            f"load_cutouts: {len(NAMES)} pictures of Debian's tuxpaint-stamps-default are needed; {len(missing)} are "
+            f"{len(NAMES)} pictures of Debian's tuxpaint-stamps-default are needed; {len(missing)} are "
             f"not in {folder}, such as {missing[0]}.png; install the package, or unpack it and name that folder."
         )
     pictures = np.stack([shrink_cutout(Image.open(folder / f"{name}.png")) for name in NAMES])

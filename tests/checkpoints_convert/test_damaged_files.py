@@ -225,7 +225,7 @@ def test_what_is_something_else_says_what_it_is_not(tmp_path: Path):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("readme.txt", "hello")
     (tmp_path / "other.zip").write_bytes(buffer.getvalue())
-    expect_refusal(tmp_path / "other.zip", "read_torch_file", tmp_path)
+    expect_refusal(tmp_path / "other.zip", "torch.save's zip has one data.pkl", tmp_path)
 
 
 def test_a_folder_of_orbax_is_refused_in_words(tmp_path: Path):

@@ -192,10 +192,10 @@ def test_the_docstring_s_commands_name_the_config_and_its_files(task):
 
 FORM = {
     "retrieval": (
-        "get_config: an argument is DATASET,SIZE[,OPTION...] (DATASET: msrvtt, msvd, activitynet, didemo, lsmdc, "
+        "an argument is DATASET,SIZE[,OPTION...] (DATASET: msrvtt, msvd, activitynet, didemo, lsmdc, "
         "ssv2_label, ssv2_template; SIZE: b16, l16; OPTION: zero_shot, plain); "
     ),
-    "qa": "get_config: an argument is DATASET,SIZE[,OPTION] (DATASET: msrvtt, msvd; SIZE: b16, l16; OPTION: plain); ",
+    "qa": "an argument is DATASET,SIZE[,OPTION] (DATASET: msrvtt, msvd; SIZE: b16, l16; OPTION: plain); ",
 }
 
 

@@ -270,7 +270,7 @@ def test_without_grain_the_error_names_the_extra(paths, monkeypatch):
 
 
 def test_wrong_arguments_are_refused_before_anything_is_read(paths):
-    with pytest.raises(ValueError, match=r"read_videos: paths is a list; got the single path '.*0.mp4'; put it in"):
+    with pytest.raises(ValueError, match=r"paths is a list; got the single path '.*0.mp4'; put it in"):
         read_videos(paths[0], RECIPE)
     with pytest.raises(ValueError, match="num_workers is at least 0; got -1"):
         read_videos(paths, RECIPE, num_workers=-1)

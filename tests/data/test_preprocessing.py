@@ -58,7 +58,7 @@ def test_views_are_clips_times_crops():
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_value(fields, text):
-    with pytest.raises(ValueError, match=f"^Preprocessing: {text}"):
+    with pytest.raises(ValueError, match=f"^{text}"):
         Preprocessing(**{"num_frames": 8, "image_size": 224, **fields})
 
 

@@ -137,7 +137,7 @@ def test_a_turned_view_is_resized_like_its_copy(kernel):
 
 def test_sizes_and_kernels_that_do_not_exist_are_refused():
     frame = draw_noise((4, 4))
-    with pytest.raises(ValueError, match=r"resize_frame: sizes are at least 1 .* got 0 x 4 and 'bicubic'"):
+    with pytest.raises(ValueError, match=r"sizes are at least 1 .* got 0 x 4 and 'bicubic'"):
         resize_frame(frame, height=0, width=4, kernel="bicubic")
     with pytest.raises(ValueError, match=r"one of bicubic, .* 'nearest'"):
         resize_frame(frame, height=4, width=4, kernel="nearest")

@@ -78,7 +78,7 @@ def test_an_answer_has_two_end_tokens_and_is_cut(model):
     other = encode_answers(model, ["w1"], max_tokens=5, end="w2")
     assert other.ids[0].tolist() == [CLS, one, two, SEP, PAD]
     assert encode_answers(model, ["w1 w2"], max_tokens=3).ids.tolist() == [[CLS, one, SEP]]
-    with pytest.raises(ValueError, match="encode_answers: max_tokens is 3 to 20 in this model; got 2; change it"):
+    with pytest.raises(ValueError, match="max_tokens is 3 to 20 in this model; got 2; change it"):
         encode_answers(model, ["w1"], max_tokens=2)
 
 
@@ -116,7 +116,7 @@ def test_every_question_has_a_record_whatever_happens_to_its_video(
         Question(str(number), video, "w1", ANSWERS[0]) for number, video in enumerate(("a", "b", "a", "gone", "a"))
     ]
     outputs = {"a": video_tokens[None], "b": np.full_like(video_tokens, np.nan)[None]}
-    error = VideoReadError("read_frames: it is\n no video")
+    error = VideoReadError("it is\n no video")
     asked, done = [], []
 
     def encode(model, paths, **options):
@@ -135,7 +135,7 @@ def test_every_question_has_a_record_whatever_happens_to_its_video(
         assert records.found[key]["top"] == wanted.ids[:5].tolist()
         np.testing.assert_allclose(records.found[key]["probabilities"], wanted.probabilities[:5], rtol=1e-5)
     assert records.found["1"]["error"].startswith("a model's probabilities must be finite; ")
-    assert records.found["3"] == {"error": "read_frames: it is no video"}
+    assert records.found["3"] == {"error": "it is no video"}
     # What has an answer is not asked again, what has none is.
     del records.found["2"]
     answer_into(records, model, listed, questions, paths, encoded, **settings)

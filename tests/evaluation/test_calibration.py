@@ -83,7 +83,7 @@ def test_videos_are_read_once_and_one_that_is_none_is_named(model, videos, tmp_p
     assert found.num_videos == 1
     assert list(found.errors) == [str(bad)]
     np.testing.assert_allclose(found.scores[0], (1.0, 1.0, 1.0), atol=1e-12)
-    with pytest.raises(ValueError, match=r"^calibrate_schedules: at least one video must be readable; none is \("):
+    with pytest.raises(ValueError, match=r"^at least one video must be readable; none is \("):
         calibrate_schedules(model, [plain], [str(bad)])
     with pytest.raises(ValueError, match="at least one schedule is compared; got none"):
         calibrate_schedules(model, [], videos)

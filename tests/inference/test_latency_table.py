@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -184,7 +185,7 @@ def test_frame_by_frame_and_umt_s_video_encoder_are_timed_as_they_run(pretended)
 
 def test_a_model_over_devices_is_refused(pretended):
     spread = make_random_model(CONFIG, mesh=make_mesh(jax.devices()[:1]))
-    with pytest.raises(ValueError, match=r"^measure_latency: the times of one device are measured; got a mesh"):
+    with pytest.raises(ValueError, match=r"^the times of one device are measured; got a mesh"):
         measure_latency(spread)
 
 
@@ -222,6 +223,5 @@ def test_where_merging_does_not_pay_that_is_said():
     ],
 )
 def test_a_time_that_nothing_meets_says_what_is_feasible(seconds, message):
-    with pytest.raises(ValueError, match=r"^plan_latency: ") as error:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         plan_latency(CONFIG, TABLE, max_seconds=seconds, method="vidtldr")
-    assert message in str(error.value)

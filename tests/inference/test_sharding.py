@@ -77,13 +77,12 @@ def test_each_dense_layer_is_split_on_one_side_and_the_rest_not_at_all():
 
 def test_what_does_not_fit_the_devices_is_refused():
     assert run_on_eight_devices()["errors"] == {
-        "batch": 'VideoModel: a batch is a multiple of the 8 devices along "data"; got 3 clips; '
+        "batch": 'a batch is a multiple of the 8 devices along "data"; got 3 clips; '
         "fill it up by repeating some, and leave their results out.",
-        "heads": 'VideoModel: heads are split evenly along the mesh\'s axis "model"; got 2 heads and 8 devices; '
+        "heads": 'heads are split evenly along the mesh\'s axis "model"; got 2 heads and 8 devices; '
         "take a divisor of the heads.",
-        "devices": "make_mesh: model_parallel divides the number of devices, 8; got 3; take a divisor, or give fewer "
-        "devices.",
-        "axes": 'VideoModel: a mesh has the axis "data" and perhaps "model"; got (\'clips\',); make_mesh makes one.',
+        "devices": "model_parallel divides the number of devices, 8; got 3; take a divisor, or give fewer devices.",
+        "axes": 'a mesh has the axis "data" and perhaps "model"; got (\'clips\',); make_mesh makes one.',
     }
 
 

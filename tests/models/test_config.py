@@ -80,7 +80,7 @@ def test_an_unknown_preset_is_answered_with_the_nearest():
     for name, hint in (("umt-b-16", "did you mean 'umt-b16'?"), ("resnet", "choose one of these.")):
         with pytest.raises(ValueError) as error:
             get_preset(name)
-        assert str(error.value) == f"get_preset: presets are {names}; got {name!r}; {hint}"
+        assert str(error.value) == f"presets are {names}; got {name!r}; {hint}"
 
 
 def test_a_config_is_frozen_and_survives_json():
@@ -101,7 +101,7 @@ def test_wrong_fields_are_named_together():
     with pytest.raises(ValueError) as error:
         VideoViTConfig(**FIELDS | {"dim": 0, "depth": 1.5, "num_heads": True, "gelu": "fast", "pooling": "max"})
     assert str(error.value) == (
-        "VideoViTConfig: dim = 0 is not a positive int; depth = 1.5 is not a positive int; "
+        "dim = 0 is not a positive int; depth = 1.5 is not a positive int; "
         "num_heads = True is not a positive int; gelu = 'fast' is none of exact, tanh; "
         "pooling = 'max' is none of mean, mean_by_size, first; change these fields."
     )
@@ -112,7 +112,7 @@ def test_fields_that_do_not_fit_each_other_are_named_together():
     with pytest.raises(ValueError) as error:
         VideoViTConfig(**FIELDS | wrong, positions="learned", image_positions="separate")
     assert str(error.value) == (
-        "VideoViTConfig: image_size = 17 is not a multiple of patch_size = 8; "
+        "image_size = 17 is not a multiple of patch_size = 8; "
         "num_frames = 5 is not a multiple of tubelet_size = 2; dim = 9 is not a multiple of num_heads = 2; "
         'image_positions = "separate" needs positions = "sincos"; position_grid = (2, 2) is not (t, y, x); '
         "change these fields."
@@ -126,6 +126,6 @@ def test_unknown_and_missing_fields_are_named_together():
     with pytest.raises(ValueError) as error:
         VideoViTConfig.from_dict(fields)
     assert str(error.value) == (
-        "VideoViTConfig: unknown field 'num_head' (did you mean 'num_heads'?); unknown field 'zzz'; "
+        "unknown field 'num_head' (did you mean 'num_heads'?); unknown field 'zzz'; "
         "missing field 'depth'; fix the architecture in config.json."
     )

@@ -63,6 +63,5 @@ def test_a_table_of_another_grid_is_refused():
     with pytest.raises(ValueError) as error:
         interpolate_positions(np.zeros((7, 2), np.float32), (2, 2, 2), (1, 2, 2))
     assert str(error.value) == (
-        "interpolate_positions: a grid (2, 2, 2) has 8 positions; got a table of 7; "
-        "set position_grid to the grid that the table was made for."
+        "a grid (2, 2, 2) has 8 positions; got a table of 7; set position_grid to the grid that the table was made for."
     )

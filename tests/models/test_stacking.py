@@ -102,7 +102,7 @@ def test_an_encoder_with_gaps_is_refused():
     with pytest.raises(ValueError) as error:
         stack_blocks({path: value for path, value in flat.items() if "block_1/mlp/fc1/bias" not in path})
     assert str(error.value) == (
-        "stack_blocks: blocks are numbered from 0 on, each with the same parameters; got encoder/blocks/mlp/fc1/bias "
+        "blocks are numbered from 0 on, each with the same parameters; got encoder/blocks/mlp/fc1/bias "
         "for blocks [0, 2]; give all of an encoder's."
     )
 
@@ -110,7 +110,7 @@ def test_an_encoder_with_gaps_is_refused():
 def test_parameters_that_are_not_stacked_are_refused():
     flat, video = make("joint")
     module = make_module(CONFIGS["joint"], is_stacked=True)
-    message = "Encoder: with is_stacked the parameters of all blocks lie along one axis, under 'blocks'; there are none"
+    message = "with is_stacked the parameters of all blocks lie along one axis, under 'blocks'; there are none"
     with pytest.raises(ValueError, match=message):
         module.apply(nest(flat), jnp.asarray(video))
     with pytest.raises(ValueError, match=message):

@@ -211,7 +211,7 @@ def test_a_video_that_does_not_fit_is_refused(shape, shapes_unchecked):
     with pytest.raises(ValueError) as error:
         VideoViT(CONFIG).init(jax.random.key(0), jnp.zeros(shape))
     assert str(error.value) == (
-        f"VideoViT: a video is [B, T, Y, X, 3] with T a multiple of 2 and Y, X of 4; got shape {shape}; "
+        f"a video is [B, T, Y, X, 3] with T a multiple of 2 and Y, X of 4; got shape {shape}; "
         "resize it, pad it, or put channels last."
     )
 
@@ -219,6 +219,4 @@ def test_a_video_that_does_not_fit_is_refused(shape, shapes_unchecked):
 def test_an_r_of_another_length_is_refused():
     with pytest.raises(ValueError) as error:
         VideoViT(CONFIG, r=(3, 0)).init(jax.random.key(0), jnp.asarray(VIDEO))
-    assert str(error.value) == (
-        "VideoViT: r has one number for each of 3 blocks; got 2; resolve_schedule makes such a tuple."
-    )
+    assert str(error.value) == ("r has one number for each of 3 blocks; got 2; resolve_schedule makes such a tuple.")

@@ -178,17 +178,17 @@ def test_shapes_that_differ_are_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(jnp.ones((1, 2, 3, 4)), jnp.ones((1, 3, 3, 4)), jnp.ones((1, 2, 3, 4)))
     assert str(error.value) == (
-        "attend: query, key and value have one shape [B, N, H, K]; got (1, 2, 3, 4), (1, 3, 3, 4), (1, 2, 3, 4); "
+        "query, key and value have one shape [B, N, H, K]; got (1, 2, 3, 4), (1, 3, 3, 4), (1, 2, 3, 4); "
         "split the heads first."
     )
-    with pytest.raises(ValueError, match=r"^attend: query, key and value have one shape"):
+    with pytest.raises(ValueError, match=r"^query, key and value have one shape"):
         ops.attend(*[jnp.ones((2, 3, 4))] * 3)
 
 
 def test_a_size_of_another_shape_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, jnp.ones((1, 3)))
-    assert str(error.value) == ("attend: size is [B, N] = (1, 2); got (1, 3); pass one size for each key.")
+    assert str(error.value) == ("size is [B, N] = (1, 2); got (1, 3); pass one size for each key.")
 
 
 def test_a_block_of_no_rows_is_refused():
@@ -201,13 +201,12 @@ def test_an_unknown_form_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, form="flash")
     assert str(error.value) == (
-        "attend: form is one of auto, by_head, blocked, fused, kernel, dense; got 'flash'; "
-        "leave it out for the default."
+        "form is one of auto, by_head, blocked, fused, kernel, dense; got 'flash'; leave it out for the default."
     )
 
 
 def test_protecting_every_token_is_refused():
-    with pytest.raises(ValueError, match=r"^attend: num_protected is from 0 to 1 for 2 tokens; got 2; "):
+    with pytest.raises(ValueError, match=r"^num_protected is from 0 to 1 for 2 tokens; got 2; "):
         ops.attend(*[jnp.ones((1, 2, 3, 4))] * 3, with_saliency=True, num_protected=2)
 
 

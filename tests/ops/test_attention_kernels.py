@@ -205,7 +205,7 @@ def test_a_kernel_that_does_not_compile_is_not_used(fresh_trials):
         raise NotImplementedError("no such instruction\nand more")
 
     message = (
-        "attend: kernel attention in float32 can't be used on this device (NotImplementedError: no such instruction); "
+        "kernel attention in float32 can't be used on this device (NotImplementedError: no such instruction); "
         "the blocked form runs instead."
     )
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):

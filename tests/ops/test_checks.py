@@ -162,7 +162,7 @@ def test_what_was_given_is_told_in_one_short_line():
     ("wrong", "message"),
     [
         ({"num_tokens": 20}, "S of partner is the number of even tokens, 10 of 20; got 6; pass the num_tokens of what"),
-        ({"num_protected": -1}, "absorb_pairs: num_protected is from 0 to 11 for 12 tokens; got -1"),
+        ({"num_protected": -1}, "num_protected is from 0 to 11 for 12 tokens; got -1"),
     ],
 )
 def test_pairs_of_another_number_of_tokens_are_refused(wrong, message):

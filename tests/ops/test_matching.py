@@ -159,11 +159,10 @@ def test_an_r_out_of_range_is_refused(r):
     with pytest.raises(ValueError) as error:
         match(jnp.ones((1, 10, 2)), r=r, num_protected=1)
     assert str(error.value) == (
-        f"match_tokens: r is from 0 to 4 (half of 9 unprotected tokens); got {r}; "
-        "resolve the schedule first, which clamps it."
+        f"r is from 0 to 4 (half of 9 unprotected tokens); got {r}; resolve the schedule first, which clamps it."
     )
 
 
 def test_protecting_every_token_is_refused():
-    with pytest.raises(ValueError, match=r"^match_tokens: num_protected is from 0 to 2 for 3 tokens; got 3; "):
+    with pytest.raises(ValueError, match=r"^num_protected is from 0 to 2 for 3 tokens; got 3; "):
         match(jnp.ones((1, 3, 2)), r=0, num_protected=3)

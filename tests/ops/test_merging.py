@@ -178,6 +178,4 @@ def test_an_unknown_form_is_refused(shapes_unchecked):
     tokens = make_tokens((1, 4, 2))
     with pytest.raises(ValueError) as error:
         ops.merge_tokens(make_state(tokens), match_tokens(jnp.asarray(tokens), r=1), form="scatter")
-    assert str(error.value) == (
-        'merge_tokens: form is "segment_sum" or "one_hot"; got \'scatter\'; leave it out for the default.'
-    )
+    assert str(error.value) == ('form is "segment_sum" or "one_hot"; got \'scatter\'; leave it out for the default.')

@@ -225,7 +225,7 @@ def test_a_map_that_is_not_square_is_refused(shapes_unchecked):
     with pytest.raises(ValueError) as error:
         ops.attention_saliency(jnp.ones((2, 3, 4, 5)))
     assert str(error.value) == (
-        "attention_saliency: the attention map is [B, H, N, N]; got shape (2, 3, 4, 5); "
+        "the attention map is [B, H, N, N]; got shape (2, 3, 4, 5); "
         "pass the softmax of all heads, before it is applied to the values."
     )
 
@@ -235,6 +235,5 @@ def test_protecting_every_token_is_refused(num_protected):
     with pytest.raises(ValueError) as error:
         find_saliency(jnp.full((1, 1, 4, 4), 0.25), num_protected=num_protected)
     assert str(error.value) == (
-        f"attention_saliency: num_protected is from 0 to 3 for 4 tokens; got {num_protected}; "
-        "count only CLS-like tokens at the front."
+        f"num_protected is from 0 to 3 for 4 tokens; got {num_protected}; count only CLS-like tokens at the front."
     )

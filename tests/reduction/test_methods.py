@@ -213,7 +213,7 @@ def test_comparisons_are_counted(name, num_free, expected):
 
 
 def test_an_unknown_method_names_the_nearest():
-    with pytest.raises(ValueError, match=r"get_method: methods are vidtldr, .*; got 'tomme'; did you mean 'tome'\?"):
+    with pytest.raises(ValueError, match=r"methods are vidtldr, .*; got 'tomme'; did you mean 'tome'\?"):
         get_method("tomme")
     with pytest.raises(ValueError, match="got 'xyz'; take one of them"):
         get_method("xyz")

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 
 import pytest
 
@@ -195,9 +196,8 @@ def test_a_budget_that_the_plain_model_meets_asks_for_no_merging(budget):
     ],
 )  # fmt: skip
 def test_an_impossible_budget_says_what_is_possible(budget, message):
-    with pytest.raises(ValueError, match=r"^plan_schedule: ") as error:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         plan_schedule(UMT, **budget)
-    assert message in str(error.value)
 
 
 def test_the_ends_of_what_is_feasible_are_feasible():

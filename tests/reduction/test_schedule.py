@@ -149,22 +149,20 @@ def test_a_written_schedule_is_read_back(entries, text):
 def test_a_wrong_entry_is_named(written, fault):
     with pytest.raises(ValueError) as error:
         parse_schedule(written)
-    assert str(error.value) == f"parse_schedule: {fault}; {FORMS}."
+    assert str(error.value) == f"{fault}; {FORMS}."
 
 
 @pytest.mark.parametrize(("written", "shown"), [(True, "True"), (object(), "an object")])
 def test_another_type_is_refused(written, shown):
     with pytest.raises(TypeError) as error:
         parse_schedule(written)
-    assert str(error.value) == f"parse_schedule: a schedule is a text, numbers or None; got {shown}; {FORMS}."
+    assert str(error.value) == f"a schedule is a text, numbers or None; got {shown}; {FORMS}."
 
 
 def test_more_entries_than_layers_are_refused():
     with pytest.raises(ValueError) as error:
         resolve_schedule("5x4", num_tokens=100, num_layers=3)
-    assert str(error.value) == (
-        "resolve_schedule: at most 3 entries for 3 layers; got 4 (5,5,5,5); leave out the entries past layer 2."
-    )
+    assert str(error.value) == ("at most 3 entries for 3 layers; got 4 (5,5,5,5); leave out the entries past layer 2.")
 
 
 def test_what_a_layer_can_lose_depends_on_the_method():

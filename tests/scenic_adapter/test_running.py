@@ -187,7 +187,7 @@ def test_a_file_of_the_model_zoo_is_evaluated_with_and_without_merging(videos, t
 
 def test_a_checkpoint_of_another_model_is_explained(videos, tmp_path):
     golden = find_golden("scenic/checkpoint_2023_layout")
-    with pytest.raises(AssertionError, match="error: check_params: checkpoint and config describe one model") as error:
+    with pytest.raises(AssertionError, match="error: checkpoint and config describe one model") as error:
         evaluate("manifests", videos, golden, tmp_path, "model.mlp_dim=48")
     assert "Traceback" not in str(error.value)
 

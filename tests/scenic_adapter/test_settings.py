@@ -142,7 +142,7 @@ def test_another_project_called_scenic_is_named(only_modules):
     with pytest.raises(ScenicMissingError, match=r"another project of that name .*pip uninstall scenic") as error:
         require_scenic()
     assert str(only_modules / "scenic") in str(error.value)
-    with pytest.raises(SystemExit, match=r"^error: scenic_adapter: google-research/scenic is needed"):
+    with pytest.raises(SystemExit, match=r"^error: google-research/scenic is needed"):
         require_scenic(exits=True)
 
 
@@ -160,7 +160,7 @@ def test_a_clone_beside_the_user_is_recognised(tmp_path, monkeypatch, place):
     monkeypatch.chdir(here)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert find_scenic_fault() == (
-        f"scenic_adapter: google-research/scenic is needed; a clone lies in {clone.resolve()} and is not on the path; "
+        f"google-research/scenic is needed; a clone lies in {clone.resolve()} and is not on the path; "
         f"run with PYTHONPATH={clone.resolve()}."
     )
 
@@ -170,7 +170,7 @@ def test_a_clone_whose_root_is_found_in_the_place_of_its_package_is_recognised(o
     clone = make_clone(only_modules / "scenic")
     importlib.invalidate_caches()
     assert find_scenic_fault() == (
-        f"scenic_adapter: google-research/scenic is needed; a clone lies in {clone} and is not on the path; "
+        f"google-research/scenic is needed; a clone lies in {clone} and is not on the path; "
         f"run with PYTHONPATH={clone}."
     )
 

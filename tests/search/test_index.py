@@ -184,7 +184,7 @@ def test_what_can_not_be_searched_is_refused(folder, model, tmp_path):
         assert search_index(store, model, TEXT, top_k=5, rerank=5) == []
     add(tmp_path / "bare", model, [folder / "videos" / "0.mp4"], with_tokens=False)
     store = read_features(tmp_path / "bare")
-    with pytest.raises(FeaturesError, match="search_index: to look again at the best needs their tokens"):
+    with pytest.raises(FeaturesError, match="to look again at the best needs their tokens"):
         search_index(store, model, TEXT, top_k=5, rerank=1)
     with pytest.raises(TextError, match="a text has words"):
         search_index(store, model, "?", top_k=5, rerank=0)

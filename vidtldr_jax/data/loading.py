@@ -66,9 +66,9 @@ def read_videos(
       WorkerError: workers are asked for and grain is not installed; or, while reading, a worker ended.
     """
     if isinstance(paths, (str, os.PathLike)):
-        raise ValueError(f"read_videos: paths is a list; got the single path {os.fspath(paths)!r}; put it in a list.")
+        raise ValueError(f"paths is a list; got the single path {os.fspath(paths)!r}; put it in a list.")
     if num_workers < 0:
-        raise ValueError(f"read_videos: num_workers is at least 0; got {num_workers}; take 0 to read in a thread.")
+        raise ValueError(f"num_workers is at least 0; got {num_workers}; take 0 to read in a thread.")
     read = functools.partial(_read_video, preprocessing=preprocessing)
     names = [os.fspath(path) for path in paths]
     if num_workers and names:

@@ -108,27 +108,25 @@ def _explain_unopenable(path: Path, error: Exception) -> str:
 
     shown = repr(str(path))
     if isinstance(error, PermissionError):
-        return (
-            f"read_frames: the file must be readable; permission to read {shown} is denied; change its mode or owner."
-        )
+        return f"the file must be readable; permission to read {shown} is denied; change its mode or owner."
     size = path.stat().st_size
     if size == 0:
-        return f"read_frames: a video is needed; {shown} is empty (0 bytes); make or copy it again."
+        return f"a video is needed; {shown} is empty (0 bytes); make or copy it again."
     kind = find_kind_of_text(path)
     if kind == "a playlist":
-        return f"read_frames: a video is one file with its own content; {shown} is {kind}; give the video itself."
+        return f"a video is one file with its own content; {shown} is {kind}; give the video itself."
     if kind is not None:
-        return f"read_frames: a video is needed; FFmpeg can't read {shown} (it is {kind}); give another file."
+        return f"a video is needed; FFmpeg can't read {shown} (it is {kind}); give another file."
     with path.open("rb") as file:
         boxes = {box.kind for box in walk_boxes(file, size) if box.depth == 0}
     if b"ftyp" in boxes and b"moov" not in boxes:
         return (
-            f"read_frames: an MP4 needs its index (moov); {shown} ({size} bytes) has none, so it was cut off or never "
+            f"an MP4 needs its index (moov); {shown} ({size} bytes) has none, so it was cut off or never "
             "finished; make or copy it again."
         )
     if isinstance(error, av.error.ArgumentError):
         return (
-            f"read_frames: a video is one file in a format that carries its own content; {shown} is damaged or in "
+            f"a video is one file in a format that carries its own content; {shown} is damaged or in "
             "another format; give another file, or write it as MP4."
         )
-    return f"read_frames: a video is needed; FFmpeg can't read {shown} ({describe_reason(error)}); give another file."
+    return f"a video is needed; FFmpeg can't read {shown} ({describe_reason(error)}); give another file."

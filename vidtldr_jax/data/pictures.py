@@ -82,9 +82,7 @@ def open_picture(file: Path) -> Iterator[Image]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    with name_file(
-        file, rule="read_frames: every image that is looked at must be readable", remedy="replace or remove it."
-    ):
+    with name_file(file, rule="every image that is looked at must be readable", remedy="replace or remove it."):
         check_regular(file)
         Image.init()
         # Pillow's own limit knows no other for this user; it would stop what they allow.
@@ -102,7 +100,7 @@ def open_picture(file: Path) -> Iterator[Image]:
             ) from error
         except UnidentifiedImageError as error:
             raise VideoReadError(
-                f"read_frames: every image that is looked at must be readable; {str(file)!r} is not (not an image); "
+                f"every image that is looked at must be readable; {str(file)!r} is not (not an image); "
                 "replace or remove it."
             ) from error
         with image:

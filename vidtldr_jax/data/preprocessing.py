@@ -71,7 +71,7 @@ class Preprocessing:
         if not faults:
             faults = self._find_misfits()
         if faults:
-            raise ValueError(f"Preprocessing: {'; '.join(faults)}; change these fields.")
+            raise ValueError(f"{'; '.join(faults)}; change these fields.")
 
     def _find_misfits(self) -> list[str]:
         if self.resize == "squash":

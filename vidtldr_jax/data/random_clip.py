@@ -48,7 +48,7 @@ def _read(source: FrameSource, preprocessing: Preprocessing, begin: float, corne
         missing.discard(index)
     if missing:
         raise VideoReadError(
-            f"read_random_clip: all frames of the clip must be there; number {min(missing)} of {num_available} is "
+            f"all frames of the clip must be there; number {min(missing)} of {num_available} is "
             "not decodable; make or copy the file again."
         )
     return frames

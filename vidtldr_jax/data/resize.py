@@ -55,7 +55,7 @@ def resize_frame(
     """
     if height < 1 or width < 1 or kernel not in KERNELS:
         raise ValueError(
-            f"resize_frame: sizes are at least 1 and the kernel is one of {', '.join(KERNELS)}; got {height} x {width} "
+            f"sizes are at least 1 and the kernel is one of {', '.join(KERNELS)}; got {height} x {width} "
             f"and {kernel!r}; give others."
         )
     if frame.shape[:2] == (height, width):

@@ -40,7 +40,7 @@ def sample_frames(
         faults.append(f"sampling = {sampling!r}")
     if faults:
         raise ValueError(
-            f"sample_frames: counts are at least 1 and sampling is one of {', '.join(SAMPLINGS)}; got "
+            f"counts are at least 1 and sampling is one of {', '.join(SAMPLINGS)}; got "
             f"{', '.join(faults)}; change these."
         )
     if sampling == "middle":

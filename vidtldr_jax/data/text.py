@@ -155,7 +155,7 @@ class TextTokenizer:
         """
         if self.vocab_size != vocab_size:
             raise TextError(
-                f"check_size: a tokenizer has as many words as its model, {vocab_size}; {self.name} has "
+                f"a tokenizer has as many words as its model, {vocab_size}; {self.name} has "
                 f"{self.vocab_size}; give the model's own."
             )
 
@@ -178,7 +178,7 @@ class TextTokenizer:
           TextError: a text is not Unicode.
         """
         if max_tokens < 2:
-            raise ValueError(f"TextTokenizer.encode: max_tokens is at least 2; got {max_tokens}; allow more.")
+            raise ValueError(f"max_tokens is at least 2; got {max_tokens}; allow more.")
         backend = _import_tokenizers().Tokenizer.from_str(self._json)
         backend.enable_truncation(max_tokens)
         _check_unicode(texts)
@@ -247,7 +247,7 @@ def read_tokenizer(place: str | os.PathLike[str]) -> TextTokenizer:
         raise TextError(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise TextError(f"read_tokenizer: {path} can't be read ({reason}); check the path.") from error
+        raise TextError(f"{path} can't be read ({reason}); check the path.") from error
     if text.lstrip().startswith("{"):
         return TextTokenizer.from_json(text, name=str(path))
     words = split_lines(text)
@@ -256,7 +256,7 @@ def read_tokenizer(place: str | os.PathLike[str]) -> TextTokenizer:
     if missing or len(set(words)) < len(words):
         what = f"it lacks {', '.join(missing)}" if missing else "some are there twice"
         raise TextError(
-            f"read_tokenizer: a vocabulary has one word a line, {', '.join(_SPECIAL)} among them; in {path} {what}; "
+            f"a vocabulary has one word a line, {', '.join(_SPECIAL)} among them; in {path} {what}; "
             "give BERT's vocab.txt or a tokenizer.json."
         )
     library = _import_tokenizers()
@@ -278,9 +278,7 @@ def _find_file(place: Path) -> Path:
     for name in (TOKENIZER_NAME, VOCABULARY_NAME):
         if (place / name).is_file():
             return place / name
-    raise TextError(
-        f"read_tokenizer: a folder has {TOKENIZER_NAME} or {VOCABULARY_NAME}; {place} has neither; give another."
-    )
+    raise TextError(f"a folder has {TOKENIZER_NAME} or {VOCABULARY_NAME}; {place} has neither; give another.")
 
 
 def _check_unicode(texts: Sequence[str]) -> None:
@@ -309,5 +307,5 @@ def _import_tokenizers() -> Any:
         import tokenizers
         import tokenizers.implementations
     except ImportError as error:
-        raise TextError("read_tokenizer: texts need tokenizers; pip install 'vidtldr-jax[retrieval]'.") from error
+        raise TextError("texts need tokenizers; pip install 'vidtldr-jax[retrieval]'.") from error
     return tokenizers

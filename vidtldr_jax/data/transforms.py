@@ -96,9 +96,7 @@ def crop_frame(
     """
     spare_y, spare_x = frame.shape[0] - size, frame.shape[1] - size
     if min(spare_y, spare_x) < 0:
-        raise ValueError(
-            f"crop_frame: a frame is at least {size} x {size}; got {frame.shape[0]} x {frame.shape[1]}; resize first."
-        )
+        raise ValueError(f"a frame is at least {size} x {size}; got {frame.shape[0]} x {frame.shape[1]}; resize first.")
     y, x = (-(-spare // 2) if crop == "three_up" else spare // 2 for spare in (spare_y, spare_x))
     if crop == "center":
         corners = [(y, x)]

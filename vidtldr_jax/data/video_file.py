@@ -87,7 +87,7 @@ class VideoFile:
                 check_limit("frames", len(seconds), f"the video {str(self.path)!r}")
             if not seconds:
                 raise VideoReadError(
-                    f"read_frames: at least 1 frame must be readable; of {str(self.path)!r} none can be decoded; make "
+                    f"at least 1 frame must be readable; of {str(self.path)!r} none can be decoded; make "
                     "or copy it again."
                 )
             times = None if None in seconds else np.array(seconds, np.float64)
@@ -118,7 +118,7 @@ class VideoFile:
         beyond = [index for index in indices if index >= len(table.pts)]
         if beyond:
             raise VideoReadError(
-                f"read_frames: all frames that the model looks at must be there; {str(self.path)!r} is cut off: "
+                f"all frames that the model looks at must be there; {str(self.path)!r} is cut off: "
                 f"{len(table.pts)} of {self.num_frames} frames are readable, frame {beyond[0]} is needed; copy it "
                 "again."
             )

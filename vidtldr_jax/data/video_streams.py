@@ -56,14 +56,12 @@ def choose_stream(container: InputContainer, path: Path, reopen: Callable[[], In
     videos = [stream for stream in container.streams.video if not stream.disposition & no_videos]
     if not videos:
         kinds = ", ".join(sorted(set(map(_name_kind, container.streams)))) or "no streams"
-        raise VideoReadError(
-            f"read_frames: a video stream is needed; {str(path)!r} has none (only {kinds}); give another file."
-        )
+        raise VideoReadError(f"a video stream is needed; {str(path)!r} has none (only {kinds}); give another file.")
     # PyAV leaves codec_context out where this build of FFmpeg has no decoder.
     decodable = [stream for stream in videos if getattr(stream, "codec_context", None) is not None]
     if not decodable:
         raise VideoReadError(
-            f"read_frames: a video codec that FFmpeg can decode is needed; that of {str(path)!r} is unknown; "
+            f"a video codec that FFmpeg can decode is needed; that of {str(path)!r} is unknown; "
             "re-encode it, for instance as H.264."
         )
 

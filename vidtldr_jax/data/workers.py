@@ -61,7 +61,7 @@ def _map_in_workers(
         if "process was terminated unexpectedly" not in str(error):
             raise
         raise WorkerError(
-            f"read_videos: workers live until all is read; one was {_find_reason(error)}: memory or /dev/shm ran out, "
+            f"workers live until all is read; one was {_find_reason(error)}: memory or /dev/shm ran out, "
             'a decoder crashed, or a script lacks `if __name__ == "__main__":`; take fewer workers, or none to see '
             "which video it is."
         ) from error
@@ -99,7 +99,7 @@ def import_grain() -> Any:
         from absl import flags
     except ImportError as error:
         raise WorkerError(
-            "read_videos: worker processes need grain, which is not installed; pip install 'vidtldr-jax[workers]', or "
+            "worker processes need grain, which is not installed; pip install 'vidtldr-jax[workers]', or "
             "take 0 workers."
         ) from error
     # grain asks absl for flags of its own, and absl refuses before someone has parsed a command line.

@@ -54,7 +54,7 @@ def encode_answers(
     """
     most = model.config.text.max_positions
     if not 3 <= max_tokens <= most:
-        raise ValueError(f"encode_answers: max_tokens is 3 to {most} in this model; got {max_tokens}; change it.")
+        raise ValueError(f"max_tokens is 3 to {most} in this model; got {max_tokens}; change it.")
     return model.text_tokenizer.encode([f"{answer} {end}".strip() for answer in answers], max_tokens=max_tokens)
 
 

@@ -84,7 +84,7 @@ def calibrate_schedules(
       WorkerError: see `read_videos`.
     """
     if not schedules:
-        raise ValueError("calibrate_schedules: at least one schedule is compared; got none; give some.")
+        raise ValueError("at least one schedule is compared; got none; give some.")
     compared: Output = "pooled" if model.config.embed_dim is None else "embedding"
     outputs: tuple[Output, ...] = (compared,) if model.config.num_classes is None else (compared, "logits")
     models = [model.with_schedule(None), *(model.with_schedule(schedule) for schedule in schedules)]
@@ -118,7 +118,7 @@ def calibrate_schedules(
             progress(1)
     if not cosines:
         reason = next((f"{path}: {reason}" for path, reason in errors.items()), "got no video")
-        raise ValueError(f"calibrate_schedules: at least one video must be readable; none is ({reason}); give others.")
+        raise ValueError(f"at least one video must be readable; none is ({reason}); give others.")
     means = np.mean([rows.mean(1) for rows in cosines], axis=0)
     least = np.min([rows.min(1) for rows in cosines], axis=0)
     agreement = np.mean(same, axis=0).tolist() if same else [None] * len(schedules)

@@ -54,7 +54,7 @@ def read_class_embeddings(file: str | os.PathLike[str], *, embed_dim: int) -> Cl
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            "read_class_embeddings: a .npz or .safetensors with embeddings [classes, E] and names is needed; "
+            "a .npz or .safetensors with embeddings [classes, E] and names is needed; "
             f"{path} is none ({reason}); make it again."
         ) from error
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -70,7 +70,7 @@ def read_class_embeddings(file: str | os.PathLike[str], *, embed_dim: int) -> Cl
     if not (math.isfinite(scale) and scale > 0):
         faults.append(f"scale = {scale} is not above 0")
     if faults:
-        raise ValueError(f"read_class_embeddings: one vector and one name per class; in {path}: {'; '.join(faults)}.")
+        raise ValueError(f"each class has one vector and one name; in {path}: {'; '.join(faults)}.")
     return ClassEmbeddings(tuple(names), vectors / lengths, scale)
 
 

@@ -172,8 +172,7 @@ def _check_heads(model: VideoModel, heads: Sequence[Head], classes: ClassEmbeddi
     if wanted != there:
         sizes = " + ".join(f"{head.num_classes} ({head.name})" for head in heads)
         raise ValueError(
-            f"evaluate_videos: heads have as many classes as the model, {there}; got {sizes}; fix the "
-            "heads or take another model."
+            f"heads have as many classes as the model, {there}; got {sizes}; fix the heads or take another model."
         )
 
 

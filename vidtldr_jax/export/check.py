@@ -89,7 +89,7 @@ def check_platforms(platforms: Sequence[str]) -> None:
     here = jax.default_backend()
     if here not in {PLATFORMS[name] for name in platforms}:
         raise ValueError(
-            f"check_platforms: what is compared with the model runs on this machine, {here}; it is for "
+            f"what is compared with the model runs on this machine, {here}; it is for "
             f"{', '.join(platforms)} alone; add this platform, or leave --verify out."
         )
 

@@ -71,7 +71,7 @@ def export_savedmodel(
       CheckpointError: a part of the path is a file.
     """
     if importlib.util.find_spec("tensorflow") is None:
-        raise ValueError("export_savedmodel: TensorFlow is needed; pip install 'vidtldr-jax[savedmodel]'.")
+        raise ValueError("TensorFlow is needed; pip install 'vidtldr-jax[savedmodel]'.")
     place = Path(folder).absolute()
     recover_and_tell(place)
     is_ours = any((place / name).is_file() for name in (FOLDER_MARK, DESCRIPTION))
@@ -144,7 +144,7 @@ def _try(folder: Path, inputs: Sequence[Input]) -> None:
         if "Cannot deserialize" not in str(error):
             raise
         raise ValueError(
-            "export_savedmodel: TensorFlow must be about as new as JAX to read its programs; TensorFlow "
+            "TensorFlow must be about as new as JAX to read its programs; TensorFlow "
             f"{tf.__version__} can't read those of JAX {jax.__version__}; install a newer TensorFlow or an older JAX "
             "(2.21 reads those of 0.10)."
         ) from error

@@ -95,14 +95,14 @@ def export_model(
         traced for any batch size, or flatbuffers is missing.
     """
     if importlib.util.find_spec("flatbuffers") is None:
-        raise ValueError("export_model: a program is written by flatbuffers; pip install 'vidtldr-jax[export]'.")
+        raise ValueError("a program is written by flatbuffers; pip install 'vidtldr-jax[export]'.")
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"export_model: batch_size is at least 1; got {batch_size}; leave it out to take any.")
+        raise ValueError(f"batch_size is at least 1; got {batch_size}; leave it out to take any.")
     made = make_program(model, output=output, input_dtype=input_dtype, platforms=platforms)
     num_bytes = sum(value.nbytes for value in made.weights.values())
     if weights == "inside" and num_bytes > _MOST_BYTES_INSIDE:
         raise ValueError(
-            f"export_model: one file takes up to {_MOST_BYTES_INSIDE / 2**30:.2f} GiB of weights; there are "
+            f"one file takes up to {_MOST_BYTES_INSIDE / 2**30:.2f} GiB of weights; there are "
             f"{num_bytes / 2**30:.2f} GiB; put them beside the program, or compute in bfloat16."
         )
     inputs = fix_batch(made.inputs, batch_size)
@@ -113,7 +113,7 @@ def export_model(
         program = export.export(run, platforms=tuple(platforms))(*first, *described)
     except _ASKS_FOR_SIZE as error:
         raise ValueError(
-            f"export_model: a program for any batch size must not ask how large the batch is; {model.schedule.title} "
+            f"a program for any batch size must not ask how large the batch is; {model.schedule.title} "
             "does; give a batch_size."
         ) from error
     how = {

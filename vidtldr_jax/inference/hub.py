@@ -152,7 +152,7 @@ def download_checkpoint(text: str) -> Path:
     files = [download_file(place, name) for name in (CONFIG_NAME, WEIGHTS_NAME)]
     if place.file is not None or None in files:
         raise HubError(
-            f"load_model: a checkpoint on a hub has {CONFIG_NAME} and {WEIGHTS_NAME}; {text} has not; convert it "
+            f"a checkpoint on a hub has {CONFIG_NAME} and {WEIGHTS_NAME}; {text} has not; convert it "
             f"first: vidtldr convert {text} FOLDER."
         )
     download_file(place, TOKENIZER_NAME)  # beside them where the repository has one
@@ -180,7 +180,7 @@ def load_tokenizer(place: str) -> TextTokenizer:
         path = download_file(parsed, name)
         if path is not None:
             return read_tokenizer(path)
-    raise HubError(f"load_tokenizer: {place} has no {' or '.join(names)}; name another repository or a file.")
+    raise HubError(f"{place} has no {' or '.join(names)}; name another repository or a file.")
 
 
 def _import_hub() -> Any:
@@ -191,8 +191,7 @@ def _import_hub() -> Any:
         import huggingface_hub.utils.logging
     except ImportError as error:
         raise HubError(
-            "download_file: hf:// needs huggingface_hub; pip install 'vidtldr-jax[hub]', or download the files and "
-            "name their folder."
+            "hf:// needs huggingface_hub; pip install 'vidtldr-jax[hub]', or download the files and name their folder."
         ) from error
     return huggingface_hub
 
@@ -208,22 +207,21 @@ def _explain(hub: Any, place: HubPlace) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         raise HubError(
-            f"download_file: {where} wants its terms accepted; accept them on its page, then set HF_TOKEN or run "
-            "`hf auth login`."
+            f"{where} wants its terms accepted; accept them on its page, then set HF_TOKEN or run `hf auth login`."
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise HubError(
-            f"download_file: there is no {where}, or it is private; check owner and name; for a private one set "
+            f"there is no {where}, or it is private; check owner and name; for a private one set "
             "HF_TOKEN or run `hf auth login`."
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise HubError(f"download_file: {where} has no revision {place.revision}; check the part after @.") from error
+        raise HubError(f"{where} has no revision {place.revision}; check the part after @.") from error
     except errors.HFValidationError as error:
-        raise HubError(f"download_file: {where} is no repository's name ({_first_line(error)}); fix it.") from error
+        raise HubError(f"{where} is no repository's name ({_first_line(error)}); fix it.") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise _out_of_reach(hub, where, error) from error
     except errors.HfHubHTTPError as error:
-        raise HubError(f"download_file: {where} answered {_first_line(error)}; try again later.") from error
+        raise HubError(f"{where} answered {_first_line(error)}; try again later.") from error
     except HubError:
         raise
     except Exception as error:
@@ -242,11 +240,9 @@ def _explain(hub: Any, place: HubPlace) -> Iterator[None]:
 
 def _out_of_reach(hub: Any, where: str, error: Exception) -> HubError:
     if hub.constants.HF_HUB_OFFLINE:
-        return HubError(
-            f"download_file: {where} is not in the cache and HF_HUB_OFFLINE is set; unset it, or name a local folder."
-        )
+        return HubError(f"{where} is not in the cache and HF_HUB_OFFLINE is set; unset it, or name a local folder.")
     return HubError(
-        f"download_file: {hub.constants.ENDPOINT} can't be reached and {where} is not in the cache "
+        f"{hub.constants.ENDPOINT} can't be reached and {where} is not in the cache "
         f"({_first_line(error.__cause__ or error)}); check the connection, or name a local folder."
     )
 

@@ -101,7 +101,7 @@ class LatencyTable:
         """
         if schedule.tokens[0] != self.tokens[-1]:
             raise ValueError(
-                f"LatencyTable.predict: the table is for sequences of {self.tokens[-1]} tokens; got a schedule for "
+                f"the table is for sequences of {self.tokens[-1]} tokens; got a schedule for "
                 f"{schedule.tokens[0]}; measure that size."
             )
         seconds = self.early if schedule.method.is_early and not schedule.is_plain else 0.0
@@ -151,7 +151,7 @@ class LatencyTable:
                 and all(first < second for first, second in itertools.pairwise(lists[0]))
             )
         if not is_sound:
-            raise ValueError("LatencyTable: columns of one length and three numbers; got something else; measure anew.")
+            raise ValueError("a table has columns of one length and three numbers; got something else; measure anew.")
         values_by_name: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
@@ -189,7 +189,7 @@ def measure_latency(
       ValueError: the model is spread over devices, can't be reduced, or the frames don't fit.
     """
     if model.mesh is not None:
-        raise ValueError("measure_latency: the times of one device are measured; got a mesh; leave it out.")
+        raise ValueError("the times of one device are measured; got a mesh; leave it out.")
     method = model.schedule.method if method is None else method
     frames = model.config.num_frames if num_frames is None else num_frames
     place = describe_place(model, batch_size=batch_size, num_frames=frames, method=method.name)
@@ -226,17 +226,17 @@ def plan_latency(
       ValueError: max_seconds is not above 0, or nothing is so fast; then the message says what is feasible.
     """
     if not max_seconds > 0:
-        raise ValueError(f"plan_latency: max_seconds is a number above 0; got {max_seconds}; give another.")
+        raise ValueError(f"max_seconds is a number above 0; got {max_seconds}; give another.")
     search = propose_schedules(config, table.predict, max_seconds, method=method, num_frames=num_frames)
     if not search.proposals and search.least.schedule.is_plain:
         raise ValueError(
-            f"plan_latency: by prediction no schedule is faster than the plain model's {1000 * table.plain:.4g} ms on "
+            f"by prediction no schedule is faster than the plain model's {1000 * table.plain:.4g} ms on "
             f"this machine; got {1000 * max_seconds:.4g} ms; take a larger clip or batch, for which merging pays."
         )
     if not search.proposals:
         least, plain = 1000 * search.least.value, 1000 * search.plain.value
         raise ValueError(
-            f"plan_latency: one run takes from {least:.4g} to {plain:.4g} ms on this machine{search.explain_limit()}; "
+            f"one run takes from {least:.4g} to {plain:.4g} ms on this machine{search.explain_limit()}; "
             f"got {1000 * max_seconds:.4g} ms; take more, a smaller batch, or fewer frames."
         )
     budget = f"at most {1000 * max_seconds:.4g} ms"

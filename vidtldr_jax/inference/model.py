@@ -265,12 +265,10 @@ class VideoModel:
           ValueError: the model has no classifier, or the video does not fit.
         """
         if self.config.num_classes is None:
-            raise ValueError(
-                "VideoModel.classify: a model with num_classes is needed; this one has no classifier; use encode_video."
-            )
+            raise ValueError("a model with num_classes is needed; this one has no classifier; use encode_video.")
         logits = self.encode_video(video).logits
         if logits is None:
-            raise RuntimeError("VideoModel.classify: the model returned no logits.")
+            raise RuntimeError("the model returned no logits.")
         return logits
 
     def schedule_for(self, shape: tuple[int, ...]) -> ResolvedSchedule:
@@ -303,8 +301,7 @@ class VideoModel:
         """
         if len(shape) != 5:
             raise ValueError(
-                f"VideoModel: a video is [B, T, Y, X, C]; got shape {tuple(shape)}; "
-                "put a batch axis in front: clip[None]."
+                f"a video is [B, T, Y, X, C]; got shape {tuple(shape)}; put a batch axis in front: clip[None]."
             )
         if 0 in shape[1:]:
             raise ValueError(

@@ -45,7 +45,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, model_parallel: in
     model_parallel = check_count("model_parallel", model_parallel)
     if model_parallel < 1 or len(found) % model_parallel:
         raise ValueError(
-            f"make_mesh: model_parallel divides the number of devices, {len(found)}; got {model_parallel}; "
+            f"model_parallel divides the number of devices, {len(found)}; got {model_parallel}; "
             "take a divisor, or give fewer devices."
         )
     return Mesh(np.array(found).reshape(-1, model_parallel), (DATA_AXIS, MODEL_AXIS))
@@ -64,12 +64,11 @@ def check_mesh(mesh: Mesh, *, num_heads: int) -> None:
     axes = tuple(mesh.axis_names)
     if DATA_AXIS not in axes or set(axes) - {DATA_AXIS, MODEL_AXIS}:
         raise ValueError(
-            f'VideoModel: a mesh has the axis "{DATA_AXIS}" and perhaps "{MODEL_AXIS}"; got {axes}; '
-            "make_mesh makes one."
+            f'a mesh has the axis "{DATA_AXIS}" and perhaps "{MODEL_AXIS}"; got {axes}; make_mesh makes one.'
         )
     if num_heads % count_model_devices(mesh):
         raise ValueError(
-            f'VideoModel: heads are split evenly along the mesh\'s axis "{MODEL_AXIS}"; got {num_heads} heads '
+            f'heads are split evenly along the mesh\'s axis "{MODEL_AXIS}"; got {num_heads} heads '
             f"and {count_model_devices(mesh)} devices; take a divisor of the heads."
         )
 
@@ -138,7 +137,7 @@ def place_batch(batch: Any, mesh: Mesh) -> jax.Array:
     count = mesh.shape[DATA_AXIS]
     if batch.shape[0] % count:
         raise ValueError(
-            f'VideoModel: a batch is a multiple of the {count} devices along "{DATA_AXIS}"; got {batch.shape[0]} '
+            f'a batch is a multiple of the {count} devices along "{DATA_AXIS}"; got {batch.shape[0]} '
             "clips; fill it up by repeating some, and leave their results out."
         )
     return jax.device_put(batch, NamedSharding(mesh, PartitionSpec(DATA_AXIS)))

@@ -153,15 +153,13 @@ def _check(model: VideoModel, outputs: Sequence[str]) -> None:
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or not outputs:
         got = unknown[0] if unknown else "none"
-        raise ValueError(f"encode_videos: output is one of {', '.join(OUTPUTS)}; got {got!r}; choose one of these.")
+        raise ValueError(f"output is one of {', '.join(OUTPUTS)}; got {got!r}; choose one of these.")
     config = model.config
     has = {"logits": config.num_classes is not None, "embedding": config.embed_dim is not None}
     missing = [output for output in outputs if not has.get(output, True)]
     if missing:
         there = ", ".join(name for name in OUTPUTS if has.get(name, True))
-        raise ValueError(
-            f"encode_videos: the model must have the output, one of {there}; got {missing[0]}; take of these."
-        )
+        raise ValueError(f"the model must have the output, one of {there}; got {missing[0]}; take of these.")
 
 
 def _run(

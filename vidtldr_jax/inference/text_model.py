@@ -53,7 +53,7 @@ class TextModel(VideoModel):
         """
         if self.tokenizer is None:
             raise TextError(
-                "text_tokenizer: a model that reads has a tokenizer.json in its folder; this one has none; give "
+                "a model that reads has a tokenizer.json in its folder; this one has none; give "
                 "--tokenizer, the model's vocab.txt or tokenizer.json, or convert the weights with it."
             )
         found = TextTokenizer.from_json(self.tokenizer, name="the checkpoint's tokenizer.json")
@@ -75,10 +75,10 @@ class TextModel(VideoModel):
         """
         cleaned = [clean_text(text) for text in texts]
         if not all(cleaned):
-            raise TextError(f"TextModel.tokenize: a text has words; {texts[cleaned.index('')]!r} has none; write some.")
+            raise TextError(f"a text has words; {texts[cleaned.index('')]!r} has none; write some.")
         if max_tokens > self.config.text.max_positions:
             raise TextError(
-                f"TextModel.tokenize: a text has at most {self.config.text.max_positions} tokens in this model; got "
+                f"a text has at most {self.config.text.max_positions} tokens in this model; got "
                 f"{max_tokens}; allow fewer."
             )
         return self.text_tokenizer.encode(cleaned, max_tokens=max_tokens)

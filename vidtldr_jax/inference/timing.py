@@ -136,7 +136,7 @@ def measure_models(
       ValueError: repeats is below 1.
       NotFiniteError: what a model gives for the batch is not finite.
     """
-    _check_repeats("measure_models", repeats)
+    _check_repeats(repeats)
     runs, compile_seconds, memory = {}, {}, {}
     for name, model in models.items():
         batch = model.place_video(video)
@@ -165,7 +165,7 @@ def time_in_turn(runs: Mapping[str, Callable[[], Any]], *, repeats: int, warm_up
     Raises:
       ValueError: repeats is below 1.
     """
-    _check_repeats("time_in_turn", repeats)
+    _check_repeats(repeats)
     for _ in range(warm_up):
         for run in runs.values():
             jax.block_until_ready(run())
@@ -180,9 +180,9 @@ def time_in_turn(runs: Mapping[str, Callable[[], Any]], *, repeats: int, warm_up
     return {name: Times(tuple(wall[name]), tuple(cpu[name])) for name in runs}
 
 
-def _check_repeats(where: str, repeats: int) -> None:
+def _check_repeats(repeats: int) -> None:
     if repeats < 1:
-        raise ValueError(f"{where}: repeats is at least 1; got {repeats}; give a larger number.")
+        raise ValueError(f"repeats is at least 1; got {repeats}; give a larger number.")
 
 
 def _plan_memory(compiled: Any, params: Any) -> int | None:

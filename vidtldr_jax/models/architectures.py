@@ -58,8 +58,7 @@ def restore_config(fields: Mapping[str, Any]) -> Config:
     name = fields.get(_NAME_FIELD, VideoViTConfig.architecture)
     if name not in ARCHITECTURES:
         raise ValueError(
-            f"restore_config: architectures are {', '.join(ARCHITECTURES)}; got {name!r}; convert the weights with "
-            "this version."
+            f"architectures are {', '.join(ARCHITECTURES)}; got {name!r}; convert the weights with this version."
         )
     rest = {field: value for field, value in fields.items() if field != _NAME_FIELD}
     return ARCHITECTURES[name].config_class.from_dict(rest)

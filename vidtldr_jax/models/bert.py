@@ -222,7 +222,7 @@ class Bert(nn.Module):
         num_tokens = input_ids.shape[1]
         if num_tokens > self.config.max_positions:
             raise ValueError(
-                f"Bert: a text has at most {self.config.max_positions} tokens; got {num_tokens}; cut it shorter."
+                f"a text has at most {self.config.max_positions} tokens; got {num_tokens}; cut it shorter."
             )
         words = jnp.take(self.word_embed, input_ids, axis=0, mode="fill", fill_value=jnp.nan)  # [P, N, D]
         tokens = words + self.position_embed[None, :num_tokens] + self.token_type_embed[None, :1]
@@ -301,7 +301,7 @@ class Bert(nn.Module):
         if context is None or config.fusion_from_layer is None or not is_fitting:
             got = "none" if context is None else context.shape
             raise ValueError(
-                f"Bert: layers from {config.fusion_from_layer} on look at a context [G, M, {width}] with G a divisor "
+                f"layers from {config.fusion_from_layer} on look at a context [G, M, {width}] with G a divisor "
                 f"of the {num_texts} texts; got {got}; give such a one."
             )
         return context

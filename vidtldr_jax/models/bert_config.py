@@ -55,7 +55,7 @@ class BertConfig:
         if not faults:
             faults += self._find_misfits()
         if faults:
-            raise ValueError(f"BertConfig: {'; '.join(faults)}; change these fields.")
+            raise ValueError(f"{'; '.join(faults)}; change these fields.")
 
     def _find_misfits(self) -> list[str]:
         faults = check_multiples(self, [("dim", "num_heads")])

@@ -117,12 +117,12 @@ class CLIPVision(nn.Module):
         unit = config.patch_size
         if len(shape) != 5 or shape[-1] != config.num_channels or shape[2] % unit or shape[3] % unit:
             raise ValueError(
-                f"CLIPVision: a video is [B, T, Y, X, {config.num_channels}] with Y and X multiples of {unit}; got "
+                f"a video is [B, T, Y, X, {config.num_channels}] with Y and X multiples of {unit}; got "
                 f"shape {shape}; resize it, pad it, or put channels last."
             )
         if self.r and len(self.r) != config.depth:
             raise ValueError(
-                f"CLIPVision: r has one number for each of {config.depth} blocks; got {len(self.r)}; "
+                f"r has one number for each of {config.depth} blocks; got {len(self.r)}; "
                 "resolve_schedule makes such a tuple."
             )
         return shape[1], shape[2] // unit, shape[3] // unit

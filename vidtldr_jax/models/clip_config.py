@@ -67,7 +67,7 @@ class CLIPConfig:
         if not faults:
             faults += check_multiples(self, [("image_size", "patch_size"), ("dim", "num_heads")])
         if faults:
-            raise ValueError(f"CLIPConfig: {'; '.join(faults)}; change these fields.")
+            raise ValueError(f"{'; '.join(faults)}; change these fields.")
 
     @property
     def grid(self) -> tuple[int, int, int]:

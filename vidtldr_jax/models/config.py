@@ -127,7 +127,7 @@ class VideoViTConfig:
         if not faults:
             faults += self._find_misfits()
         if faults:
-            raise ValueError(f"VideoViTConfig: {'; '.join(faults)}; change these fields.")
+            raise ValueError(f"{'; '.join(faults)}; change these fields.")
 
     def _find_misfits(self) -> list[str]:
         pairs = (("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads"))

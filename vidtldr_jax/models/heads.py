@@ -53,5 +53,5 @@ def pool_surviving(state: ops.MergeState, pooling: str, *, num_tokens: int) -> F
         case "sum_by_size":
             pooled = num_tokens * pool_tokens(values, state.size)
         case _:
-            raise ValueError(f"pool_surviving: ViViTConfig lists the rules; got {pooling!r}; take one of those.")
+            raise ValueError(f"pooling is one of the rules that ViViTConfig lists; got {pooling!r}; take one of those.")
     return pooled.astype(state.tokens.dtype)

@@ -74,7 +74,7 @@ def interpolate_positions(
     """
     if table.shape[0] != int(np.prod(grid_from)):
         raise ValueError(
-            f"interpolate_positions: a grid {grid_from} has {int(np.prod(grid_from))} positions; got a table of "
+            f"a grid {grid_from} has {int(np.prod(grid_from))} positions; got a table of "
             f"{table.shape[0]}; set position_grid to the grid that the table was made for."
         )
     if tuple(grid_from) == tuple(grid_to):

@@ -102,4 +102,4 @@ def get_preset(name: str) -> VideoViTConfig | ViViTConfig:
     if isinstance(name, str) and name in PRESETS:
         return PRESETS[name]
     hint = suggest(name, PRESETS, otherwise="choose one of these.")
-    raise ValueError(f"get_preset: presets are {', '.join(PRESETS)}; got {describe(name)}; {hint}")
+    raise ValueError(f"presets are {', '.join(PRESETS)}; got {describe(name)}; {hint}")

@@ -52,7 +52,7 @@ def stack_blocks(params: Mapping[str, Any]) -> dict[str, Any]:
     for place, layers in stacks.items():
         if sorted(layers) != list(range(len(layers))):
             raise ValueError(
-                f"stack_blocks: blocks are numbered from 0 on, each with the same parameters; got {place} for blocks "
+                f"blocks are numbered from 0 on, each with the same parameters; got {place} for blocks "
                 f"{sorted(layers)}; give all of an encoder's."
             )
         values = [layers[number] for number in range(len(layers))]
@@ -90,7 +90,7 @@ def get_stack(module: nn.Module) -> Any:
     stacked = None if module.is_initializing() else module.get_variable("params", STACK_NAME)
     if stacked is None:
         raise ValueError(
-            f"{type(module).__name__}: with is_stacked the parameters of all blocks lie along one axis, under "
+            f"with is_stacked the parameters of all blocks lie along one axis, under "
             f"{STACK_NAME!r}; there are none; initialise the module without is_stacked and pass them to stack_blocks."
         )
     return stacked

@@ -263,9 +263,7 @@ class UMT(nn.Module):
         """
         self._require("question_answering", "rank_answers")
         if not 1 <= k <= answer_ids.shape[0]:
-            raise ValueError(
-                f"UMT.rank_answers: k is 1 to {answer_ids.shape[0]}, the number of answers; got {k}; change it."
-            )
+            raise ValueError(f"k is 1 to {answer_ids.shape[0]}, the number of answers; got {k}; change it.")
         batch, length = question_states.shape[0], answer_ids.shape[1]
         answer_ids, answer_mask = jnp.asarray(answer_ids), jnp.asarray(answer_mask)
         start_ids = jnp.broadcast_to(answer_ids[:1, :1], (batch, 1))

@@ -53,7 +53,7 @@ class UMTConfig:
             if self.decoder.fusion_from_layer is None or not self.decoder.is_causal:
                 faults.append("the decoder looks at the question and at no later token: fusion_from_layer, is_causal")
         if faults:
-            raise ValueError(f"UMTConfig: {'; '.join(faults)}; change these fields.")
+            raise ValueError(f"{'; '.join(faults)}; change these fields.")
 
     @property
     def depth(self) -> int:
@@ -186,7 +186,7 @@ class UMTConfig:
         """
         parts: dict[str, Any] = {"vision": VideoViTConfig, "text": BertConfig, "decoder": BertConfig}
         read = {
-            name: parts[name].from_dict(value) if name in parts and isinstance(value, Mapping) else value
+            name: _read_part(name, parts[name], value) if name in parts and isinstance(value, Mapping) else value
             for name, value in fields.items()
         }
         strange = [
@@ -196,10 +196,17 @@ class UMTConfig:
         ]
         if strange:
             raise ValueError(
-                f"UMTConfig: {', '.join(strange)} are objects with fields; got something else; fix the architecture "
+                f"{', '.join(strange)} are objects with fields; got something else; fix the architecture "
                 "in config.json."
             )
         return read_fields(cls, read)
+
+
+def _read_part(name: str, part: Any, fields: Mapping[str, Any]) -> Any:
+    try:
+        return part.from_dict(fields)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _compare_widths(name: str, reader: BertConfig, context: str, dim: int) -> list[str]:

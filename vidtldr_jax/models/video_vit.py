@@ -125,12 +125,12 @@ class VideoViT(nn.Module):
         units = (config.tubelet_size, config.patch_size, config.patch_size)
         if len(shape) != 5 or shape[-1] != config.num_channels or any(n % u for n, u in zip(shape[1:4], units)):
             raise ValueError(
-                f"VideoViT: a video is [B, T, Y, X, {config.num_channels}] with T a multiple of {units[0]} and Y, X of "
+                f"a video is [B, T, Y, X, {config.num_channels}] with T a multiple of {units[0]} and Y, X of "
                 f"{units[1]}; got shape {shape}; resize it, pad it, or put channels last."
             )
         if self.r and len(self.r) != config.depth:
             raise ValueError(
-                f"VideoViT: r has one number for each of {config.depth} blocks; got {len(self.r)}; "
+                f"r has one number for each of {config.depth} blocks; got {len(self.r)}; "
                 "resolve_schedule makes such a tuple."
             )
         t, y, x = (n // u for n, u in zip(shape[1:4], units))

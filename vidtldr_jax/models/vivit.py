@@ -147,17 +147,17 @@ class ViViT(nn.Module):
         units = (config.tubelet_size, config.patch_size, config.patch_size)
         if len(shape) != 5 or shape[-1] != config.num_channels or any(n % u for n, u in zip(shape[1:4], units)):
             raise ValueError(
-                f"ViViT: a video is [B, T, Y, X, {config.num_channels}] with T a multiple of {units[0]} and Y, X of "
+                f"a video is [B, T, Y, X, {config.num_channels}] with T a multiple of {units[0]} and Y, X of "
                 f"{units[1]}; got shape {shape}; resize it, pad it, or put channels last."
             )
         if self.r and len(self.r) != config.depth:
             raise ValueError(
-                f"ViViT: r has one number for each of {config.depth} blocks; got {len(self.r)}; "
+                f"r has one number for each of {config.depth} blocks; got {len(self.r)}; "
                 "resolve_schedule makes such a tuple."
             )
         if any(self.r) and not config.is_mergeable:
             raise ValueError(
-                f"ViViT: merging takes tokens out of the grid, and {config.attention} needs the whole grid in every "
+                f"merging takes tokens out of the grid, and {config.attention} needs the whole grid in every "
                 f"block; got r = {self.r}; leave it empty, or take a spacetime or factorized_encoder model."
             )
         t, y, x = (n // u for n, u in zip(shape[1:4], units))

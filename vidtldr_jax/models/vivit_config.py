@@ -111,7 +111,7 @@ class ViViTConfig:
         if not faults:
             faults += self._find_misfits()
         if faults:
-            raise ValueError(f"ViViTConfig: {'; '.join(faults)}; change these fields.")
+            raise ValueError(f"{'; '.join(faults)}; change these fields.")
 
     def _find_misfits(self) -> list[str]:
         pairs = [("image_size", "patch_size"), ("num_frames", "tubelet_size"), ("dim", "num_heads")]

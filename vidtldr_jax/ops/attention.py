@@ -84,10 +84,10 @@ def attend(
     Reference:
       vid-TLDR, section 4.1; the size bias is ToMe's proportional attention, arXiv 2210.09461, equation 1.
     """
-    _check_inputs("attend", query, key, value, size, form, block_size)
+    _check_inputs(query, key, value, size, form, block_size)
     check_static("with_saliency", with_saliency)
     if with_saliency:
-        check_protected("attend", query.shape[1], num_protected)
+        check_protected(query.shape[1], num_protected)
     if form == "dense":
         return _attend_dense(query, key, value, size, with_saliency, num_protected)
     num_sequences, num_tokens, _, channels = query.shape
@@ -130,8 +130,8 @@ def attend_received(
     Reference:
       EViT, arXiv 2202.07800, equation 1, for a class token.
     """
-    _check_inputs("attend_received", query, key, value, size, form, block_size)
-    check_protected("attend_received", query.shape[1], num_protected)
+    _check_inputs(query, key, value, size, form, block_size)
+    check_protected(query.shape[1], num_protected)
     if num_protected or form == "dense":
         asking = query[:, :num_protected] if num_protected else query
         received = jax.nn.softmax(_logits(asking, key)).mean((1, 2))  # [B, N]
@@ -144,7 +144,6 @@ def attend_received(
 
 
 def _check_inputs(
-    function: str,
     query: Float[Array, ...],
     key: Float[Array, ...],
     value: Float[Array, ...],
@@ -156,21 +155,17 @@ def _check_inputs(
         check_array(name, array)
     if not query.shape == key.shape == value.shape or query.ndim != 4:
         raise ValueError(
-            f"{function}: query, key and value have one shape [B, N, H, K]; "
+            f"query, key and value have one shape [B, N, H, K]; "
             f"got {query.shape}, {key.shape}, {value.shape}; split the heads first."
         )
     if size is not None:
         check_array("size", size)
         if size.shape != query.shape[:2]:
-            raise ValueError(
-                f"{function}: size is [B, N] = {query.shape[:2]}; got {size.shape}; pass one size for each key."
-            )
+            raise ValueError(f"size is [B, N] = {query.shape[:2]}; got {size.shape}; pass one size for each key.")
     if block_size is not None:
         check_count("block_size", block_size, least=1)
     if not isinstance(form, str) or form not in FORM_NAMES:
-        raise ValueError(
-            f"{function}: form is one of {', '.join(FORM_NAMES)}; got {describe(form)}; leave it out for the default."
-        )
+        raise ValueError(f"form is one of {', '.join(FORM_NAMES)}; got {describe(form)}; leave it out for the default.")
 
 
 def _attend_dense(

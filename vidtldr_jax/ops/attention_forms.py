@@ -115,7 +115,7 @@ def attend_fused(
     """
     del block_size
     if with_sharpness:
-        raise ValueError("attend_fused: there is no map to find the sharpness on; it was asked for; take another form.")
+        raise ValueError("there is no map to find the sharpness on; it was asked for; take another form.")
     channels = query.shape[-1]
     name = query.dtype.name
     is_for_cudnn = jax.default_backend() == "gpu" and name in ("bfloat16", "float16")

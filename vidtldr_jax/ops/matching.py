@@ -54,8 +54,8 @@ def match_tokens(features: Float[Array, "B N D"], *, r: int, num_protected: int 
     """
     check_axes("features", features, "B N D")
     batch, num_tokens, _ = features.shape
-    check_protected("match_tokens", num_tokens, num_protected)
-    r = _check_r("match_tokens", r, num_tokens - num_protected)
+    check_protected(num_tokens, num_protected)
+    r = _check_r(r, num_tokens - num_protected)
     if r == 0:
         return _keep_all(batch, num_tokens)
     pairs = pair_tokens(features, num_protected=num_protected)
@@ -78,7 +78,7 @@ def pair_tokens(features: Float[Array, "B N D"], *, num_protected: int = 0) -> P
       ValueError: features are not `[B, N, D]`, or fewer than two tokens are not protected.
     """
     check_axes("features", features, "B N D")
-    check_protected("pair_tokens", features.shape[1] - 1, num_protected)
+    check_protected(features.shape[1] - 1, num_protected)
     unit = normalise_features(features[:, num_protected:])
     similarity, partner = _find_partners(unit[:, 0::2], unit[:, 1::2])
     return Pairs(similarity, partner.astype(jnp.int32))
@@ -107,7 +107,7 @@ def absorb_pairs(
     check_axes("partner", partner, "B S")
     check_alike("score", score, partner.shape, "B S", "partner")
     num_tokens = check_count("num_tokens", num_tokens)
-    check_protected("absorb_pairs", num_tokens, num_protected)
+    check_protected(num_tokens, num_protected)
     batch, num_even = partner.shape
     num_odd = (num_tokens - num_protected) // 2
     if num_even != num_tokens - num_protected - num_odd:
@@ -115,7 +115,7 @@ def absorb_pairs(
             f"S of partner is the number of even tokens, {num_tokens - num_protected - num_odd} of "
             f"{num_tokens - num_protected}; got {num_even}; pass the num_tokens of what was paired."
         )
-    r = _check_r("absorb_pairs", r, num_tokens - num_protected)
+    r = _check_r(r, num_tokens - num_protected)
     if r == 0:
         return _keep_all(batch, num_tokens)
     _, chosen = rank_highest(score, r)  # [B, R], index among the even tokens
@@ -134,11 +134,11 @@ def absorb_pairs(
     )
 
 
-def _check_r(function: str, r: int, num_free: int) -> int:
+def _check_r(r: int, num_free: int) -> int:
     r = check_count("r", r)
     if not 0 <= r <= num_free // 2:
         raise ValueError(
-            f"{function}: r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); "
+            f"r is from 0 to {num_free // 2} (half of {num_free} unprotected tokens); "
             f"got {r}; resolve the schedule first, which clamps it."
         )
     return r

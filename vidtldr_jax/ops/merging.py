@@ -43,9 +43,7 @@ def merge_tokens(
       vid-TLDR, section 4.3; sizes as in ToMe, section 3.
     """
     if not isinstance(form, str) or form not in get_args(MergeForm):
-        raise ValueError(
-            f'merge_tokens: form is "segment_sum" or "one_hot"; got {describe(form)}; leave it out for the default.'
-        )
+        raise ValueError(f'form is "segment_sum" or "one_hot"; got {describe(form)}; leave it out for the default.')
     check_record("state", state, MergeState, "init_merge_state")
     check_record("plan", plan, MergePlan, "match_tokens")
     tokens, size = state.tokens, state.size

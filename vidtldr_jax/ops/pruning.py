@@ -43,7 +43,7 @@ def keep_best(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
     """
     check_axes("score", score, "B N")
     batch, num_tokens = score.shape
-    r = _check_r("keep_best", r, num_tokens, num_protected)
+    r = _check_r(r, num_tokens, num_protected)
     _, best = rank_highest(score[:, num_protected:].astype(jnp.float32), num_tokens - num_protected - r)  # [B, M - P]
     none = jnp.zeros((batch, 0), jnp.int32)
     return MergePlan(_list_kept(best, num_protected), none, none)
@@ -73,7 +73,7 @@ def fuse_rest(score: Float[Array, "B N"], *, r: int, num_protected: int = 0) -> 
     """
     check_axes("score", score, "B N")
     num_tokens = score.shape[1]
-    r = _check_r("fuse_rest", r, num_tokens, num_protected)
+    r = _check_r(r, num_tokens, num_protected)
     free = score[:, num_protected:].astype(jnp.float32)
     num_kept = num_tokens - num_protected - r
     ranked, order = rank_highest(free, num_tokens - num_protected)
@@ -95,13 +95,13 @@ def _list_kept(best: Array, num_protected: int) -> Array:
     return jnp.concatenate([protected, num_protected + jnp.sort(best, axis=1)], axis=1).astype(jnp.int32)
 
 
-def _check_r(function: str, r: int, num_tokens: int, num_protected: int) -> int:
-    check_protected(function, num_tokens, num_protected)
+def _check_r(r: int, num_tokens: int, num_protected: int) -> int:
+    check_protected(num_tokens, num_protected)
     r = check_count("r", r)
     num_free = num_tokens - num_protected
     if not 0 <= r < num_free:
         raise ValueError(
-            f"{function}: r is from 0 to {num_free - 1} (all but one of {num_free} unprotected tokens); got {r}; "
+            f"r is from 0 to {num_free - 1} (all but one of {num_free} unprotected tokens); got {r}; "
             "resolve the schedule first, which clamps it."
         )
     return r

@@ -62,7 +62,7 @@ def normalise_sharpness(sharpness: Float[Array, "B N"], *, num_protected: int = 
       The official code divides 0 by 0 where all tokens are equally sharp; here nobody is background then.
     """
     check_axes("sharpness", sharpness, "B N")
-    check_protected("normalise_sharpness", sharpness.shape[1], num_protected)
+    check_protected(sharpness.shape[1], num_protected)
     all_sharpness = sharpness.astype(jnp.float32)
     s = all_sharpness[:, num_protected:]
     # Picked by index: the gradient of max looks for entries equal to it, and a compiler that computes s twice, with
@@ -110,19 +110,18 @@ def attention_saliency(attention: Float[Array, "B H N N"], *, num_protected: int
     check_array("attention", attention)
     if attention.ndim != 4 or attention.shape[-1] != attention.shape[-2]:
         raise ValueError(
-            f"attention_saliency: the attention map is [B, H, N, N]; got shape {attention.shape}; "
+            f"the attention map is [B, H, N, N]; got shape {attention.shape}; "
             "pass the softmax of all heads, before it is applied to the values."
         )
-    check_protected("attention_saliency", attention.shape[-1], num_protected)
+    check_protected(attention.shape[-1], num_protected)
     mean_attention = attention.astype(jnp.float32).mean(1)  # [B, N, N]
     return normalise_sharpness(negative_entropy(mean_attention), num_protected=num_protected)
 
 
-def check_protected(function: str, num_tokens: int, num_protected: int) -> None:
+def check_protected(num_tokens: int, num_protected: int) -> None:
     """Refuses a number of protected tokens that leaves none to work on.
 
     Args:
-      function: who asks; the message starts with it.
       num_tokens: tokens of the input.
       num_protected: leading tokens to protect.
 
@@ -132,6 +131,6 @@ def check_protected(function: str, num_tokens: int, num_protected: int) -> None:
     check_count("num_protected", num_protected)
     if not 0 <= num_protected < num_tokens:
         raise ValueError(
-            f"{function}: num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; "
+            f"num_protected is from 0 to {num_tokens - 1} for {num_tokens} tokens; "
             f"got {num_protected}; count only CLS-like tokens at the front."
         )

@@ -196,9 +196,7 @@ def _rlt(evidence: Evidence, *, r: int, num_protected: int) -> Choice:
 def _take(evidence: Evidence, need: Need) -> Array:
     found = getattr(evidence, need)
     if found is None:
-        raise ValueError(
-            f"Method.choose: this method looks at {need}; the evidence has none; pass all that its `needs` names."
-        )
+        raise ValueError(f"this method looks at {need}; the evidence has none; pass all that its `needs` names.")
     return found
 
 
@@ -322,5 +320,5 @@ def get_method(method: str | Method) -> Method:
         return method
     if not isinstance(method, str) or method not in METHODS:
         hint = suggest(method, METHODS, otherwise="take one of them.")
-        raise ValueError(f"get_method: methods are {', '.join(METHODS)}; got {describe(method)}; {hint}")
+        raise ValueError(f"methods are {', '.join(METHODS)}; got {describe(method)}; {hint}")
     return METHODS[method]

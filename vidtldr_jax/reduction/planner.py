@@ -158,7 +158,7 @@ def plan_schedule(
         budget = f"at most {limit:.4g} GMACs"
     if not search.proposals:
         raise ValueError(
-            f"plan_schedule: {name} is {feasible} for this model{search.explain_limit()}; got {number:g}; take one in "
+            f"{name} is {feasible} for this model{search.explain_limit()}; got {number:g}; take one in "
             "between, or fewer frames."
         )
     return Plan(budget=budget, limit=limit, proposals=search.proposals, plain=search.plain)
@@ -190,13 +190,13 @@ def propose_schedules(
     check_config(config)
     if not config.is_mergeable:
         raise ValueError(
-            "plan_schedule: a model whose blocks attend over time and space apart needs the whole grid of patches in "
+            "a model whose blocks attend over time and space apart needs the whole grid of patches in "
             "every block, so nothing can be merged; take a joint or a factorised-encoder model."
         )
     room = _find_room(config, method, num_frames)
     if room.find_limit(room.num_tokens) < 1:
         raise ValueError(
-            f"plan_schedule: the first layer must be able to lose a token; by {room.method.name} it can lose "
+            f"the first layer must be able to lose a token; by {room.method.name} it can lose "
             f"{room.describe_limit()} of a sequence; take another method, or more frames."
         )
     count_gmacs = make_gmacs_measure(config, num_frames=num_frames)
@@ -231,9 +231,7 @@ def count_last_tokens(schedule: ResolvedSchedule) -> float:
 def _check_budget(given: dict[str, float]) -> tuple[str, float]:
     if len(given) != 1:
         found = " and ".join(f"{name} = {describe(value)}" for name, value in given.items()) or "none"
-        raise ValueError(
-            f"plan_schedule: exactly one budget is given: max_gmacs, keep or speedup; got {found}; give one."
-        )
+        raise ValueError(f"exactly one budget is given: max_gmacs, keep or speedup; got {found}; give one.")
     ((name, number),) = given.items()
     check_static(name, number)
     rules = {
@@ -243,7 +241,7 @@ def _check_budget(given: dict[str, float]) -> tuple[str, float]:
     }
     rule, is_met = rules[name]
     if not (is_number(number) and math.isfinite(number) and is_met(number)):
-        raise ValueError(f"plan_schedule: {name} is {rule}; got {describe(number)}; give another.")
+        raise ValueError(f"{name} is {rule}; got {describe(number)}; give another.")
     return name, float(number)
 
 

@@ -106,15 +106,13 @@ def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
     if isinstance(schedule, str):
         return tuple(entry for item in _split(schedule) for entry in _parse_item(item, schedule))
     if isinstance(schedule, bool):
-        raise TypeError(f"parse_schedule: a schedule is a text, numbers or None; got {schedule!r}; {_FORMS}.")
+        raise TypeError(f"a schedule is a text, numbers or None; got {schedule!r}; {_FORMS}.")
     if hasattr(schedule, "__float__") and getattr(schedule, "ndim", 0) == 0:
         return (_check_entry(schedule, schedule),)
     try:
         entries = list(schedule)  # type: ignore[arg-type]  # anything iterable will do
     except TypeError:
-        raise TypeError(
-            f"parse_schedule: a schedule is a text, numbers or None; got {describe(schedule)}; {_FORMS}."
-        ) from None
+        raise TypeError(f"a schedule is a text, numbers or None; got {describe(schedule)}; {_FORMS}.") from None
     return tuple(_check_entry(entry, schedule) for entry in entries)
 
 
@@ -156,7 +154,7 @@ def resolve_schedule(
     method = get_method(method)
     if len(requested) > num_layers:
         raise ValueError(
-            f"resolve_schedule: at most {num_layers} entries for {num_layers} layers; got {len(requested)} "
+            f"at most {num_layers} entries for {num_layers} layers; got {len(requested)} "
             f"({format_schedule(requested)}); leave out the entries past layer {num_layers - 1}."
         )
     entries: list[ScheduleEntry] = [*requested, *[0] * (num_layers - len(requested))]
@@ -164,7 +162,7 @@ def resolve_schedule(
         entries = [_sum_entries(requested, num_tokens - num_protected), *[0] * (num_layers - 1)]
         if any(entries) and num_first >= num_tokens - num_protected:
             raise ValueError(
-                f"resolve_schedule: {method.name} compares a patch with the one a moment earlier; got one of "
+                f"{method.name} compares a patch with the one a moment earlier; got one of "
                 "one moment (a model that encodes frame by frame, or a clip of one frame); take another method."
             )
     tokens, counts, clamps = [num_tokens], [], []
@@ -242,22 +240,20 @@ def _split(text: str) -> list[str]:
 def _parse_item(item: str, schedule: str) -> list[ScheduleEntry]:
     match = _ITEM.fullmatch(item)
     if match is None:
-        raise ValueError(f"parse_schedule: entries are numbers; got {item!r} in {schedule!r}; {_FORMS}.")
+        raise ValueError(f"entries are numbers; got {item!r} in {schedule!r}; {_FORMS}.")
     return [_check_entry(float(match["number"]), schedule)] * int(match["times"] or 1)
 
 
 def _check_entry(entry: object, schedule: object) -> ScheduleEntry:
     check_static("r", entry)
     if not is_number(entry):
-        raise ValueError(
-            f"parse_schedule: entries are numbers; got {describe(entry)} in {describe(schedule)}; {_FORMS}."
-        )
+        raise ValueError(f"entries are numbers; got {describe(entry)} in {describe(schedule)}; {_FORMS}.")
     number = float(entry)  # type: ignore[arg-type]  # NumPy and JAX scalars too
     if math.isfinite(number) and number >= 0 and number == int(number):
         return int(number)
     if 0 < number < 1:
         return number
     raise ValueError(
-        f"parse_schedule: an entry is a whole number from 0 on, or a ratio above 0 and below 1; "
+        f"an entry is a whole number from 0 on, or a ratio above 0 and below 1; "
         f"got {entry!r} in {describe(schedule)}; {_FORMS}."
     )

@@ -63,7 +63,7 @@ def reduce_tokens(
     for name, array in given.items():
         if array is not None:
             check_alike(name, array, batch_and_tokens, axes.get(name, "B N"), "tokens")
-    check_protected("reduce_tokens", features.shape[1], num_protected)
+    check_protected(features.shape[1], num_protected)
     chosen = _choose_method(method, has_saliency=saliency is not None)
     return apply_method(state, Evidence(features, **given), chosen, r=r, num_protected=num_protected, form=form)
 

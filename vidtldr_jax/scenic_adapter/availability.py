@@ -51,29 +51,29 @@ def find_scenic_fault() -> str | None:
     if spec is None:
         clone = _find_clone(())
         if clone is not None:
-            return f"scenic_adapter: google-research/scenic is needed; {_name_clone(clone)}."
-        return f"scenic_adapter: google-research/scenic is needed; there is no module scenic; {_HOW}."
+            return f"google-research/scenic is needed; {_name_clone(clone)}."
+        return f"google-research/scenic is needed; there is no module scenic; {_HOW}."
     places = [Path(place) for place in spec.submodule_search_locations or ()]
     if not any(_is_scenic(place) for place in places):
         clone = _find_clone(places)
         # A folder without __init__.py is no project: a clone that lies in the working folder is found so.
         if clone is not None and spec.origin is None:
-            return f"scenic_adapter: google-research/scenic is needed; {_name_clone(clone)}."
+            return f"google-research/scenic is needed; {_name_clone(clone)}."
         if clone is not None:
             return (
-                "scenic_adapter: google-research/scenic is needed; the scenic that is installed is another project of "
+                "google-research/scenic is needed; the scenic that is installed is another project of "
                 f"that name ({', '.join(map(str, places)) or spec.origin}); pip uninstall scenic, then run with "
                 f"PYTHONPATH={shlex.quote(str(clone))}."
             )
         found = ", ".join(map(str, places)) or str(spec.origin)
         return (
-            "scenic_adapter: google-research/scenic is needed; the scenic that is installed is another project of that "
+            "google-research/scenic is needed; the scenic that is installed is another project of that "
             f"name ({found}); pip uninstall scenic, then {_HOW}."
         )
     missing = [name for name in _COMPANIONS if importlib.util.find_spec(name) is None]
     if missing:
         return (
-            f"scenic_adapter: Scenic's ViViT imports {', '.join(_COMPANIONS)}; {', '.join(missing)} can't be found; "
+            f"Scenic's ViViT imports {', '.join(_COMPANIONS)}; {', '.join(missing)} can't be found; "
             "pip install 'vidtldr-jax[scenic]'."
         )
     return None

@@ -52,7 +52,7 @@ def read_checkpoint(place: str | Path) -> ScenicCheckpoint:
         state = serialization.msgpack_restore(path.read_bytes())
     except Exception as error:  # msgpack and Flax raise many kinds for damaged bytes
         raise ValueError(
-            f"read_checkpoint: a checkpoint is Flax's msgpack; {path} is not ({type(error).__name__}); check it."
+            f"a checkpoint is Flax's msgpack; {path} is not ({type(error).__name__}); check it."
         ) from error
     found: Any = state if isinstance(state, Mapping) else {}
     if isinstance(found.get("optimizer"), Mapping):
@@ -61,7 +61,7 @@ def read_checkpoint(place: str | Path) -> ScenicCheckpoint:
         params = found.get("params", found if "output_projection" in found else None)
     if not isinstance(params, Mapping) or not params:
         raise ValueError(
-            "read_checkpoint: parameters lie under optimizer/target (2023) or params; "
+            "parameters lie under optimizer/target (2023) or params; "
             f"{path} has {', '.join(map(str, found)) or 'no names'}; check that it is a checkpoint of a ViViT."
         )
     step = found.get("global_step")
@@ -92,7 +92,7 @@ def check_params(params: Mapping[str, Any], expected: Mapping[str, Any]) -> None
         more = len(faults) - _MOST_SHOWN
         shown = "; ".join(faults[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
         raise ValueError(
-            f"check_params: checkpoint and config describe one model; {shown}; evaluate with the config that it was "
+            f"checkpoint and config describe one model; {shown}; evaluate with the config that it was "
             "trained with (frames, crop size, classes, heads)."
         )
 
@@ -101,7 +101,7 @@ def _find_file(place: Path) -> Path:
     if place.is_file():
         return place
     if not place.is_dir():
-        raise ValueError(f"read_checkpoint: a file or a folder is needed; there is no {place}; check the path.")
+        raise ValueError(f"a file or a folder is needed; there is no {place}; check the path.")
     steps = {
         int(match[1]): path for path in place.iterdir() if (match := _STEP.fullmatch(path.name)) and path.is_file()
     }
@@ -110,9 +110,7 @@ def _find_file(place: Path) -> Path:
     if (place / "checkpoint").is_file():
         return place / "checkpoint"
     names = ", ".join(sorted(path.name for path in place.iterdir())[:_MOST_SHOWN]) or "nothing"
-    raise ValueError(
-        f"read_checkpoint: a folder holds checkpoint or checkpoint_N as files; {place} holds {names}; give the file."
-    )
+    raise ValueError(f"a folder holds checkpoint or checkpoint_N as files; {place} holds {names}; give the file.")
 
 
 def flatten_params(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,14 +79,14 @@ def get_dataset(
     """
     del rng
     if dataset_service_address:
-        raise ValueError(f"get_dataset: {NAME} reads on every host; got an address of tf.data's service; leave it out.")
+        raise ValueError(f"{NAME} reads on every host; got an address of tf.data's service; leave it out.")
     check_manifest_fields(dataset_configs)
     splits = tuple(dataset_configs.get("class_splits") or ())
     counts = splits or (dataset_configs.get("num_classes"),)
     manifests = dataset_configs.get("manifests")
     if not manifests or None in counts:
         raise ValueError(
-            f"get_dataset: {NAME} needs dataset_configs.manifests and num_classes (or class_splits); got "
+            f"{NAME} needs dataset_configs.manifests and num_classes (or class_splits); got "
             f"{dict(dataset_configs)}; write them."
         )
     recipe = read_preprocessing({"dataset_configs": dataset_configs})
@@ -190,7 +190,7 @@ class _Batches:
         num_hosts, host = jax.process_count(), jax.process_index()
         if len(entries) < batch_size * num_hosts:
             raise ValueError(
-                f"get_dataset: a training batch has {batch_size * num_hosts} videos; the manifest lists "
+                f"a training batch has {batch_size * num_hosts} videos; the manifest lists "
                 f"{len(entries)}; take a smaller batch."
             )
 

@@ -93,9 +93,9 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
         do, the devices can't share the views evenly, or there are several hosts.
     """
     if checkpoint is None:
-        raise ValueError("evaluate: weights are needed; got no --checkpoint; give a file of the model zoo or of a run.")
+        raise ValueError("weights are needed; got no --checkpoint; give a file of the model zoo or of a run.")
     if jax.process_count() > 1:
-        raise ValueError(f"evaluate: one host is needed; got {jax.process_count()}; start it on one.")
+        raise ValueError(f"one host is needed; got {jax.process_count()}; start it on one.")
     check_config(config, is_training=False)
     devices = {"num_devices": jax.device_count(), "num_local_devices": jax.local_device_count()}
     check_sharing(config, **devices, is_training=False)
@@ -110,7 +110,7 @@ def evaluate(config: Any, checkpoint: str | None, *, rng: jax.Array, use_scenic_
     dataset = build_dataset(dataset_config, rng)
     meta = dataset.meta_data
     if dataset.test_iter is None or not meta.get("num_test_examples"):
-        raise ValueError("evaluate: the data set must have a test split; it has none; name one in dataset_configs.")
+        raise ValueError("the data set must have a test split; it has none; name one in dataset_configs.")
     ways = _choose_ways(config, meta, merging, use_scenic_module)
     for way in ways.values():
         check_params(read.params, find_shapes(way.module, (1, *meta["input_shape"][1:])))
@@ -203,7 +203,7 @@ def _run(
         batch = jax.tree.map(np.asarray, next(batches))
         mask = batch["batch_mask"].reshape(-1, views)[:, 0] > 0
         if not mask.any():
-            raise ValueError(f"evaluate: {num_videos} videos are promised; the data set ended after {seen}.")
+            raise ValueError(f"{num_videos} videos are promised; the data set ended after {seen}.")
         # What follows the last video is the next round's beginning.
         mask &= np.cumsum(mask) <= num_videos - seen
         seen += int(mask.sum())

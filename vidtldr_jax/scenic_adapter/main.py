@@ -50,9 +50,7 @@ def get_trainer(trainer_name: str) -> Callable[..., Any]:
       ValueError: there is no such trainer, or the installed Scenic can't import it.
     """
     if trainer_name not in TRAINERS:
-        raise ValueError(
-            f"get_trainer: trainers are {', '.join(TRAINERS)}; got {trainer_name!r}; set config.trainer_name."
-        )
+        raise ValueError(f"trainers are {', '.join(TRAINERS)}; got {trainer_name!r}; set config.trainer_name.")
     if trainer_name == "vivit_trainer":
         install_stand_in()
     try:

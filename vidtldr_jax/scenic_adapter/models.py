@@ -111,6 +111,4 @@ def get_model_cls(model_name: str) -> Any:
     try:
         return vivit_model.get_model_cls(model_name)
     except ValueError as error:
-        raise ValueError(
-            f"get_model_cls: models are {', '.join(MODEL_NAMES)}; got {model_name!r}; choose one of these."
-        ) from error
+        raise ValueError(f"models are {', '.join(MODEL_NAMES)}; got {model_name!r}; choose one of these.") from error

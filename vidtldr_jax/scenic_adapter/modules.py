@@ -269,7 +269,7 @@ class MergingViViT(nn.Module):
         del debug
         config = self.config
         if boxes is not None:
-            raise ValueError("MergingViViT: it looks at videos only; got boxes; take ObjectViViT's own model for them.")
+            raise ValueError("MergingViViT looks at videos only; got boxes; take ObjectViViT's own model for them.")
         self.check_mergeable()
         grid = self._embed(x)  # [B, t, y, x, D]
         batch, times, rows, columns, dim = grid.shape
@@ -303,7 +303,7 @@ class MergingViViT(nn.Module):
         """
         if not self.config.is_mergeable:
             raise ValueError(
-                "MergingViViT: merging takes tokens out of the grid, and this attention needs the whole grid in every "
+                "merging takes tokens out of the grid, and this attention needs the whole grid in every "
                 f"block; got {self.config.attention}; take out token_merging, or take spacetime or factorized_encoder."
             )
 

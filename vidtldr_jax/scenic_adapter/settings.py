@@ -76,8 +76,7 @@ def read_token_merging(model: Mapping[str, Any] | Any) -> TokenMerging | None:
         return None
     if not hasattr(subtree, "keys"):
         raise ValueError(
-            f"read_token_merging: {_SUBTREE} has fields, schedule first; got {subtree!r}; write "
-            f"{_SUBTREE}.schedule = {subtree!r}."
+            f"{_SUBTREE} has fields, schedule first; got {subtree!r}; write {_SUBTREE}.schedule = {subtree!r}."
         )
     choices = {"method": METHODS, "pooling": POOLINGS, "attention": FORM_NAMES}
     names = ("schedule", *choices)
@@ -91,7 +90,7 @@ def read_token_merging(model: Mapping[str, Any] | Any) -> TokenMerging | None:
     if "schedule" not in subtree:
         faults.append('there is no schedule; write "600,200,100", ratios, or "none"')
     if faults:
-        raise ValueError(f"read_token_merging: {_SUBTREE} has {', '.join(names)}; {'; '.join(faults)}.")
+        raise ValueError(f"{_SUBTREE} has {', '.join(names)}; {'; '.join(faults)}.")
     return TokenMerging(schedule=parse_schedule(subtree["schedule"]), **values)
 
 
@@ -143,9 +142,7 @@ def read_architecture(config: Any, *, num_classes: int | None = None) -> ViViTCo
     fields: dict[str, Any] = {ours: _get(tree, path) for ours, (tree, path) in wanted.items()}
     faults += [f"{wanted[name][1]} is missing" for name, value in fields.items() if value is None]
     if faults:
-        raise ValueError(
-            f"read_architecture: a ViViT of Scenic is described in full; {'; '.join(faults)}; fix the config."
-        )
+        raise ValueError(f"a ViViT of Scenic is described in full; {'; '.join(faults)}; fix the config.")
     if attention == "factorized_encoder":
         fields.setdefault("temporal_depth", 0)
     if attention == "factorized_self_attention_block":

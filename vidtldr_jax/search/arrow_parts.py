@@ -99,7 +99,7 @@ def make_table(features: Sequence[Feature]) -> Any:
     kinds = sorted({_describe_feature(feature) for feature in features})
     if len(kinds) > 1:
         raise FeaturesError(
-            f"append: features that are added together have one shape and kind; there are {' and '.join(kinds)}; give "
+            f"features that are added together have one shape and kind; there are {' and '.join(kinds)}; give "
             "those of one model."
         )
     broken = next((feature for feature in features if not np.isfinite(feature.embedding).all()), None)
@@ -317,5 +317,5 @@ def import_arrow() -> Any:
         import pyarrow
         import pyarrow.ipc
     except ImportError as error:
-        raise FeaturesError("open_features: features need pyarrow; pip install 'vidtldr-jax[retrieval]'.") from error
+        raise FeaturesError("features need pyarrow; pip install 'vidtldr-jax[retrieval]'.") from error
     return pyarrow

@@ -60,8 +60,7 @@ def encode_videos_into(
     """
     if model.preprocessing.num_views != 1:
         raise ValueError(
-            f"encode_videos_into: a video is one clip and one crop; got {model.preprocessing.num_views} views; "
-            "set num_clips and crop."
+            f"a video is one clip and one crop; got {model.preprocessing.num_views} views; set num_clips and crop."
         )
     rest = [item for item in items if item.key not in store]
     total = len(items) if num_videos is None else num_videos

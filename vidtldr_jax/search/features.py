@@ -158,7 +158,7 @@ class FeatureStore:
         """
         if self._lock is None:
             raise FeaturesError(
-                f"append: a FeatureStore adds features while it is open to write; that of {self.folder} is closed or "
+                f"a FeatureStore adds features while it is open to write; that of {self.folder} is closed or "
                 "reads; open another."
             )
         if not features:
@@ -257,11 +257,11 @@ class FeatureStore:
     def _prepare(self) -> None:
         """Makes the folder, keeps other writers out and takes away what a killed one left half-written."""
         if self.folder.exists() and not self.folder.is_dir():
-            raise FeaturesError(f"open_features: features are a folder; {self.folder} is a file; give another place.")
+            raise FeaturesError(f"features are a folder; {self.folder} is a file; give another place.")
         strangers = [path.name for path in self.folder.glob("[!.]*") if not _is_ours(path.name)]
         if strangers:
             raise FeaturesError(
-                f"open_features: a folder of features has nothing else in it; {self.folder} has "
+                f"a folder of features has nothing else in it; {self.folder} has "
                 f"{', '.join(sorted(strangers)[:3])}; give another place."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -285,18 +285,16 @@ class FeatureStore:
         there = read_description(self.folder)
         self._has_digest = there is None or there.has_digest
         if there is None and self._list_parts():
-            raise FeaturesError(f"open_features: {path} is missing and there are features; put it back, or --restart.")
+            raise FeaturesError(f"{path} is missing and there are features; put it back, or --restart.")
         if there is None:
             if wanted is None or self._lock is None:
-                raise FeaturesError(
-                    f"open_features: features are a folder with {NAME}; {self.folder} has none; check the path."
-                )
+                raise FeaturesError(f"features are a folder with {NAME}; {self.folder} has none; check the path.")
             write_description(self.folder, wanted, about)
             return wanted, about
         differing = [] if wanted is None else find_differences(there.run, wanted)
         if differing:
             raise FeaturesError(
-                f"open_features: {self.folder} has features of another run: {join_faults(differing)}; give another "
+                f"{self.folder} has features of another run: {join_faults(differing)}; give another "
                 "place, or --restart to begin anew."
             )
         if not there.has_digest and self._lock is not None:

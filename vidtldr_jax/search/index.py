@@ -245,7 +245,7 @@ def search_index(
     """
     if rerank and len(store) and not store.has_tokens:
         raise FeaturesError(
-            f"search_index: to look again at the best needs their tokens; {store.folder} has embeddings alone; embed "
+            f"to look again at the best needs their tokens; {store.folder} has embeddings alone; embed "
             "the videos again with --tokens into another folder, or leave --rerank out."
         )
     words = model.tokenize([text], max_tokens=min(MOST_WORDS, model.config.text.max_positions))

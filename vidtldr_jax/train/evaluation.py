@@ -94,13 +94,13 @@ def encode_entries(
                     raise TrainError(f"{why}, or --skip-unreadable to go on without it")
                 if not skips:
                     raise TrainError(
-                        f"finetune: every video must be readable; {why}; fix it or take it off the list, or "
+                        f"every video must be readable; {why}; fix it or take it off the list, or "
                         "--skip-unreadable to go on without it."
                     )
             values.append(None if video.outputs is None else np.asarray(video.outputs[0], np.float32))
     read = [value for value in values if value is not None]
     if not read:
-        raise TrainError(f"finetune: a video must be readable; none of {len(entries)} is; check the list.")
+        raise TrainError(f"a video must be readable; none of {len(entries)} is; check the list.")
     rows = np.stack([np.zeros_like(read[0]) if value is None else value for value in values])
     return Rows(rows, np.array([value is not None for value in values]))
 

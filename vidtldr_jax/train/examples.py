@@ -172,7 +172,7 @@ def stream_batches(
                 if draw.clip is None:
                     why = reason.rstrip(".")
                     raise TrainError(
-                        f"finetune: every training video must be readable; {name}: {why}; fix it or take it off the "
+                        f"every training video must be readable; {name}: {why}; fix it or take it off the "
                         "list, or --skip-unreadable to take others instead."
                     )
             if draw.notices and notices is not None:

@@ -39,7 +39,7 @@ def select_few(
       ValueError: k is below 1, or a class has fewer videos; all such classes are named.
     """
     if k < 1:
-        raise ValueError(f"select_few: k is at least 1; got {k}; give another.")
+        raise ValueError(f"k is at least 1; got {k}; give another.")
     by_class: dict[int, list[int]] = collections.defaultdict(list)
     for place, entry in enumerate(entries):
         by_class[entry.labels[0]].append(place)
@@ -51,7 +51,7 @@ def select_few(
         )
         more = f" and {len(short) - _MOST_NAMED} more" if len(short) > _MOST_NAMED else ""
         raise ValueError(
-            f"select_few: {k} videos of each class are wanted; these classes have fewer: {named}{more}; take a smaller "
+            f"{k} videos of each class are wanted; these classes have fewer: {named}{more}; take a smaller "
             "k, or label more."
         )
     chosen: list[int] = []

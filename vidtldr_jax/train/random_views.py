@@ -100,7 +100,7 @@ def _read(
         missing.discard(index)
     if missing:
         raise VideoReadError(
-            f"read_training_clip: all frames of the clip must be there; number {min(missing)} of {source.num_frames} "
+            f"all frames of the clip must be there; number {min(missing)} of {source.num_frames} "
             "can't be decoded; make or copy the file again."
         )
     return TrainingClip(frames, source.notices)

@@ -123,7 +123,7 @@ class Recipe:
         if not faults:
             faults = self._find_misfits()
         if faults:
-            raise ValueError(f"Recipe: {'; '.join(faults)}; change these fields.")
+            raise ValueError(f"{'; '.join(faults)}; change these fields.")
 
     def _find_misfits(self) -> list[str]:
         faults = []
@@ -178,7 +178,7 @@ class Recipe:
         known = [field.name for field in dataclasses.fields(cls)]
         faults = describe_unknown_fields(fields, known)
         if faults:
-            raise ValueError(f"Recipe: {'; '.join(faults)}; fields are {', '.join(known)}.")
+            raise ValueError(f"{'; '.join(faults)}; fields are {', '.join(known)}.")
         return cls(**fields)
 
 

@@ -147,7 +147,7 @@ def _check_architecture(stored: Checkpoint) -> VideoViTConfig | ViViTConfig:
     if isinstance(config, CLIPConfig | UMTConfig):
         what = f"a UMT for {config.task}" if isinstance(config, UMTConfig) else "CLIP's vision tower"
         raise TrainError(
-            f"finetune: a video transformer that has a classifier, or takes one, is trained (video_vit, vivit); got "
+            f"a video transformer that has a classifier, or takes one, is trained (video_vit, vivit); got "
             f"{what}, which compares videos with texts; take another checkpoint."
         )
     return config
@@ -158,7 +158,7 @@ def _check_files(entries: Sequence[ManifestEntry]) -> None:
     if missing:
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
         raise TrainError(
-            f"finetune: videos must exist; {len(missing)} of {len(entries)} don't: "
+            f"videos must exist; {len(missing)} of {len(entries)} don't: "
             f"{', '.join(missing[:_MOST_NAMED])}{more}; give --root, or take them off the list."
         )
 
@@ -167,7 +167,7 @@ def _resolve(schedule: str, config: Config, method: str) -> ResolvedSchedule:
     try:
         return fit_schedule(config, schedule, method=method)
     except ValueError as error:
-        raise TrainError(f"finetune: the schedule must fit the model: {error}") from error
+        raise TrainError(f"the schedule must fit the model: {error}") from error
 
 
 def _start_params(stored: Checkpoint, config: Config, classes: Classes, seed: int) -> dict[str, np.ndarray]:

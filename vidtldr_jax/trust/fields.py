@@ -85,5 +85,5 @@ def read_fields(
         if name not in fields and field.default is dataclasses.MISSING
     ]
     if faults:
-        raise ValueError(f"{kind.__name__}: {join_faults(faults)}; fix {place}.")
+        raise ValueError(f"{join_faults(faults)}; fix {place}.")
     return kind(**fields)

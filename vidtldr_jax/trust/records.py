@@ -173,7 +173,7 @@ class Records:
         differing = find_differences(head["run"], wanted)
         if differing:
             raise RecordsError(
-                f"Records: {path} was begun by another run: {join_faults(differing)}; give another place, or --restart "
+                f"{path} was begun by another run: {join_faults(differing)}; give another place, or --restart "
                 "to begin anew."
             )
         num_old = 0
@@ -204,7 +204,7 @@ def _parse_head(line: bytes, path: Path) -> tuple[_Head, bool]:
         return check_type(value, _Head), is_checked
     except JsonError as error:
         raise RecordsError(
-            f"Records: the file to go on from starts with the description of a run; {path} does not ({error}); give "
+            f"the file to go on from starts with the description of a run; {path} does not ({error}); give "
             "another place, or --restart to overwrite it."
         ) from error
 
@@ -222,7 +222,7 @@ def _parse(line: bytes) -> tuple[dict[str, Any], bool]:
 
 def _refuse(path: Path, number: int, error: Exception) -> NoReturn:
     raise RecordsError(
-        f"Records: every line is a record; line {number} of {path} is damaged ({error}); take it out, or --restart to "
+        f"every line is a record; line {number} of {path} is damaged ({error}); take it out, or --restart to "
         "begin anew."
     ) from error
 
@@ -243,7 +243,7 @@ def lock_file(file: IO[bytes], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise RecordsError(
-            f"lock_file: one process writes a file; another one has {path} open; wait for it, or give another place."
+            f"one process writes a file; another one has {path} open; wait for it, or give another place."
         ) from error
     except (ImportError, OSError):
         pass  # Windows, and network file systems without locks

@@ -82,13 +82,13 @@ class ClipHistory:
         frames = self.frames
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise ValueError(
-                f"ClipHistory: frames are [T, Y, X, 3] uint8; got {frames.dtype} of shape {frames.shape}; "
+                f"frames are [T, Y, X, 3] uint8; got {frames.dtype} of shape {frames.shape}; "
                 "pass the pixels before normalisation."
             )
         shapes = [part.shape for layer in self.layers for part in (layer.saliency, layer.group, layer.weight)]
         if {*shapes} - {self.grid} or len(frames) % self.grid[0]:
             raise ValueError(
-                f"ClipHistory: maps have the grid's shape, {self.grid}, and its first number divides {len(frames)} "
+                f"maps have the grid's shape, {self.grid}, and its first number divides {len(frames)} "
                 f"frames; got shapes {sorted({*shapes})}; pass maps of this clip."
             )
 
@@ -240,7 +240,7 @@ def _find_grid(model: VideoModel, shape: Sequence[int]) -> Grid:
 
 def _map_layers(model: VideoModel, output: VideoOutput, grid: Grid, num_sequences: int) -> tuple[LayerMap, ...]:
     if output.trace is None:
-        raise RuntimeError("make_history: the model returned no trace.")
+        raise RuntimeError("the model returned no trace.")
     trace = leave_patches(output.trace, num_cls_tokens=model.config.num_cls_tokens, num_sequences=num_sequences)
     return make_layer_maps(trace, grid=grid)
 

@@ -50,8 +50,7 @@ def make_layer_maps(trace: Trace, *, grid: Grid, example: int = 0) -> tuple[Laye
     """
     if any(step.weight is None for step in trace.steps):
         raise ValueError(
-            "make_layer_maps: the weights before every layer are needed; got a trace without them; encode with "
-            'trace="every_layer".'
+            'the weights before every layer are needed; got a trace without them; encode with trace="every_layer".'
         )
     after = [(step.source, step.weight) for step in trace.steps[1:]] + [(trace.source, trace.weight)]
     return tuple(
@@ -104,7 +103,7 @@ def spread_saliency(
     Raises:
       ValueError: the grid has another number of patches.
     """
-    _check_grid("spread_saliency", source, grid)
+    _check_grid(source, grid)
     held = np.asarray(saliency, np.float32)[np.maximum(source, 0)]
     return np.where(source == DROPPED, np.float32(np.nan), held).reshape(grid)
 
@@ -122,7 +121,7 @@ def spread_groups(source: Int[np.ndarray, " N0"], *, grid: Grid) -> Int32[np.nda
     Raises:
       ValueError: the grid has another number of patches.
     """
-    _check_grid("spread_groups", source, grid)
+    _check_grid(source, grid)
     return np.asarray(source, np.int32).reshape(grid)
 
 
@@ -132,9 +131,9 @@ def count_members(group: Int[np.ndarray, "t y x"]) -> Int[np.ndarray, "t y x"]:
     return np.where(group == DROPPED, 0, num_members[np.maximum(group, 0)])
 
 
-def _check_grid(function: str, source: np.ndarray, grid: Grid) -> None:
+def _check_grid(source: np.ndarray, grid: Grid) -> None:
     if source.shape != (grid[0] * grid[1] * grid[2],):
         raise ValueError(
-            f"{function}: a grid of {grid} has {grid[0] * grid[1] * grid[2]} patches; got a source of shape "
+            f"a grid of {grid} has {grid[0] * grid[1] * grid[2]} patches; got a source of shape "
             f"{source.shape}; pass the grid of this clip."
         )

@@ -30,7 +30,7 @@ def reconstruct_frames(
     grid = group.shape
     if any(length % count for length, count in zip(frames.shape, grid)):
         raise ValueError(
-            f"reconstruct_frames: the grid divides frames, rows and columns; got {frames.shape[:3]} and a grid of "
+            f"the grid divides frames, rows and columns; got {frames.shape[:3]} and a grid of "
             f"{grid}; resize the frames to whole pixels per patch."
         )
     held = group.ravel()

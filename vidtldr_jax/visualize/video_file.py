@@ -40,19 +40,17 @@ def write_video(
     first = next(pictures, None)
     if first is None or not fps > 0:
         got = "no picture" if first is None else f"fps = {fps}"
-        raise ValueError(f"write_video: at least one picture and fps above 0 are needed; got {got}; pass others.")
+        raise ValueError(f"at least one picture and fps above 0 are needed; got {got}; pass others.")
     rows, columns = first.shape[:2]
     if rows % 2 or columns % 2:
-        raise ValueError(f"write_video: H.264 needs even sides; got {rows} x {columns}; pad the pictures.")
+        raise ValueError(f"H.264 needs even sides; got {rows} x {columns}; pad the pictures.")
     with write_aside(Path(path)) as aside, av.open(str(aside), "w", options={"movflags": "faststart"}) as container:
         rate = Fraction(fps).limit_denominator(1000)
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = columns, rows, "yuv420p"
         for picture in _chain(first, pictures):
             if picture.shape != first.shape:
-                raise ValueError(
-                    f"write_video: all pictures have one size, here {first.shape}; got {picture.shape}; resize it."
-                )
+                raise ValueError(f"all pictures have one size, here {first.shape}; got {picture.shape}; resize it.")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
         container.mux(stream.encode(None))
     return Path(path)
@@ -79,7 +77,7 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[UInt8[np.ndarray, "
     sizes = sorted({picture.shape for picture in pictures})
     if len(sizes) != 1 or not fps > 0:
         raise ValueError(
-            f"write_gif: at least one picture, all of one size, and fps above 0 are needed; got sizes {sizes}, "
+            f"at least one picture, all of one size, and fps above 0 are needed; got sizes {sizes}, "
             f"fps = {fps}; pass others."
         )
     palette = Image.fromarray(np.concatenate(pictures[:: -(-len(pictures) // _MOST_FOR_PALETTE)])).quantize(256)
