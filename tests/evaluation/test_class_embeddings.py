@@ -1,6 +1,7 @@
 """Files of class embeddings that are none."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +24,5 @@ def test_class_names_that_are_no_list_of_different_texts_are_refused(tmp_path, n
     path = tmp_path / "classes.safetensors"
     embeddings = np.ones((2, 3), np.float32)
     safetensors.numpy.save_file({"embeddings": embeddings}, path, metadata={"names": json.dumps(names)})
-    with pytest.raises(ValueError, match=r"^each class has one vector and one name; in ") as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         read_class_embeddings(path, embed_dim=3)
-    assert message in str(error.value)

@@ -256,6 +256,8 @@ def test_a_description_survives_json_and_tells_what_a_schedule_needs():
         UMTConfig.from_dict({"task": "retrieval", "text": TEXT.to_dict()})
     with pytest.raises(ValueError, match="text are objects with fields"):
         UMTConfig.from_dict({**QA.to_dict(), "text": 3})
+    with pytest.raises(ValueError, match=r"^vision: dim = 0 is not a positive int"):
+        UMTConfig.from_dict({**QA.to_dict(), "vision": VISION.to_dict() | {"dim": 0}})
 
 
 @pytest.mark.parametrize(

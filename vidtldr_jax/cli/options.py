@@ -63,7 +63,7 @@ class MethodType(NameType):
         try:
             return get_method(str(value)).name
         except ValueError as error:
-            self.fail(str(error).removeprefix("get_method: "), param, ctx)
+            self.fail(str(error), param, ctx)
 
 
 class PresetType(NameType):
