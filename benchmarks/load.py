@@ -9,9 +9,7 @@ clock and of the processor: a slow disk hides what is computed.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +21,7 @@ from benchmarks import record
 from benchmarks.models import choose_config
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, find_param_shapes, read_checkpoint, save_checkpoint
+from vidtldr_jax.inference.timing import time_in_turn
 from vidtldr_jax.models.config import VideoViTConfig
 
 PRESETS: Final = ("umt-b16", "umt-l16")
@@ -38,18 +37,9 @@ def save_random(folder: Path, config: VideoViTConfig) -> Path:
 
 def measure(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
     """Times ways of reading in turn; the first round is not counted."""
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(repeats + 1):
-        for name, read in ways.items():
-            start, cpu_start = time.perf_counter(), time.process_time()
-            read()
-            seconds[name].append((time.perf_counter() - start, time.process_time() - cpu_start))
+    times = time_in_turn(ways, repeats=repeats)
     return {
-        name: {
-            kind: round(statistics.median(times[at] for times in counted[1:]), 4)
-            for at, kind in enumerate(("seconds", "cpu_seconds"))
-        }
-        for name, counted in seconds.items()
+        name: {"seconds": round(one.median, 4), "cpu_seconds": round(one.cpu_median, 4)} for name, one in times.items()
     }
 
 

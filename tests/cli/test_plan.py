@@ -44,7 +44,7 @@ def timed(monkeypatch):
     monkeypatch.setattr(
         plan_steps,
         "measure_models",
-        lambda models, video, repeats: {n: Measurement(1.0, (runs[n],) * repeats, (0.0,), None) for n in models},
+        lambda models, video, repeats: {n: Measurement((runs[n],) * repeats, (0.0,), 1.0, None) for n in models},
     )
     return runs
 

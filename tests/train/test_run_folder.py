@@ -157,11 +157,14 @@ def test_no_file_of_a_run_is_written_through_a_link(setup, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / ".lock").symlink_to(victim)
-    with pytest.raises(TrainError, match="the lock of a run is a file"), RunFolder(run, setup.description):
+    with (
+        pytest.raises(TrainError, match="a file of its own; a regular file is needed"),
+        RunFolder(run, setup.description),
+    ):
         pass
     (run / ".lock").unlink()
     os.mkfifo(run / ".lock")
-    with pytest.raises(TrainError, match="the lock of a run is a file"):
+    with pytest.raises(TrainError, match="a file of its own; a regular file is needed"):
         open_lock(run / ".lock")
     (run / ".lock").unlink()
     with RunFolder(run, setup.description) as folder:

@@ -159,8 +159,14 @@ class VideoModel:
     @property
     def module(self) -> Any:
         """The Flax module of the model and its schedule, for clips of the config's size; it takes `variables`."""
-        return _make_module(
-            self.config, self.schedule.r, self.schedule.method, self.attention, self.dtype, is_stacked=self.is_stacked
+        return make_module(
+            self.config,
+            r=self.schedule.r,
+            method=self.schedule.method,
+            form=self.attention,
+            dtype=self.dtype,
+            param_dtype=self.dtype,
+            is_stacked=self.is_stacked,
         )
 
     @property
@@ -365,25 +371,14 @@ def _compiled_encoder(
     mesh: Mesh | None,
 ) -> Any:
     """The one place where inference is jitted; jit itself keeps one compilation per shape."""
-    module = _make_module(config, r, method, attention, dtype, is_stacked=is_stacked)
+    module = make_module(
+        config, r=r, method=method, form=attention, dtype=dtype, param_dtype=dtype, is_stacked=is_stacked
+    )
 
     def encode(weights: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
         return module.apply({"params": weights}, video, trace=trace)
 
     return jax.jit(encode if mesh is None else split_batches(encode, mesh))
-
-
-def _make_module(
-    config: Config,
-    r: tuple[int, ...],
-    method: Method,
-    attention: ops.AttentionForm,
-    dtype: jnp.dtype,
-    *,
-    is_stacked: bool,
-) -> Any:
-    fields = {"method": method, "form": attention, "dtype": dtype, "param_dtype": dtype, "is_stacked": is_stacked}
-    return make_module(config, r=r if any(r) else (), **fields)
 
 
 def _cast(value: Any, dtype: jnp.dtype) -> Any:

@@ -45,7 +45,7 @@ def collect_outputs(
       `tokens`, `size`, `pooled`, `embedding`, `logits`; `text_tokens`, `text_embedding`, `similarity`, `match`;
       `question_states`, `ranked_ids`, `ranked_probabilities`. Only what the model and the inputs give.
     """
-    module = make_module(stored.config, r=r if any(r) else (), dtype=jnp.float32, param_dtype=jnp.float32)
+    module = make_module(stored.config, r=r, dtype=jnp.float32, param_dtype=jnp.float32)
     flat = {path: jnp.asarray(value, jnp.float32) for path, value in stored.params.items()}
     params = traverse_util.unflatten_dict(flat, sep="/")
     arrays = {name: jnp.asarray(value) for name, value in inputs.items() if name != "k"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ from vidtldr_jax.models.architectures import Config
 from vidtldr_jax.reduction.schedule import Schedule
 
 
-class Times(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Times:
     """How long the counted runs of one function took.
 
     Attributes:
@@ -47,36 +49,18 @@ class Times(NamedTuple):
         return statistics.median(self.cpu_seconds)
 
 
-class Measurement(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Measurement(Times):
     """What running one model on one batch took.
 
     Attributes:
       compile_seconds: wall time of tracing and compiling, once per shape.
-      seconds: wall time of each counted run.
-      cpu_seconds: CPU time of this process in each counted run, all threads together.
       memory_bytes: what the compiled program needs beyond its parameters: input, outputs and temporaries, as the
         compiler planned them; None where the backend doesn't say.
     """
 
     compile_seconds: float
-    seconds: tuple[float, ...]
-    cpu_seconds: tuple[float, ...]
     memory_bytes: int | None
-
-    @property
-    def median(self) -> float:
-        """Median wall time, seconds."""
-        return statistics.median(self.seconds)
-
-    @property
-    def lower_quartile(self) -> float:
-        """Wall time that a quarter of the runs stay below, seconds: near that of an idle machine."""
-        return float(np.quantile(self.seconds, 0.25))
-
-    @property
-    def cpu_median(self) -> float:
-        """Median CPU time, seconds."""
-        return statistics.median(self.cpu_seconds)
 
 
 def make_random_model(config: Config, schedule: Schedule = None, **options: Any) -> VideoModel:
@@ -148,7 +132,10 @@ def measure_models(
         # The time of a model that gives no numbers is of no use.
         check_output(runs[name](), of=f"the {name} model")
     times = time_in_turn(runs, repeats=repeats, warm_up=warm_up)
-    return {name: Measurement(compile_seconds[name], *times[name], memory[name]) for name in models}
+    return {
+        name: Measurement(one.seconds, one.cpu_seconds, compile_seconds[name], memory[name])
+        for name, one in times.items()
+    }
 
 
 def time_in_turn(runs: Mapping[str, Callable[[], Any]], *, repeats: int, warm_up: int = 1) -> dict[str, Times]:

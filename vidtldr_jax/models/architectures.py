@@ -81,12 +81,13 @@ def init_variables(config: Config, key: Any) -> Any:
     return ARCHITECTURES[config.architecture].init(config, key)
 
 
-def make_module(config: Config, **fields: Any) -> Any:
+def make_module(config: Config, *, r: tuple[int, ...] = (), **fields: Any) -> Any:
     """Makes the module of a description.
 
     Args:
       config: the description.
-      **fields: the module's others: r, method, form, dtype, param_dtype, is_stacked, drop_rates, remat.
+      r: tokens that each layer absorbs; empty, or 0 everywhere, is the plain model.
+      **fields: the module's others: method, form, dtype, param_dtype, is_stacked, drop_rates, remat.
 
     Returns:
       A Flax module of (video, trace=False, deterministic=True).
@@ -95,4 +96,4 @@ def make_module(config: Config, **fields: Any) -> Any:
       ValueError: config describes no model.
     """
     check_config(config)
-    return ARCHITECTURES[config.architecture].module_class(config, **fields)
+    return ARCHITECTURES[config.architecture].module_class(config, r=r if any(r) else (), **fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.state_digests import LogMark
 from vidtldr_jax.trust.harmless import dump_json
 from vidtldr_jax.trust.json_files import JsonError, check_type, parse_json
-from vidtldr_jax.trust.regular import check_regular
+from vidtldr_jax.trust.regular import NotRegularError, check_regular, open_own
 
 STEP: Final = "step"
 EVALUATION: Final = "evaluation"
@@ -68,8 +69,8 @@ class MetricsLog:
           tensorboard: folder for TensorBoard's events, or None.
 
         Raises:
-          TrainError: tensorboardX is asked for and not installed, or the file is a link.
-          OSError: the file can't be read or written, or is no regular file.
+          TrainError: tensorboardX is asked for and not installed, or the file is a link or no regular file.
+          OSError: the file can't be read or written.
         """
         self.path = path
         self.evaluations: list[dict[str, Any]] = []
@@ -183,12 +184,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Opens a file to read and to grow; no link is followed, since what is behind it would be cut off."""
-    if path.is_symlink():
-        raise TrainError(f"metrics are a file of the run's own; {path} is a link; take it away")
-    if path.exists():
-        check_regular(path)
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
+    try:
+        return io.BufferedRandom(open_own(path))
+    except NotRegularError as error:
+        raise TrainError(f"metrics are a file of the run's own; {error}") from error
 
 
 def _open_board(folder: Path, last_step: int) -> Any:

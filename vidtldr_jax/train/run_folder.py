@@ -33,7 +33,7 @@ from vidtldr_jax.trust.json_files import JsonError, read_json
 from vidtldr_jax.trust.limits import LimitError
 from vidtldr_jax.trust.records import find_differences, lock_file
 from vidtldr_jax.trust.recovery import recover_and_tell
-from vidtldr_jax.trust.regular import NotRegularError, check_regular
+from vidtldr_jax.trust.regular import NotRegularError, open_own
 from vidtldr_jax.trust.whole_files import remove_leftovers, write_whole
 
 RUN_NAME: Final = "run.json"
@@ -215,13 +215,9 @@ def open_lock(path: Path) -> IO[bytes]:
       OSError: it can't be opened.
     """
     try:
-        if path.is_symlink():
-            raise NotRegularError("it is a link")
-        if path.exists():
-            check_regular(path)
+        return open_own(path)
     except NotRegularError as error:
-        raise TrainError(f"the lock of a run is a file; {path} is none ({error}); take it away") from error
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "ab")
+        raise TrainError(f"the lock of a run is a file of its own; {error}") from error
 
 
 def _is_leftover(name: str) -> bool:
