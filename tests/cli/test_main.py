@@ -11,7 +11,6 @@ import click
 import pytest
 
 import vidtldr_jax
-from vidtldr_jax.cli.group import strip_function_name
 from vidtldr_jax.cli.main import cli
 
 
@@ -96,12 +95,6 @@ def test_an_unknown_option_is_answered_with_the_nearest(call):
 @pytest.mark.parametrize("schedule", ["abc", "-3", "1.5", "3x"])
 def test_a_schedule_that_is_none_is_wrong_usage(call, schedule):
     assert_one_error(call("info", "umt-b16", f"--schedule={schedule}"), schedule, exit_code=2)
-
-
-def test_errors_are_one_line_without_the_name_of_the_function():
-    assert strip_function_name("read_frames: a\n  b") == "a b"
-    assert strip_function_name("clip.mp4: read_frames: a: b") == "clip.mp4: a: b"
-    assert strip_function_name("a rule: what it got") == "a rule: what it got"
 
 
 def test_verbose_shows_the_traceback_and_the_next_call_is_quiet_again(call):

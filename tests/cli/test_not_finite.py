@@ -1,6 +1,7 @@
 """Where what a model says of one video is not finite, that video is named, the others are done, nothing is kept."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_scores_of_pairs_that_are_not_finite_are_an_error_of_their_video(call_js
     assert f"match scores {MESSAGE}" in found["errors"][retrieval.paths[2].name]
 
 
-def test_an_evaluation_of_answers_and_a_single_question_name_the_video(call, call_json, spoil, tmp_path):
+def test_an_evaluation_of_answers_and_a_single_question_name_the_video(call, call_json, spoil, tmp_path, monkeypatch):
     qa = make_umt(tmp_path, "question_answering")
     videos = [write_video(tmp_path / f"{n}.mp4", num_frames=8, first_number=30 * n, height=32) for n in range(2)]
     (tmp_path / "answers.json").write_text(json.dumps(list(PLAIN_WORDS[:6])))
@@ -150,6 +151,10 @@ def test_an_evaluation_of_answers_and_a_single_question_name_the_video(call, cal
     spoil(videos[0], load_model(qa).preprocessing)
     options = ("--model", qa, "--answers", tmp_path / "answers.json")
     assert_one_error(call("ask", videos[0], "w3 w4", *options), f"{videos[0]}: a model's tokens {MESSAGE}")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(videos[0], "read_clip: x.mp4")
+    result = call("ask", "read_clip: x.mp4", "w3 w4", *options)
+    assert_one_error(result, f"error: read_clip: x.mp4: a model's tokens {MESSAGE}")
     assert call("ask", videos[1], "w3 w4", *options).exit_code == 0
     limits = ("--max-question-tokens", 16)
     found = call_json("evaluate", "qa", "--annotation", tmp_path / "set.json", *options, *limits, exit_code=1)

@@ -54,12 +54,26 @@ def test_every_door_makes_text_harmless(text, capsys):
 
 
 def test_a_name_in_front_of_a_message_is_printed_as_it_is(capsys):
-    """Names of functions are taken out of messages; a folder may be called like one."""
-    print_error("read_frames: it has no frames", about="my_frames")
+    """A folder may be called like a function."""
+    print_error("it has no frames", about="my_frames")
     print_error("broken", about="two  spaces\nand a line.mp4")
     assert capsys.readouterr().err == (
         "error: my_frames: it has no frames\nerror: two  spaces\\x0aand a line.mp4: broken\n"
     )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "read_clip: x.mp4: a model's scores must be finite",
+        "scores: a.mp4 is no video",
+        "my_config: unknown field 'schedul'",
+        "Experiment: a/read_frames: b.py: fix it",
+    ],
+)
+def test_an_error_keeps_a_file_name_that_looks_like_the_name_of_a_function(capsys, message):
+    print_error(message.replace(" ", "\n", 1))
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end_and_counts_the_rest(capsys, caplog):

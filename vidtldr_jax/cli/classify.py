@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error, strip_function_name
+from vidtldr_jax.cli.group import CommandError, describe_os_error, print_error
 from vidtldr_jax.cli.options import (
     cache_option,
     devices_option,
@@ -149,7 +149,7 @@ def _describe_result(video: EncodedVideo, model: VideoModel, top_k: int) -> dict
 
 
 def _describe_error(error: Exception) -> str:
-    return describe_os_error(error) if isinstance(error, OSError) else strip_function_name(str(error))
+    return describe_os_error(error) if isinstance(error, OSError) else " ".join(str(error).split())
 
 
 def _print_text(result: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import click
 from vidtldr_jax.cli.choices import FILE, FOLDER, ChoiceType
 from vidtldr_jax.cli.convert import SettingType, collect_settings
 from vidtldr_jax.cli.evaluation_files import report_errors
-from vidtldr_jax.cli.group import CommandError, strip_function_name
+from vidtldr_jax.cli.group import CommandError
 from vidtldr_jax.cli.options import (
     ScheduleType,
     cache_option,
@@ -164,7 +164,7 @@ def finetune(
                 skips=skip_unreadable, use_tensorboard=tensorboard, tell=print_note, progress=progress,
             )  # fmt: skip
     except ValueError as error:
-        raise CommandError(strip_function_name(str(error))) from error
+        raise CommandError(str(error)) from error
     result = {"started_from": model, **result}
     tell_notices(result["notices"])
     report_errors(result["unreadable"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -19,9 +18,6 @@ from vidtldr_jax.trust.regular import NotRegularError
 from vidtldr_jax.trust.versions import VersionError
 
 log = logging.getLogger("vidtldr_jax")
-# snake_case, a class, or a method of one
-_NAME = r"(?:[a-z]+(?:_[a-z]+)+|[A-Z]\w*(?:\.[a-z_]+)?): "
-_FUNCTION_NAME = re.compile(rf"^{_NAME}|(?<=: ){_NAME}")
 
 
 class CommandError(click.ClickException):
@@ -112,11 +108,6 @@ def describe_os_error(error: OSError) -> str:
     return f"{place}{error.strerror or error}; check the path, its permissions and the space left{told}"
 
 
-def strip_function_name(message: str) -> str:
-    """Puts a message on one line; the name of the function that refused is for callers, not for users."""
-    return _FUNCTION_NAME.sub("", " ".join(message.split()))
-
-
 def print_error(message: str, *, about: str | None = None) -> None:
     """Tell a failure, to stderr.
 
@@ -124,7 +115,7 @@ def print_error(message: str, *, about: str | None = None) -> None:
       message: what is wrong.
       about: name of the video or file that it is about, which is printed in front as it is.
     """
-    print_labelled("error:", "red", strip_function_name(message), about=about)
+    print_labelled("error:", "red", " ".join(message.split()), about=about)
 
 
 def _explain(error: Exception) -> str | None:
