@@ -67,11 +67,24 @@ def name_operations(program: str) -> dict[str, str | None]:
 
 
 def read_trace(folder: Path) -> list[tuple[str, float]]:
-    """Returns (operation, milliseconds) of all that a trace has of compiled programs, from `jax.profiler.trace`."""
+    """Reads what a trace has of compiled programs.
+
+    Args:
+      folder: given to `jax.profiler.trace`.
+
+    Returns:
+      (operation, milliseconds), once for every time that it ran.
+
+    Raises:
+      RuntimeError: the trace names no operation, as those of jax 0.7 on a CPU.
+    """
     (path,) = glob.glob(f"{folder}/plugins/profile/*/*.trace.json.gz")
     with gzip.open(path) as file:
         events = json.load(file)["traceEvents"]
-    return [(event["args"]["hlo_op"], event["dur"] / 1000) for event in events if "hlo_op" in event.get("args", {})]
+    found = [(event["args"]["hlo_op"], event["dur"] / 1000) for event in events if "hlo_op" in event.get("args", {})]
+    if not found:
+        raise RuntimeError(f"a trace names the operations that ran; got none in {path}; use a newer jaxlib.")
+    return found
 
 
 def find_place(path: str) -> tuple[str, str]:

@@ -71,6 +71,9 @@ def test_a_trace_is_read_as_the_profiler_writes_it(tmp_path):
     events = [{"args": {"hlo_op": "dot.7"}, "dur": 1500}, {"args": {}, "dur": 3}, {}]
     path.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
     assert read_trace(tmp_path) == [("dot.7", 1.5)]
+    path.write_bytes(gzip.compress(json.dumps({"traceEvents": events[1:]}).encode()))
+    with pytest.raises(RuntimeError, match=r"names the operations that ran; got none in .*; use a newer jaxlib"):
+        read_trace(tmp_path)
 
 
 def test_every_scope_of_the_operators_is_a_part():

@@ -1,4 +1,4 @@
-"""The blocks of docs/own-model.md keep their promises: same parameters, r = 0 within 1e-6, dropout, jit, grad."""
+"""The blocks of docs/own-model.md keep their promises: same parameters, r = 0 within 3e-6, dropout, jit, grad."""
 
 import functools
 
@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import vidtldr_jax as vt
 from tests.docs.page_definitions import define as define_of_page
 from tests.reference.parameters import assert_trains, shake
 from vidtldr_jax import ops
 
 PAGE = "docs/own-model.md"
 DIM, HEADS, TOKENS = 32, 4, 24
-ROUNDING = 1e-6  # of another order of the same sums
+ROUNDING = 3e-6  # of another order of the same sums, on values of about 2; 2e-6 was seen with jax 0.12
 DROPOUT = {"dropout": jax.random.key(5)}
 
 
@@ -181,3 +182,33 @@ def test_dropped_places_take_what_they_are_filled_with():
     tokens, source = jnp.arange(6.0).reshape(1, 3, 2), jnp.asarray([[0, -1, 2, 1]])
     filled = ops.unmerge_tokens(tokens, source, fill=tokens.mean(1, keepdims=True))
     np.testing.assert_array_equal(filled[0], [[0, 1], [2, 3], [4, 5], [2, 3]])
+
+
+class TestMethods:
+    def test_the_page_s_own_method_keeps_the_largest_tokens_wherever_it_is_taken(self):
+        _, mine = define("keep_largest", "mine")
+        tokens = make_tokens()
+        order = np.argsort(-(np.asarray(tokens) ** 2).sum(-1), axis=1)[:, : TOKENS - 10]
+        expected = np.take_along_axis(np.asarray(tokens), np.sort(order, axis=1)[..., None], axis=1)
+
+        @jax.jit
+        def run(tokens):
+            state = ops.init_merge_state(tokens)
+            reduced = vt.reduce_tokens(state, tokens, r=10, method=mine)
+            attention = vt.MergingAttention(state, r=10, method=mine)
+            heads = tokens.reshape(2, TOKENS, HEADS, -1)
+            attention(heads, heads, heads)
+            return reduced.tokens, attention.reduce(jnp.zeros_like(tokens)).tokens
+
+        for found in run(tokens):
+            np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(expected, axis=1))
+        gradient = jax.grad(lambda tokens: run(tokens)[0].sum())(tokens)
+        assert gradient.sum() == expected.size  # 1 for all that is kept, 0 for the rest
+
+    def test_a_rival_needs_what_it_looks_at(self):
+        tokens = make_tokens()
+        state, heads = ops.init_merge_state(tokens), tokens.reshape(2, TOKENS, HEADS, -1)
+        found = vt.reduce_tokens(state, tokens, r=6, method="tome", keys=heads)
+        assert found.size.sum() == 2 * TOKENS  # ToMe drops nothing
+        with pytest.raises(ValueError, match="looks at keys; the evidence has none"):
+            vt.reduce_tokens(state, tokens, r=6, method="tome")
