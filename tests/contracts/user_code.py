@@ -55,3 +55,13 @@ config: vt.VideoViTConfig | vt.ViViTConfig = vt.get_preset("umt-b16")
 macs: int = vt.count_macs(config, "600,200,100").total
 schedule: str = vt.resolve_schedule("16,8", num_tokens=64, num_layers=4).text
 recipe: vt.train.Recipe = vt.train.Recipe()
+
+
+def measure(model: vt.VideoModel, params: dict[str, object]) -> float:
+    result = vt.evaluation.evaluate_classification(model.with_params(params), "val.csv", compare_plain=True)
+    right: float = result["ways"]["merged"]["accuracy"]["label"]["top_1"]["value"]
+    return right
+
+
+def measure_retrieval(model: vt.RetrievalModel) -> vt.evaluation.RetrievalResult:
+    return vt.evaluation.evaluate_retrieval(model, "annotation.json", "videos", k_test=16, out="result.json")
