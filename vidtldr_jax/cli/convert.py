@@ -291,21 +291,12 @@ def _print_report(report: ConversionReport) -> None:
     print_line(f"wrote {report.destination}: {report.num_parameters:,} parameters in {report.dtype}")
     left_out = f"{len(report.left_out)} left out{describe_parts(report.left_out, report.assignments)}"
     print_line(f"family {report.family}; {len(report.assignments)} keys used, {left_out}")
-    if report.stripped:
-        print_line(f"names are read without {report.stripped!r}, which wrappers had added")
-    if report.other_entries:
-        print_note(describe_entries(report.entry, report.other_entries))
-    elif report.entry:
-        print_line(f"the weights are {report.entry!r} in the file")
+    _print_source(report)
     if report.tokenizer is not None:
         print_line(f"texts are read with {report.tokenizer}")
     elif isinstance(report.config, UMTConfig):
         print_note("the model reads texts and no --tokenizer was given; commands that need one will ask for it")
-    by_origin: dict[str, list[str]] = {}
-    for name, origin in report.origins.items():
-        by_origin.setdefault(origin, []).append(name)
-    for origin, names in by_origin.items():
-        print_line(f"from {origin}: {', '.join(names)}")
+    _print_origins(report)
     for note in report.notes:
         print_note(note)
     if report.ignored:
@@ -315,6 +306,25 @@ def _print_report(report: ConversionReport) -> None:
             f"--allow-missing gave initial values to {len(report.fresh)} parameters: {', '.join(report.fresh[:5])}; "
             "train them before you rely on the outputs"
         )
+
+
+def _print_source(report: ConversionReport) -> None:
+    """Says where in its file the model was found."""
+    if report.stripped:
+        print_line(f"names are read without {report.stripped!r}, which wrappers had added")
+    if report.other_entries:
+        print_note(describe_entries(report.entry, report.other_entries))
+    elif report.entry:
+        print_line(f"the weights are {report.entry!r} in the file")
+
+
+def _print_origins(report: ConversionReport) -> None:
+    """Says which facts come from where, a line for each place."""
+    by_origin: dict[str, list[str]] = {}
+    for name, origin in report.origins.items():
+        by_origin.setdefault(origin, []).append(name)
+    for origin, names in by_origin.items():
+        print_line(f"from {origin}: {', '.join(names)}")
 
 
 def _print_check(check: VerificationReport) -> None:

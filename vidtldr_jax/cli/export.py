@@ -155,12 +155,11 @@ def export(
     """
     from vidtldr_jax.export.check import check_export, check_platforms
     from vidtldr_jax.export.files import SIDECAR_SUFFIX, WEIGHTS_SUFFIX
-    from vidtldr_jax.export.savedmodel import export_savedmodel
-    from vidtldr_jax.export.stablehlo import export_model, save_export
 
+    is_merging = schedule is not None or method is not None
     if kind == "savedmodel" and weights == "beside":
         raise click.UsageError("a SavedModel keeps its weights in files of its own; leave --weights out.")
-    if outputs == ("text_embedding",) and (schedule is not None or method is not None):
+    if outputs == ("text_embedding",) and is_merging:
         raise click.UsageError("a text encoder merges nothing; leave --schedule and --method out.")
     if not out.name:
         raise click.UsageError(f"--out names a file or a folder to write; got {str(out)!r}; give another.")
@@ -177,12 +176,7 @@ def export(
         if verify:
             check_platforms(platforms)
         with show_progress(f"writing {out}"):
-            if kind == "savedmodel":
-                description = export_savedmodel(loaded, out, overwrite=overwrite, **options)
-            else:
-                exported = export_model(loaded, weights=weights, **options)  # type: ignore[arg-type]
-                description = exported.description
-                save_export(exported, out, overwrite=overwrite)
+            description = _write(kind, loaded, out, weights=weights, overwrite=overwrite, **options)
         seconds = time.perf_counter() - start
         written = _Written(description, _count_bytes(out), None)
         if verify:
@@ -199,6 +193,18 @@ def export(
             f"what was written gives other numbers than the model, by {written.check.largest:.1e} with "
             f"{written.check.allowed:.1e} allowed; {out} is there, but don't rely on it."
         )
+
+
+def _write(kind: str, model: VideoModel, out: Path, *, weights: str, overwrite: bool, **options: Any) -> dict[str, Any]:
+    """Writes a model in one of the formats, and returns the description that lies beside it."""
+    from vidtldr_jax.export.savedmodel import export_savedmodel
+    from vidtldr_jax.export.stablehlo import export_model, save_export
+
+    if kind == "savedmodel":
+        return export_savedmodel(model, out, overwrite=overwrite, **options)
+    exported = export_model(model, weights=weights, **options)  # type: ignore[arg-type]
+    save_export(exported, out, overwrite=overwrite)
+    return exported.description
 
 
 def _count_bytes(out: Path) -> int:

@@ -81,13 +81,8 @@ def read_manifest(
     named: set[str] = set()  # columns with a label that is a name
     numbered: dict[str, dict[str | None, None]] = {}  # column -> labels that are numbers although classes have names
     for line, row in _read_rows(path, (_PATH, *columns), faults):
-        name = row.get(_PATH)
-        if not isinstance(name, str) or not name.strip():
-            faults.add(f"line {line}: no path")
-            continue
-        name = name.strip()
-        if "\0" in name:
-            faults.add(f"line {line}: the path {show(name)} holds a null character")
+        name = _read_path(row.get(_PATH), line, faults)
+        if name is None:
             continue
         if name in seen:
             faults.add(f"line {line}: {name[:_LONGEST_NAME]} was on line {seen[name]} already")
@@ -109,6 +104,18 @@ def read_manifest(
     for column in named & set(numbered):
         tell_note(f"{path}: of {column}, what is no name is the number of a class: {show(list(numbered[column]))}")
     return entries
+
+
+def _read_path(value: object, line: int, faults: Faults) -> str | None:
+    """Returns the path of a row, None for what can be none."""
+    name = value.strip() if isinstance(value, str) else ""
+    if not name:
+        faults.add(f"line {line}: no path")
+        return None
+    if "\0" in name:
+        faults.add(f"line {line}: the path {show(name)} holds a null character")
+        return None
+    return name
 
 
 def _make_readers(

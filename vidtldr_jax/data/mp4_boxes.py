@@ -71,11 +71,8 @@ def _check_index(file: BinaryIO, size: int, path: Path, *, is_compressed: bool =
             num_frames, num_edits, is_picture = 0, 0, False
         elif box.kind == b"vmhd":
             is_picture = True
-        elif box.kind == b"dref" and is_picture and _points_elsewhere(_read(file, box, box.size)):
-            raise VideoReadError(
-                f"a video is one file with its own content; the frames of {str(path)!r} are in another file; give "
-                "the whole video."
-            )
+        elif box.kind == b"dref" and is_picture:
+            _refuse_other_files(_read(file, box, box.size), path)
         elif box.kind in (b"stsz", b"stz2"):
             num_frames = int.from_bytes(_read(file, box, 12)[8:12], "big")
         elif box.kind == b"elst":
@@ -83,18 +80,30 @@ def _check_index(file: BinaryIO, size: int, path: Path, *, is_compressed: bool =
         elif box.kind == b"trun":
             num_in_fragments += int.from_bytes(_read(file, box, 8)[4:8], "big")
         elif box.kind == _COMPRESSED:
-            if is_compressed:
-                raise VideoReadError(
-                    f"the index of a video is compressed at most once; that of {str(path)!r} is compressed twice; give "
-                    "another file"
-                )
-            index = _decompress(_read(file, box, _LONGEST_INDEX)[4:])
-            _check_index(io.BytesIO(index), len(index), path, is_compressed=True)
+            _check_compressed_index(_read(file, box, _LONGEST_INDEX)[4:], path, is_compressed=is_compressed)
         if box.kind not in _COUNTED:
             continue
         check_limit("frames", max(num_frames, num_in_fragments), video)
         # FFmpeg lists the frames of each edit: usual edits show other parts each, those of an attack all of it.
         check_limit("frames", num_frames * num_edits // _USUAL_REPEATS, f"the edits of {video}")
+
+
+def _refuse_other_files(references: bytes, path: Path) -> None:
+    if _points_elsewhere(references):
+        raise VideoReadError(
+            f"a video is one file with its own content; the frames of {str(path)!r} are in another file; give the "
+            "whole video."
+        )
+
+
+def _check_compressed_index(data: bytes, path: Path, *, is_compressed: bool) -> None:
+    if is_compressed:
+        raise VideoReadError(
+            f"the index of a video is compressed at most once; that of {str(path)!r} is compressed twice; give another "
+            "file"
+        )
+    index = _decompress(data)
+    _check_index(io.BytesIO(index), len(index), path, is_compressed=True)
 
 
 def walk_boxes(file: BinaryIO, size: int) -> Iterator[Box]:

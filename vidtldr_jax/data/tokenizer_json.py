@@ -7,7 +7,7 @@ file of a few kilobytes can ask for all memory, and then the library ends the pr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from vidtldr_jax.trust.faults import Faults
@@ -60,16 +60,8 @@ def check_tokenizer(text: str, what: str) -> dict[str, Any]:
     check_limit("token_id", max(numbers, default=0), what)
     if max(numbers, default=-1) >= len(numbers):
         faults.add(f"ids count up from 0, and the largest of {len(numbers):,} is {max(numbers):,}")
-    for token, number in _list_mentioned(content.get("post_processor")):
-        known = is_count(number, least=0) and number in numbers
-        if not known or (token is not None and ids.get(token) != number):
-            faults.add(f"post_processor mentions id {_show(number)} for {_show(token)}")
-    for number in _count_texts(content.get("post_processor")):
-        if number != 1:
-            faults.add(f"post_processor puts a text in {number:,} times")
-    for name in ("normalizer", "pre_tokenizer"):
-        if _measure_growth(content.get(name)) > _MOST_GROWTH:
-            faults.add(f"its {name} makes a text more than {_MOST_GROWTH} times as long")
+    _check_post_processor(content.get("post_processor"), ids, faults)
+    _check_growth(content, faults)
     unknown = model.get("unk_id")
     if unknown is not None and unknown not in numbers:
         faults.add(f"unk_id is {_show(unknown)}")
@@ -116,6 +108,23 @@ def _add_tokens(tokens: Any, ids: dict[str, int], faults: Faults) -> None:
         else:
             ids[word] = number
             numbers.add(number)
+
+
+def _check_post_processor(part: Any, ids: Mapping[str, int], faults: Faults) -> None:
+    numbers = set(ids.values())
+    for token, number in _list_mentioned(part):
+        known = is_count(number, least=0) and number in numbers
+        if not known or (token is not None and ids.get(token) != number):
+            faults.add(f"post_processor mentions id {_show(number)} for {_show(token)}")
+    for count in _count_texts(part):
+        if count != 1:
+            faults.add(f"post_processor puts a text in {count:,} times")
+
+
+def _check_growth(content: Mapping[str, Any], faults: Faults) -> None:
+    for name in ("normalizer", "pre_tokenizer"):
+        if _measure_growth(content.get(name)) > _MOST_GROWTH:
+            faults.add(f"its {name} makes a text more than {_MOST_GROWTH} times as long")
 
 
 def _list_mentioned(part: Any, depth: int = 0) -> Iterator[tuple[str | None, Any]]:

@@ -199,43 +199,51 @@ def _import_hub() -> Any:
 @contextlib.contextmanager
 def _explain(hub: Any, place: HubPlace) -> Iterator[None]:
     """Turns the hub's errors into one line each."""
-    errors = hub.errors
-    where = f"{SCHEME}{place.repository}"
     verbosity = hub.utils.logging.get_verbosity()
     hub.utils.logging.set_verbosity_error()  # every retry would be a line; what fails for good is said once
     try:
         yield
-    except errors.GatedRepoError as error:
-        raise HubError(
-            f"{where} wants its terms accepted; accept them on its page, then set HF_TOKEN or run `hf auth login`."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise HubError(
-            f"there is no {where}, or it is private; check owner and name; for a private one set "
-            "HF_TOKEN or run `hf auth login`."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise HubError(f"{where} has no revision {place.revision}; check the part after @.") from error
-    except errors.HFValidationError as error:
-        raise HubError(f"{where} is no repository's name ({_first_line(error)}); fix it.") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise _out_of_reach(hub, where, error) from error
-    except errors.HfHubHTTPError as error:
-        raise HubError(f"{where} answered {_first_line(error)}; try again later.") from error
     except HubError:
         raise
     except Exception as error:
-        # The HTTP library below differs between versions; all of its failures mean that nothing answered.
-        if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "httpx2", "requests", "urllib3"):
-            raise _out_of_reach(hub, where, error) from error
-        if isinstance(error, OSError):  # of this machine's disk
+        explained = _describe(hub, place, error)
+        if explained is None:
             raise
-        raise HubError(
-            f"a hub answers as huggingface_hub expects; got what it can't read from {hub.constants.ENDPOINT} for "
-            f"{where} ({type(error).__name__}: {_first_line(error)}); check HF_ENDPOINT, or name a local folder."
-        ) from error
+        raise explained from error
     finally:
         hub.utils.logging.set_verbosity(verbosity)
+
+
+def _describe(hub: Any, place: HubPlace, error: Exception) -> HubError | None:
+    """Returns what to tell a user, the closest class of errors first; None for an error of this machine's disk."""
+    errors = hub.errors
+    where = f"{SCHEME}{place.repository}"
+    if isinstance(error, errors.GatedRepoError):
+        return HubError(
+            f"{where} wants its terms accepted; accept them on its page, then set HF_TOKEN or run `hf auth login`."
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return HubError(
+            f"there is no {where}, or it is private; check owner and name; for a private one set "
+            "HF_TOKEN or run `hf auth login`."
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return HubError(f"{where} has no revision {place.revision}; check the part after @.")
+    if isinstance(error, errors.HFValidationError):
+        return HubError(f"{where} is no repository's name ({_first_line(error)}); fix it.")
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return _out_of_reach(hub, where, error)
+    if isinstance(error, errors.HfHubHTTPError):
+        return HubError(f"{where} answered {_first_line(error)}; try again later.")
+    # The HTTP library below differs between versions; all of its failures mean that nothing answered.
+    if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "httpx2", "requests", "urllib3"):
+        return _out_of_reach(hub, where, error)
+    if isinstance(error, OSError):  # of this machine's disk
+        return None
+    return HubError(
+        f"a hub answers as huggingface_hub expects; got what it can't read from {hub.constants.ENDPOINT} for "
+        f"{where} ({type(error).__name__}: {_first_line(error)}); check HF_ENDPOINT, or name a local folder."
+    )
 
 
 def _out_of_reach(hub: Any, where: str, error: Exception) -> HubError:
