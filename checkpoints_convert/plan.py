@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jax.numpy as jnp
 
@@ -108,24 +108,17 @@ def plan_conversion(
     facts = find_facts(chosen, used, config=source.config, settings=given)
     _check_colours(facts)
     values = {name: fact.value for name, fact in facts.items()}
-    fields, origin = chosen.read_preprocessing(values, source.preprocessor)
-    told = {} if source.preprocessor else {name: facts[name] for name in PREPROCESSING_FIELDS if name in facts}
-    disputed = [] if source.preprocessor else [n for n in find_disputed(chosen, facts) if n in PREPROCESSING_FIELDS]
-    from_family = {name: Fact(value, origin) for name, value in fields.items() if name not in disputed}
-    from_user = {name: Fact(value, "settings") for name, value in given.items() if name in PREPROCESSING_FIELDS}
-    seen = {**from_family, **told, **from_user}
-    if "resize" in seen and seen["resize"].value == "squash" and "shortest_edge" not in from_user:
-        seen.pop("shortest_edge", None)  # belongs to the other way of resizing
-    fields = {name: fact.value for name, fact in seen.items()}
-    facts = {name: fact for name, fact in facts.items() if name not in PREPROCESSING_FIELDS} | seen
-    missing = list_missing(facts, (*chosen.required, "mean", "std", "sampling", *disputed), hints=chosen.hints)
+    said = {name: value for name, value in given.items() if name in PREPROCESSING_FIELDS}
+    clips = _find_clips(chosen, facts, said, source.preprocessor)
+    facts = {name: fact for name, fact in facts.items() if name not in PREPROCESSING_FIELDS} | clips.facts
+    missing = list_missing(facts, (*chosen.required, "mean", "std", "sampling", *clips.disputed), hints=chosen.hints)
 
     plan = ConversionPlan(
         source=source,
         family=chosen,
         settings=given,
         facts=facts,
-        preprocessing_from=origin,
+        preprocessing_from=clips.origin,
         config=None,
         preprocessing=None,
         labels=None,
@@ -135,12 +128,13 @@ def plan_conversion(
         fresh=(),
         missing=tuple(missing),
         faults=tuple(f"unknown key {key}" for key in unknown),
-        notes=tuple(_list_notes(source, origin, set(from_user))),
+        notes=tuple(_list_notes(source, clips.origin, said)),
     )
     if missing:
         return plan
     try:
         config = chosen.build_config(values)
+        fields = {name: fact.value for name, fact in clips.facts.items()}
         preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size, **fields)
         _check_size(config)
     except (ValueError, TypeError) as error:
@@ -164,6 +158,37 @@ def plan_conversion(
         fresh=tuple(fresh),
         faults=tuple(faults),
     )
+
+
+class _Clips(NamedTuple):
+    """How clips are made.
+
+    Attributes:
+      facts: field of the preprocessing -> value, and where it is from.
+      disputed: fields that published models of this shape differ in, so that the user has to tell.
+      origin: where the fields are from that nobody told.
+    """
+
+    facts: dict[str, Fact]
+    disputed: list[str]
+    origin: str
+
+
+def _find_clips(
+    family: Family, facts: Mapping[str, Fact], said: Mapping[str, Any], preprocessor: Mapping[str, Any] | None
+) -> _Clips:
+    """Collects fields of the preprocessing: what the user says counts most, what the family or a file says least."""
+    fields, origin = family.read_preprocessing({name: fact.value for name, fact in facts.items()}, preprocessor)
+    found = {name: Fact(value, origin) for name, value in fields.items()}
+    disputed = []
+    if not preprocessor:
+        disputed = [name for name in find_disputed(family, facts) if name in PREPROCESSING_FIELDS]
+        found = {name: fact for name, fact in found.items() if name not in disputed}
+        found |= {name: facts[name] for name in PREPROCESSING_FIELDS if name in facts}
+    found |= {name: Fact(value, "settings") for name, value in said.items()}
+    if "resize" in found and found["resize"].value == "squash" and "shortest_edge" not in said:
+        found.pop("shortest_edge", None)  # belongs to the other way of resizing
+    return _Clips(found, disputed, origin)
 
 
 def _list_notes(source: Source, origin: str, given: Collection[str]) -> list[str]:

@@ -205,25 +205,37 @@ def _find_unknown(preprocessor: Mapping[str, Any], asked: Mapping[str, Any]) -> 
 
 def _find_odd_values(asked: Mapping[str, Any]) -> list[str]:
     faults = [f"{name} is neither true nor false" for name in _FLAGS if not isinstance(asked[name], bool)]
-    if not _is_number(asked["rescale_factor"]) or asked["rescale_factor"] <= 0:
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not _is_above_0(asked["rescale_factor"]):
         faults.append("rescale_factor is not a number above 0")
     for name in ("image_mean", "image_std"):
-        values = asked.get(name)
-        are_three = isinstance(values, list | tuple) and len(values) == 3 and all(map(_is_number, values))
-        if values is not None and not are_three and not _is_number(values):
+        if name in given and not _is_number(given[name]) and not _are_three(given[name]):
             faults.append(f"{name} is neither a number nor three")
-    if not isinstance(asked["resample"], int) or asked["resample"] not in _KERNELS:
-        shown = asked["resample"] if isinstance(asked["resample"], int) else type(asked["resample"]).__name__
-        faults.append(f"resample = {shown} is none of {_KERNELS}")
+    resample = asked["resample"]
+    if not isinstance(resample, int):
+        faults.append(f"resample = {type(resample).__name__} is none of {_KERNELS}")
+    elif resample not in _KERNELS:
+        faults.append(f"resample = {resample} is none of {_KERNELS}")
     for name in ("size", "crop_size"):
-        lengths = asked[name]
-        if lengths is not None and not (isinstance(lengths, Mapping) and all(map(is_count, lengths.values()))):
+        if name in given and not _are_lengths(given[name]):
             faults.append(f"{name} is neither a number of pixels nor such numbers by name")
-    if asked.get("num_frames") is not None and not is_count(asked["num_frames"]):
-        faults.append(f"num_frames = {show_value(asked['num_frames'])} is not a number of frames")
-    if asked.get("fps") is not None and not (_is_number(asked["fps"]) and asked["fps"] > 0):
-        faults.append(f"fps = {show_value(asked['fps'])} is not a number above 0")
+    if "num_frames" in given and not is_count(given["num_frames"]):
+        faults.append(f"num_frames = {show_value(given['num_frames'])} is not a number of frames")
+    if "fps" in given and not _is_above_0(given["fps"]):
+        faults.append(f"fps = {show_value(given['fps'])} is not a number above 0")
     return faults
+
+
+def _is_above_0(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _are_three(values: Any) -> bool:
+    return isinstance(values, list | tuple) and len(values) == 3 and all(map(_is_number, values))
+
+
+def _are_lengths(values: Any) -> bool:
+    return isinstance(values, Mapping) and all(map(is_count, values.values()))
 
 
 def _read_colours(asked: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.reduction.planner import Plan, propose_schedules
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
+from vidtldr_jax.trust.fields import is_count, is_finite
 
 # Shares of the tokens at which pieces are timed; between them time is taken to be a straight line.
 _SHARES: Final = (1.0, 0.7, 0.45, 0.25, 0.12, 0.05)
@@ -136,26 +137,26 @@ class LatencyTable:
         Raises:
           ValueError: they are no such data.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        columns = {name: fields.get(name) for name in ("tokens", "block", "reducing", "mlp")}
-        numbers = [fields.get(name) for name in ("plain", "early", "spread")]
-        is_sound = set(fields) == names and all(isinstance(column, list) for column in columns.values())
-        if is_sound:
-            lists: list[list[Any]] = list(columns.values())  # type: ignore[arg-type]  # checked
-            values = [*numbers, *(value for column in lists for value in column)]
-            is_sound = (
-                all(type(value) in (int, float) and math.isfinite(value) and value >= 0 for value in values)
-                and all(type(value) is int for value in lists[0])
-                and len({len(column) for column in lists}) == 1
-                and len(lists[0]) > 1
-                and all(first < second for first, second in itertools.pairwise(lists[0]))
-            )
-        if not is_sound:
+        if set(fields) != {field.name for field in dataclasses.fields(cls)} or not _is_table(fields):
             raise ValueError("a table has columns of one length and three numbers; got something else; measure anew.")
         values_by_name: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
         return cls(**values_by_name)
+
+
+def _is_table(fields: dict[str, Any]) -> bool:
+    """Whether values are numbers from 0 on, and the columns of one length with ascending tokens."""
+    columns = [fields[name] for name in ("tokens", "block", "reducing", "mlp")]
+    if not all(isinstance(column, list) for column in columns):
+        return False
+    values = [fields["plain"], fields["early"], fields["spread"], *itertools.chain(*columns)]
+    if not all(is_finite(value) and value >= 0 for value in values):
+        return False
+    tokens = columns[0]
+    if len(tokens) < 2 or any(len(column) != len(tokens) for column in columns):
+        return False
+    return all(is_count(number, least=0) for number in tokens) and tokens == sorted(set(tokens))
 
 
 def measure_latency(

@@ -123,24 +123,11 @@ def read_architecture(config: Any, *, num_classes: int | None = None) -> ViViTCo
         )
         if value not in allowed
     ]
-    if len(patches) != (2 if is_sampled else 3) or len(set(patches[:2])) != 1:
-        faults.append(
-            f"patches.size = {patches} is not rows, columns{'' if is_sampled else ', frames'} with equal sides"
-        )
-    tower = "spatial_transformer." if attention == "factorized_encoder" else ""
-    wanted = {
-        "dim": (model, "hidden_size"),
-        "depth": (model, f"{tower}num_layers"),
-        "num_heads": (model, f"{tower}num_heads"),
-        "mlp_dim": (model, f"{tower}mlp_dim"),
-        "image_size": (data, "crop_size"),
-        "num_frames": (model, "temporal_encoding_config.n_sampled_frames") if is_sampled else (data, "num_frames"),
-    }
-    if attention == "factorized_encoder" and not _get(model, "attention_config.spatial_only_baseline"):
-        names = {"temporal_depth": "num_layers", "temporal_num_heads": "num_heads", "temporal_mlp_dim": "mlp_dim"}
-        wanted |= {ours: (model, f"temporal_transformer.{theirs}") for ours, theirs in names.items()}
-    fields: dict[str, Any] = {ours: _get(tree, path) for ours, (tree, path) in wanted.items()}
-    faults += [f"{wanted[name][1]} is missing" for name, value in fields.items() if value is None]
+    faults += _check_patches(patches, is_sampled=is_sampled)
+    places = _list_places(model, attention, is_sampled=is_sampled)
+    trees = {"model": model, "data": data}
+    fields: dict[str, Any] = {name: _get(trees[tree], path) for name, (tree, path) in places.items()}
+    faults += [f"{places[name][1]} is missing" for name, value in fields.items() if value is None]
     if faults:
         raise ValueError(f"a ViViT of Scenic is described in full; {'; '.join(faults)}; fix the config.")
     if attention == "factorized_encoder":
@@ -158,6 +145,33 @@ def read_architecture(config: Any, *, num_classes: int | None = None) -> ViViTCo
         patch_init=_INITS.get(_get(model, "temporal_encoding_config.kernel_init_method"), "normal"),  # type: ignore[arg-type]
         num_classes=num_classes or (sum(splits) if splits else _get(data, "num_classes")),
     )
+
+
+def _check_patches(patches: list[Any], *, is_sampled: bool) -> list[str]:
+    axes = ("rows", "columns") if is_sampled else ("rows", "columns", "frames")
+    if len(patches) == len(axes) and patches[0] == patches[1]:
+        return []
+    return [f"patches.size = {patches} is not {', '.join(axes)} with equal sides"]
+
+
+def _list_places(model: Any, attention: str, *, is_sampled: bool) -> dict[str, tuple[str, str]]:
+    """Returns field of ours -> where Scenic's config has it: in "model" or "data", and the path in there."""
+    is_factorized = attention == "factorized_encoder"
+    tower = "spatial_transformer." if is_factorized else ""
+    places = {
+        "dim": ("model", "hidden_size"),
+        "depth": ("model", f"{tower}num_layers"),
+        "num_heads": ("model", f"{tower}num_heads"),
+        "mlp_dim": ("model", f"{tower}mlp_dim"),
+        "image_size": ("data", "crop_size"),
+        "num_frames": ("data", "num_frames"),
+    }
+    if is_sampled:
+        places["num_frames"] = ("model", "temporal_encoding_config.n_sampled_frames")
+    if is_factorized and not _get(model, "attention_config.spatial_only_baseline"):
+        names = {"temporal_depth": "num_layers", "temporal_num_heads": "num_heads", "temporal_mlp_dim": "mlp_dim"}
+        places |= {ours: ("model", f"temporal_transformer.{theirs}") for ours, theirs in names.items()}
+    return places
 
 
 def read_preprocessing(config: Any, **changes: Any) -> Preprocessing:
