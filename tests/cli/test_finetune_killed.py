@@ -39,7 +39,8 @@ def test_a_run_whose_process_is_killed_at_any_moment_has_the_losses_of_one_left_
     words = (
         "finetune", "--data", data, "--val", val, "--model", model, "--schedule", "2,1", "--steps", NUM_STEPS,
         "--batch-size", 4, "--evaluate-every", 8, "--save-every", 1, "--set", "mixup=0.3", "--set", "ema=0.9",
-        "--set", "crop=0.8", "--set", "mirror=true", "--set", "keep=best", "--out",
+        "--set", "crop=0.8", "--set", "mirror=true", "--set", "keep=best",
+        "--set", "dropout=0.1", "--set", "drop_path=0.2", "--out",
     )  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     processes.start(*words, whole)

@@ -98,6 +98,32 @@ def test_a_run_that_was_broken_off_goes_on_to_the_bit(place, tmp_path, monkeypat
     assert finetune(setup, tmp_path / "whole")["val"] == whole["val"]
 
 
+def test_a_run_with_dropout_that_was_broken_off_goes_on_to_the_bit(place, tmp_path, monkeypatch):
+    recipe = Recipe(
+        steps=3, batch_size=4, dropout=0.2, attention_dropout=0.1, drop_path=0.3, head_dropout=0.2, remat=True,
+        schedule="2,1",
+    )  # fmt: skip
+    setup = prepare(place / "model", place / "train.csv", recipe)
+    finetune(setup, tmp_path / "whole")
+    append = MetricsLog.append
+
+    def break_off(log, kind, step, values):
+        if step > 1:
+            raise KeyboardInterrupt
+        append(log, kind, step, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "append", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(setup, tmp_path / "broken", save_every=1)
+    assert finetune(setup, tmp_path / "broken")["resumed_from"] == 1
+    assert read_metrics(tmp_path / "broken") == read_metrics(tmp_path / "whole")
+    one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "broken"))
+    assert one.read_bytes() == other.read_bytes()
+    # Rates belong to training: the checkpoint's architecture has none.
+    assert "dropout" not in (tmp_path / "whole" / "model" / "config.json").read_text().partition('"source"')[0]
+
+
 def test_a_probe_leaves_the_encoder_to_the_bit_and_encodes_every_video_once(place, tmp_path, monkeypatch):
     encoded, encode = [], loop.encode_entries
 

@@ -11,14 +11,18 @@ import pytest
 from tests.train.squares import CONFIG, PREPROCESSING, make_params
 from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.models.dropout import DropRates
+from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD
 from vidtldr_jax.train.examples import make_batch
 from vidtldr_jax.train.recipe import Recipe
 from vidtldr_jax.train.steps import (
     StepSetup,
     choose_params,
+    find_drop_rates,
     find_loss,
     init_state,
+    make_dropout_key,
     normalise,
     split_params,
     train_step,
@@ -36,13 +40,13 @@ def make_setup(config=ONE_BLOCK, r=(), **fields):
     return StepSetup(config, PREPROCESSING, recipe, r, DEFAULT_METHOD, 4, 4)
 
 
-def run(setup, *, steps, params=None):
+def run(setup, *, steps, params=None, key=None):
     """Takes steps on the same clips; returns the states, and what each step told."""
     trained, frozen = split_params(params or make_params(ONE_BLOCK), setup.recipe)
     state, states, told = init_state(trained, setup), [], []
     for step in range(steps):
         batch = make_batch(CLIPS, CLASSES, setup.recipe, step=step)
-        state, metrics = train_step(state, frozen, batch, setup=setup)
+        state, metrics = train_step(state, frozen, batch, key, setup=setup)
         states.append(jax.tree.map(np.asarray, state))
         told.append(jax.tree.map(float, metrics))
     return states, told
@@ -157,3 +161,45 @@ def test_half_precision_computes_but_keeps_single_precision_parameters():
 def test_pixels_are_normalised_as_for_inference():
     expected = normalize_frames(CLIPS, mean=PREPROCESSING.mean, std=PREPROCESSING.std)
     np.testing.assert_allclose(normalise(jnp.asarray(CLIPS), PREPROCESSING), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_draws_from_the_key_of_the_run_and_its_own_number():
+    fields = {"dropout": 0.3, "drop_path": 0.3, "head_dropout": 0.3}
+    setup, key = make_setup(**fields), make_dropout_key(5)
+    states, told = run(setup, steps=2, key=key)
+    part = jax.tree.map(lambda leaf: leaf[0], make_batch(CLIPS, CLASSES, setup.recipe, step=0))
+    find = jax.jit(lambda params, key: find_loss(params, {}, part, key, setup=setup)[0])
+    for step, params in enumerate((make_params(ONE_BLOCK), states[0].params)):
+        losses = [float(find(params, jax.random.fold_in(key, number))) for number in range(3)]
+        assert told[step].loss == pytest.approx(losses[step], rel=1e-5)
+        assert len({round(loss, 3) for loss in losses}) == 3
+    _, told_again = run(make_setup(remat=True, **fields), steps=2, key=key)
+    assert told_again[1].loss == pytest.approx(told[1].loss, rel=1e-4), "blocks computed again draw the same"
+    assert not jnp.array_equal(jax.random.key_data(make_dropout_key(6)), jax.random.key_data(key))
+
+
+def test_parts_of_a_batch_draw_apart(monkeypatch):
+    monkeypatch.setattr(
+        "vidtldr_jax.train.steps.find_loss",
+        lambda trained, frozen, part, key, *, setup: (jax.random.uniform(key), jnp.zeros(())),
+    )
+    setup = make_setup(accumulation=2, dropout=0.25)
+    _, told = run(setup, steps=1, key=make_dropout_key(0))
+    keys = jax.random.split(jax.random.fold_in(make_dropout_key(0), 0), 2)
+    assert told[0].loss == pytest.approx(float(jax.vmap(jax.random.uniform)(keys).mean()), rel=1e-5)
+
+
+def test_what_is_dropped_is_what_the_original_drops():
+    recipe = Recipe(dropout=0.1, attention_dropout=0.2, drop_path=0.3, head_dropout=0.4)
+    shared = {"tokens": 0.1, "update": 0.1, "attention": 0.2, "path": 0.3, "head": 0.4}
+    vivit = ViViTConfig(
+        num_frames=4, image_size=16, patch_size=8, tubelet_size=2, dim=8, depth=1, num_heads=2, mlp_dim=8
+    )
+    assert find_drop_rates(recipe, CONFIG) == DropRates(**shared)
+    assert find_drop_rates(recipe, vivit) == DropRates(**shared, hidden=0.1, rescale_path=False)
+    assert find_drop_rates(Recipe(), vivit).is_zero
+
+
+def test_a_step_that_drops_needs_a_key():
+    with pytest.raises(ValueError, match="got no 'dropout' among rngs"):
+        run(make_setup(dropout=0.2), steps=1)

@@ -74,7 +74,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", type=click.IntRange(min=0), help="Of order, clips, and a new classifier.  [default: 0]"),
         click.option(
             "--set", "settings", type=SettingType(), multiple=True,
-            help="Another field of the recipe: ema=0.99, mixup=0.2, crop=0.8, mirror=true, accumulation=4. Repeatable.",
+            help="Another field of the recipe: mixup=0.2, drop_path=0.1, remat=true, accumulation=4. Repeatable.",
         ),
     )  # fmt: skip
     for option in reversed(options):

@@ -28,7 +28,15 @@ from vidtldr_jax.train.examples import Batch, stream_batches, stream_feature_bat
 from vidtldr_jax.train.metrics import EVALUATION, STEP, MetricsLog
 from vidtldr_jax.train.run_folder import METRICS_NAME, MODEL_NAME, RESULT_NAME, STATES_NAME, RunFolder
 from vidtldr_jax.train.setup import Setup
-from vidtldr_jax.train.steps import Metrics, TrainState, choose_params, init_state, split_params, train_step
+from vidtldr_jax.train.steps import (
+    Metrics,
+    TrainState,
+    choose_params,
+    init_state,
+    make_dropout_key,
+    split_params,
+    train_step,
+)
 from vidtldr_jax.trust.digests import hash_json
 
 _SECONDS_BETWEEN_SAVES: Final = 120.0
@@ -117,6 +125,7 @@ class _Run:
         self._save_every = save_every
         self._reading: dict[str, Any] = {"num_workers": num_workers, "skips": skips, "unreadable": {}, "notices": {}}
         self._step_setup = setup.step_setup
+        self._key = make_dropout_key(setup.recipe.seed)
         trained, self._frozen = split_params(setup.params, setup.recipe)
         self._frozen = {path: jax.numpy.asarray(value) for path, value in self._frozen.items()}
         self._state = init_state(trained, self._step_setup)
@@ -135,7 +144,7 @@ class _Run:
         pending: tuple[int, Metrics] | None = None
         with contextlib.closing(self._stream(first)) as batches:
             for done, batch in enumerate(batches, start=first + 1):
-                self._state, metrics = train_step(self._state, self._frozen, batch, setup=self._step_setup)
+                self._state, metrics = train_step(self._state, self._frozen, batch, self._key, setup=self._step_setup)
                 if pending is not None:  # a step behind, so that the device need not wait
                     self._record(*pending)
                 pending = done, metrics

@@ -12,14 +12,17 @@ from vidtldr_jax.reduction.schedule import parse_schedule
 from vidtldr_jax.trust.fields import check_choices, check_counts, is_count, is_finite
 from vidtldr_jax.trust.nearest import describe_unknown_fields
 
+# Fields of the module. A run's description leaves them out at their defaults: runs of versions without them go on.
+_OF_A_MODULE: Final = ("dropout", "attention_dropout", "drop_path", "head_dropout", "remat")
 # What a compiled step depends on.
 _OF_A_STEP: Final = (
     *("batch_size", "accumulation", "learning_rate", "warmup", "weight_decay", "beta2", "layer_decay"),
     *("label_smoothing", "mixup", "ema", "clip_norm", "dtype", "probe"),
+    *_OF_A_MODULE,
 )
 _COUNTS: Final = ("batch_size", "accumulation")
 _COUNTS_OR_NONE: Final = ("steps", "evaluate_every", "few")
-_FLAGS: Final = ("probe", "random_time", "mirror", "new_head")
+_FLAGS: Final = ("probe", "random_time", "mirror", "new_head", "remat")
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {"dtype": ("float32", "bfloat16"), "keep": ("last", "best")}
 # Field -> lowest, highest, whether the highest itself is allowed.
 _RANGES: Final[dict[str, tuple[float, float, bool]]] = {
@@ -29,6 +32,10 @@ _RANGES: Final[dict[str, tuple[float, float, bool]]] = {
     "mixup": (0, math.inf, False),
     "ema": (0, 1, False),
     "clip_norm": (0, math.inf, False),
+    "dropout": (0, 1, False),
+    "attention_dropout": (0, 1, False),
+    "drop_path": (0, 1, False),
+    "head_dropout": (0, 1, False),
 }
 # Those that must be above 0.
 _POSITIVE: Final[dict[str, tuple[float, bool]]] = {
@@ -71,6 +78,12 @@ class Recipe:
       evaluate_every: steps between evaluations; None evaluates at the end only.
       keep: whether the parameters of the "last" step or of the "best" evaluation become the model.
       new_head: train a new classifier, of the classes of the list of videos, although the model has one.
+      dropout: share of values that are dropped where the model's original drops them: of the tokens after positions are
+        added, of what attention and MLP add, and inside a ViViT's MLP.
+      attention_dropout: share of attention weights that are dropped; above 0, whole maps are held.
+      drop_path: share of examples for which the last block adds nothing; it grows linearly from 0 in the first block.
+      head_dropout: share of values that are dropped before the classifier.
+      remat: compute every block again in the backward pass, for less memory and more time.
     """
 
     steps: int | None = None
@@ -99,6 +112,11 @@ class Recipe:
     evaluate_every: int | None = None
     keep: Literal["last", "best"] = "last"
     new_head: bool = False
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    head_dropout: float = 0.0
+    remat: bool = False
 
     def __post_init__(self) -> None:
         faults = check_counts(self, _COUNTS)
@@ -134,8 +152,15 @@ class Recipe:
                 parse_schedule(getattr(self, name))
             except (ValueError, TypeError) as error:
                 faults.append(f"{name} = {getattr(self, name)!r} is no schedule ({error})")
-        if self.mixup and self.probe and not self.is_random:
-            faults.append(f"mixup = {self.mixup} blends clips, and a probe without random clips reads them once")
+        if self.probe and not self.is_random:
+            if self.mixup:
+                faults.append(f"mixup = {self.mixup} blends clips, and a probe without random clips reads them once")
+            faults += [
+                f"{name} = {getattr(self, name)} is of a model that runs in every step; a probe without random clips "
+                "runs it once"
+                for name in _OF_A_MODULE
+                if getattr(self, name)
+            ]
         try:
             get_method(self.method)
         except ValueError as error:
@@ -159,8 +184,9 @@ class Recipe:
         return max(1, math.ceil(self.epochs * num_videos / self.batch_size))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain data for JSON."""
-        return dataclasses.asdict(self)
+        """Returns the fields as plain data for JSON; what earlier versions did not have is left out at its default."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if value or name not in _OF_A_MODULE}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:

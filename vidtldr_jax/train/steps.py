@@ -1,7 +1,8 @@
 """One optimiser step, compiled once: loss and gradients part by part, AdamW, moving average. Parameters are flat.
 
     state = init_state(params, setup)
-    state, metrics = train_step(state, frozen, batch, setup=setup)
+    key = make_dropout_key(recipe.seed)
+    state, metrics = train_step(state, frozen, batch, key, setup=setup)
 
 Parameters, gradients and the optimiser are float32 whatever the computation's dtype.
 """
@@ -10,15 +11,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float
 
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.models.architectures import Config, make_module
+from vidtldr_jax.models.dropout import DropRates
+from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.train.examples import Batch
 from vidtldr_jax.train.losses import blend, compute_cross_entropy, make_targets
@@ -26,6 +30,8 @@ from vidtldr_jax.train.optimizer import HEAD, find_rate, make_optimizer
 from vidtldr_jax.train.recipe import Recipe
 
 Params = Mapping[str, Any]
+
+_DROPOUT_STREAM: Final = 13
 
 
 class StepSetup(NamedTuple):
@@ -98,14 +104,45 @@ def init_state(params: Params, setup: StepSetup) -> TrainState:
     return TrainState(copied, average, optimizer.init(copied), jnp.zeros((), jnp.int32))
 
 
+def make_dropout_key(seed: int) -> Any:
+    """Returns the key of a run that every step's dropout is drawn from."""
+    return jax.random.key(np.random.default_rng((seed, _DROPOUT_STREAM)).integers(2**31))
+
+
+def find_drop_rates(recipe: Recipe, config: Config) -> DropRates:
+    """Returns what is dropped where, as the original training code of the architecture does.
+
+    Args:
+      recipe: has the rates.
+      config: the architecture.
+
+    Returns:
+      The rates of its module. VideoMAE and UMT drop nothing inside an MLP and rescale what stochastic depth keeps;
+      Scenic's ViViT does the opposite in both.
+    """
+    is_vivit = isinstance(config, ViViTConfig)
+    return DropRates(
+        tokens=recipe.dropout,
+        attention=recipe.attention_dropout,
+        update=recipe.dropout,
+        hidden=recipe.dropout if is_vivit else 0.0,
+        path=recipe.drop_path,
+        head=recipe.head_dropout,
+        rescale_path=not is_vivit,
+    )
+
+
 @functools.partial(jax.jit, static_argnames="setup", donate_argnums=0)
-def train_step(state: TrainState, frozen: Params, batch: Batch, *, setup: StepSetup) -> tuple[TrainState, Metrics]:
+def train_step(
+    state: TrainState, frozen: Params, batch: Batch, key: Any = None, *, setup: StepSetup
+) -> tuple[TrainState, Metrics]:
     """Takes one step; the one place where training is jitted.
 
     Args:
       state: before; its memory is used again.
       frozen: flat parameters that stay as they are.
       batch: its parts go through the model one after the other.
+      key: of the run's dropout, the same for all steps; may be None where the recipe drops nothing.
       setup: static.
 
     Returns:
@@ -114,16 +151,20 @@ def train_step(state: TrainState, frozen: Params, batch: Batch, *, setup: StepSe
     recipe = setup.recipe
     find = jax.value_and_grad(find_loss, has_aux=True)
 
+    if key is not None:
+        key = jax.random.fold_in(key, state.step)
     if recipe.accumulation == 1:
-        found = find(state.params, frozen, jax.tree.map(lambda leaf: leaf[0], batch), setup=setup)
+        found = find(state.params, frozen, jax.tree.map(lambda leaf: leaf[0], batch), key, setup=setup)
     else:
         nothing = jnp.zeros((), jnp.float32)
         empty = (nothing, nothing), jax.tree.map(jnp.zeros_like, state.params)
 
-        def add_part(total: Any, part: Batch) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, find(state.params, frozen, part, setup=setup)), None
+        keys = None if key is None else jax.random.split(key, recipe.accumulation)
 
-        found, _ = jax.lax.scan(add_part, empty, batch)
+        def add_part(total: Any, part: tuple[Batch, Any]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, find(state.params, frozen, *part, setup=setup)), None
+
+        found, _ = jax.lax.scan(add_part, empty, (batch, keys))
     (loss, accuracy), gradients = jax.tree.map(lambda leaf: leaf / recipe.accumulation, found)
     rate = find_rate(state.step, recipe=recipe, num_steps=setup.num_steps)
     optimizer = make_optimizer(recipe, setup.config, num_steps=setup.num_steps)
@@ -135,13 +176,16 @@ def train_step(state: TrainState, frozen: Params, batch: Batch, *, setup: StepSe
     return TrainState(params, average, moments, state.step + 1), metrics
 
 
-def find_loss(trained: Params, frozen: Params, part: Batch, *, setup: StepSetup) -> tuple[Array, Array]:
+def find_loss(
+    trained: Params, frozen: Params, part: Batch, key: Any = None, *, setup: StepSetup
+) -> tuple[Array, Array]:
     """Computes the loss of one part of a batch.
 
     Args:
       trained: flat parameters that gradients are wanted of.
       frozen: the others.
       part: `[B, ...]`.
+      key: of its dropout, or None.
       setup: static.
 
     Returns:
@@ -157,16 +201,28 @@ def find_loss(trained: Params, frozen: Params, part: Batch, *, setup: StepSetup)
     if setup.takes_features:
         logits = classify_features(params, inputs)
     else:
-        logits = run_model(params, inputs, setup)
+        logits = run_model(params, inputs, setup, key)
     accuracy = (logits.argmax(-1) == part.labels).astype(jnp.float32).mean()
     return compute_cross_entropy(logits, targets), accuracy
 
 
-def run_model(params: Params, video: Float[Array, "B T Y X 3"], setup: StepSetup) -> Float[Array, "B classes"]:
-    """Returns the logits of normalised clips, with the merging of training."""
-    dtypes = {"dtype": jnp.dtype(setup.recipe.dtype), "param_dtype": jnp.float32}
-    module = make_module(setup.config, r=setup.r, method=setup.method, **dtypes)
-    return module.apply({"params": traverse_util.unflatten_dict(dict(params), sep="/")}, video).logits
+def run_model(
+    params: Params, video: Float[Array, "B T Y X 3"], setup: StepSetup, key: Any = None
+) -> Float[Array, "B classes"]:
+    """Returns the logits of normalised clips, with the merging and the dropout of training."""
+    recipe = setup.recipe
+    module = make_module(
+        setup.config,
+        r=setup.r,
+        method=setup.method,
+        dtype=jnp.dtype(recipe.dtype),
+        param_dtype=jnp.float32,
+        drop_rates=find_drop_rates(recipe, setup.config),
+        remat=recipe.remat,
+    )
+    variables = {"params": traverse_util.unflatten_dict(dict(params), sep="/")}
+    rngs = {} if key is None else {"dropout": key}
+    return module.apply(variables, video, deterministic=False, rngs=rngs).logits
 
 
 def classify_features(params: Params, features: Float[Array, "B D"]) -> Float[Array, "B classes"]:
