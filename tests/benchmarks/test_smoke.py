@@ -15,6 +15,7 @@ from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.latency import make_latency_table
 from scripts.tables.precision import make_bfloat16_table
+from scripts.tables.remat import make_remat_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.start import make_start_table
 from scripts.tables.throughput import make_throughput_table
@@ -32,6 +33,7 @@ TABLES = {
     "memory": make_memory_table,
     "merging": make_merging_table,
     "profile_scopes": None,
+    "remat": make_remat_table,
     "rerank": make_rerank_table,
     "scaling": make_scaling_table,
     "scan": make_scan_table,
