@@ -71,25 +71,9 @@ def find_faults(
     filled: dict[str, list[str]] = defaultdict(list)
     faults = []
     for assignment in assignments:
-        shape = source_shapes[assignment.key]
-        empty = np.broadcast_to(np.zeros((), np.int8), shape)  # a shape without memory
         for target in assignment.targets:
             filled[target].append(assignment.key)
-        try:
-            made = apply_transform(assignment, empty)
-        except ValueError:
-            faults.append(f"{assignment.key} has shape {shape}, which {assignment.transform} can't turn")
-            continue
-        faults += [
-            f"{assignment.key} {shape} gives {target} {values.shape}, which should be {target_shapes[target]}"
-            for target, values in made.items()
-            if target in target_shapes and values.shape != target_shapes[target]
-        ]
-        faults += [
-            f"{assignment.key} gives {target}, which this architecture does not have"
-            for target in made
-            if target not in target_shapes
-        ]
+        faults += _check_shapes(assignment, source_shapes[assignment.key], target_shapes)
     wanted = {target: name_sources(target, rules) for target in target_shapes if target not in filled}
     all_wanted = [name for names in wanted.values() for name in names]
     near = find_nearest(unknown, all_wanted)
@@ -100,6 +84,24 @@ def find_faults(
         faults.append(f"nothing fills {target}; it comes from {' or '.join(names) or 'no key of this family'}{shown}")
     faults += [f"{target} is filled by {' and '.join(keys)}" for target, keys in filled.items() if len(keys) > 1]
     return faults
+
+
+def _check_shapes(assignment: Assignment, shape: Shape, target_shapes: Mapping[str, Shape]) -> list[str]:
+    empty = np.broadcast_to(np.zeros((), np.int8), shape)  # a shape without memory
+    try:
+        made = apply_transform(assignment, empty)
+    except ValueError:
+        return [f"{assignment.key} has shape {shape}, which {assignment.transform} can't turn"]
+    faults = [
+        f"{assignment.key} {shape} gives {target} {values.shape}, which should be {target_shapes[target]}"
+        for target, values in made.items()
+        if target in target_shapes and values.shape != target_shapes[target]
+    ]
+    return faults + [
+        f"{assignment.key} gives {target}, which this architecture does not have"
+        for target in made
+        if target not in target_shapes
+    ]
 
 
 def name_sources(target: str, rules: Sequence[Rule]) -> list[str]:

@@ -6,7 +6,7 @@ Every field of such a file is used, refused, or named in a note (`list_notes`), 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from checkpoints_convert.errors import ConversionError, show_value
@@ -160,14 +160,20 @@ def _fill_in(preprocessor: Mapping[str, Any], image_size: Any, kernel: str) -> d
     if name == _VJEPA2:
         asked["size"] = _find_vjepas_size(asked["crop_size"])
     square = ("height", "width")
-    for entry, first in (("size", square if asked["default_to_square"] is True else square[:0]), ("crop_size", square)):
-        if is_count(asked[entry]):
-            asked[entry] = dict.fromkeys(first or ("shortest_edge",), asked[entry])
-        elif isinstance(asked[entry], Mapping):
-            asked[entry] = {key: length for key, length in asked[entry].items() if length is not None}
+    asked["size"] = _name_lengths(asked["size"], square if asked["default_to_square"] is True else ("shortest_edge",))
+    asked["crop_size"] = _name_lengths(asked["crop_size"], square)
     if _is_vivits_image(name) and isinstance(asked["size"], dict) and "shortest_edge" in asked["size"]:
         asked["size"].pop("longest_edge", None)  # this class does not use it
     return asked
+
+
+def _name_lengths(size: Any, names: Sequence[str]) -> Any:
+    """Returns a size as lengths by name: one number is that of each, and null says nothing."""
+    if is_count(size):
+        return dict.fromkeys(names, size)
+    if isinstance(size, Mapping):
+        return {name: length for name, length in size.items() if length is not None}
+    return size
 
 
 def _is_vivits_image(name: str) -> bool:

@@ -128,19 +128,14 @@ def finetune(
 
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other.")
-    places, recipe_fields = _read_config(config) if config else ({}, {})
-    if fields.pop("new_head"):
-        recipe_fields = recipe_fields | {"new_head": True}
-    if fields.pop("probe"):
-        recipe_fields = PROBE | recipe_fields | {"probe": True}
-    given = {name: value for name, value in fields.items() if value is not None}
-    if "epochs" in given and "steps" not in given:
-        given["steps"] = None
-    recipe_fields |= given | {name: _parse(text) for name, text in collect_settings(settings).items()}
+    places, from_config = _read_config(config) if config else ({}, {})
+    places |= {name: place for name, place in {"data": data, "val": val, "root": root}.items() if place}
+    recipe_fields = _collect_fields(from_config, fields) | {
+        name: _parse(text) for name, text in collect_settings(settings).items()
+    }
     if ctx.get_parameter_source("model") == click.core.ParameterSource.DEFAULT and places.get("checkpoint"):
         model = places["checkpoint"]
-    listed = data or places.get("data")
-    if listed is None:
+    if places.get("data") is None:
         raise click.UsageError("--data is needed: a list of videos and their classes.")
     check_model_name(model)
     try:
@@ -154,8 +149,7 @@ def finetune(
         folder = find_checkpoint(model)
         log_weights(model, folder)
         setup = prepare(
-            folder, listed, Recipe.from_dict(recipe_fields), val=val or places.get("val"),
-            root=root or places.get("root"),
+            folder, places["data"], Recipe.from_dict(recipe_fields), val=places.get("val"), root=places.get("root"),
         )  # fmt: skip
         log.info("training with schedule: %s", setup.schedule.describe())
         with watch_progress("training", total=setup.num_steps) as progress:
@@ -173,6 +167,15 @@ def finetune(
     else:
         _print_result(result)
     return 1 if result["unreadable"] else 0
+
+
+def _collect_fields(from_config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the recipe of a config with what options say in its place; a probe has defaults of its own."""
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if "epochs" in given:
+        given.setdefault("steps", None)
+    defaults = PROBE if given.get("probe") else {}
+    return defaults | from_config | given
 
 
 def _read_config(place: str) -> tuple[dict[str, Any], dict[str, Any]]:

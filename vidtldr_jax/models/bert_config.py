@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal
 
-from vidtldr_jax.trust.fields import check_counts, check_multiples, list_fields, list_given, read_fields
+from vidtldr_jax.trust.fields import PlainFields, check_counts, check_multiples, list_given
 
 _POSITIVE: Final = ("vocab_size", "max_positions", "num_token_types", "dim", "depth", "num_heads", "mlp_dim")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BertConfig:
+class BertConfig(PlainFields):
     """A BERT, arXiv 1810.04805, whose last layers may look at a context: video tokens, or a question's.
 
     Attributes:
@@ -68,22 +67,3 @@ class BertConfig:
     def num_text_layers(self) -> int:
         """Layers before the first that looks at the context."""
         return self.depth if self.fusion_from_layer is None else self.fusion_from_layer
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain data for JSON."""
-        return list_fields(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Builds a config from plain data.
-
-        Args:
-          fields: what `to_dict` returned.
-
-        Returns:
-          The config.
-
-        Raises:
-          ValueError: unknown or missing fields, all named together, or values that don't fit.
-        """
-        return read_fields(cls, fields)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal
 
-from vidtldr_jax.trust.fields import check_choices, check_counts, check_multiples, list_fields, list_given, read_fields
+from vidtldr_jax.trust.fields import PlainFields, check_choices, check_counts, check_multiples, list_given
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "encoding": ("joint", "per_frame"),
@@ -16,7 +15,7 @@ _POSITIVE: Final = ("num_frames", "image_size", "patch_size", "dim", "depth", "n
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CLIPConfig:
+class CLIPConfig(PlainFields):
     """A CLIP vision tower, arXiv 2103.00020: a ViT for images that here sees a clip.
 
     Attributes:
@@ -92,22 +91,3 @@ class CLIPConfig:
     def count_attention(self, frames: int, tokens: int) -> tuple[int, int]:
         """Returns the attentions of a block, and the pairs of query and key that each head of all of them sees."""
         return 1, tokens * tokens
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain data for JSON."""
-        return list_fields(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Builds a config from plain data.
-
-        Args:
-          fields: what `to_dict` returned.
-
-        Returns:
-          The config.
-
-        Raises:
-          ValueError: unknown or missing fields, all named together, or values that don't fit.
-        """
-        return read_fields(cls, fields)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Protocol
 
-from vidtldr_jax.trust.fields import check_choices, check_counts, check_multiples, list_fields, list_given, read_fields
+from vidtldr_jax.trust.fields import PlainFields, check_choices, check_counts, check_multiples, list_given
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "positions": ("sincos", "learned"),
@@ -58,7 +58,7 @@ class EncoderConfig(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VideoViTConfig:
+class VideoViTConfig(PlainFields):
     """A joint space-time vision transformer: UMT and VideoMAE.
 
     Attributes:
@@ -182,22 +182,3 @@ class VideoViTConfig:
     def num_cls_tokens(self) -> int:
         """Tokens that stand for no patch; there are none."""
         return 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain data for JSON."""
-        return list_fields(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Builds a config from plain data.
-
-        Args:
-          fields: what `to_dict` returned.
-
-        Returns:
-          The config.
-
-        Raises:
-          ValueError: unknown or missing fields, all named together, or values that don't fit.
-        """
-        return read_fields(cls, fields)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal
 
 from vidtldr_jax.trust.fields import (
+    PlainFields,
     check_choices,
     check_counts,
     check_multiples,
     is_count,
-    list_fields,
     list_given,
-    read_fields,
 )
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
@@ -33,7 +31,7 @@ _TEMPORAL: Final = ("temporal_depth", "temporal_num_heads", "temporal_mlp_dim")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ViViTConfig:
+class ViViTConfig(PlainFields):
     """A ViViT, arXiv 2103.15691, in one of its four forms.
 
     Attributes:
@@ -189,22 +187,3 @@ class ViViTConfig:
         times = frames // self.tubelet_size
         reach = times + tokens // times
         return (2, tokens * reach) if self.attention == "factorized_self_attention" else (1, tokens * reach // 2)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain data for JSON."""
-        return list_fields(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Builds a config from plain data.
-
-        Args:
-          fields: what `to_dict` returned.
-
-        Returns:
-          The config.
-
-        Raises:
-          ValueError: unknown or missing fields, all named together, or values that don't fit.
-        """
-        return read_fields(cls, fields)

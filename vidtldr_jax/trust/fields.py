@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, Self, TypeGuard, TypeVar
 
 from vidtldr_jax.trust.faults import join_faults
 from vidtldr_jax.trust.nearest import describe_unknown_fields
@@ -87,3 +87,26 @@ def read_fields(
     if faults:
         raise ValueError(f"{join_faults(faults)}; fix {place}.")
     return kind(**fields)
+
+
+class PlainFields:
+    """Base of a config, a dataclass, that is stored as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data for JSON."""
+        return list_fields(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Make a config from plain data.
+
+        Args:
+          fields: what `to_dict` returned.
+
+        Returns:
+          The config.
+
+        Raises:
+          ValueError: unknown or missing fields, all named together, or values that don't fit.
+        """
+        return read_fields(cls, fields)
