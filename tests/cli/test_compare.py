@@ -119,7 +119,9 @@ def test_benchmarks_that_make_no_sense_are_one_error(call, model):
     assert_one_error(both, "give --model or --preset, not both", exit_code=2)
     assert_one_error(call("benchmark", "--preset", "umt-b17"), "did you mean 'umt-b16'?")
     assert_one_error(call("benchmark", "--model", model, "--frames", 5), "got 5; take 6")
-    assert_one_error(call("benchmark", "--model", model, "--schedule", "1x9"), "at most 3 entries for 3 layers")
+    assert_one_error(
+        call("benchmark", "--model", model, "--schedule", "1x9"), "error: --schedule: at most 3 entries for 3 layers"
+    )
 
 
 def test_a_loss_is_told_and_an_overlap_too():

@@ -350,7 +350,7 @@ def test_wrong_uses_are_one_error(call, place, tmp_path):
     assert_one_error(call("embed", place.paths[0], *place.words), "Missing option '--out'", exit_code=2)
     assert_one_error(call("embed", place.paths[0], *out), "Missing option '--model'", exit_code=2)
     assert_one_error(call(*command, "--model", "no-model"), "there is no 'no-model'; check the path")
-    assert_one_error(call(*command, "--schedule", "1,1,1,1"), "at most 3 entries for 3 layers")
+    assert_one_error(call(*command, "--schedule", "1,1,1,1"), "error: --schedule: at most 3 entries for 3 layers")
     assert_one_error(call(*command, "--batch-size", 0), "--batch-size", exit_code=2)
     assert_one_error(call(*command, "--devices", 99), "--devices is at most the number of devices, 1")
     assert not (tmp_path / "index").exists()

@@ -373,5 +373,5 @@ def test_wrong_uses_are_one_error(call, model, videos, tmp_path):
     assert_one_error(call(*listed, "--compare-plain"), "--compare-plain needs a schedule")
     assert_one_error(call(*listed, "--crops", 3), 'crop = "three" needs resize = "shortest_edge"')
     assert_one_error(call(*listed, "--out", "result.txt"), "--out is a file that ends in .json")
-    assert_one_error(call(*listed, "--schedule", "1,1,1,1"), "at most 3 entries for 3 layers")
+    assert_one_error(call(*listed, "--schedule", "1,1,1,1"), "error: --schedule: at most 3 entries for 3 layers")
     assert_one_error(call("evaluate", "classification", "--model", "moving-object"), "did you mean 'moving-objects'?")

@@ -310,7 +310,7 @@ def test_a_config_that_does_not_do_is_one_error(call, qa, tmp_path):
     assert_one_error(run(image_size=64), "config.py has image_size = 64, the checkpoint 32; take another")
     assert_one_error(run(checkpoint=""), "--model is needed", exit_code=2)
     assert_one_error(run(answers=""), "--annotation and --answers are needed", exit_code=2)
-    assert_one_error(run(max_answer_tokens=2), "max_tokens is 3 to 20 in this model; got 2; change it")
+    assert_one_error(run(max_answer_tokens=2), "--max-answer-tokens is 3 to 20 in this model; got 2; change it")
     assert_one_error(run(max_question_tokens=1), "max_tokens is at least 2; got 1; allow more")
     assert_one_error(run(max_question_tokens=25), "a text has at most 20 tokens in this model; got 25")
 
@@ -341,7 +341,7 @@ def test_wrong_uses_are_one_error(call, qa, tmp_path):
     assert_one_error(ask("--answers", none), f"answers are a JSON list of texts, or one a line; {none} has")
     assert_one_error(ask("--k-test", 21), "--k-test is at most the number of answers, 20; got 21; take fewer")
     assert_one_error(ask("--answers", "no.json"), "'no.json': No such file")
-    assert_one_error(ask("--schedule", "1,1,1,1"), "at most 3 entries for 3 layers")
+    assert_one_error(ask("--schedule", "1,1,1,1"), "error: --schedule: at most 3 entries for 3 layers")
     assert_one_error(ask("--out", "r.txt"), "--out is a file that ends in .json")
     assert_one_error(ask("--max-question-tokens", 21), "a text has at most 20 tokens in this model; got 21")
     assert_one_error(ask("--max-answer-tokens", 2), "--max-answer-tokens", exit_code=2)

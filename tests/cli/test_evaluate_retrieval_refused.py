@@ -71,6 +71,9 @@ def test_a_config_of_another_architecture_is_refused(call, place, tmp_path):
     assert_one_error(
         result, "unknown field 'depths' (did you mean 'depth'?); unknown field 'dimension'; embed_dim = 16"
     )
+    for schedule, fault in (("1x9", "at most 3 entries for 3 layers; got 9"), ("x", "entries are numbers; got 'x'")):
+        path = write_config(place, tmp_path / "config.py", f"'schedule': '{schedule}',")
+        assert_one_error(call("evaluate", "retrieval", "--config", path), f"error: {path}: {fault}")
     path = write_config(place, tmp_path / "config.py", "'task': 'question_answering',")
     assert_one_error(call("evaluate", "retrieval", "--config", path), "'question_answering'; take evaluate qa")
     path = write_config(place, tmp_path / "config.py", "'task': 'classification',")
@@ -131,7 +134,7 @@ def test_wrong_uses_are_one_error(call, place, tmp_path):
     result = call(*listed, "--max-text-tokens", MOST_TOKENS + 1)
     assert_one_error(result, "a text has at most 20 tokens in this model; got 21; allow fewer")
     assert_one_error(call(*listed, "--out", "result.txt"), "--out is a file that ends in .json")
-    assert_one_error(call(*listed, "--schedule", "1,1,1,1"), "at most 3 entries for 3 layers")
+    assert_one_error(call(*listed, "--schedule", "1,1,1,1"), "error: --schedule: at most 3 entries for 3 layers")
     assert_one_error(call(*listed, "--config", "no.py"), "there is no 'no.py'")
     assert not list(tmp_path.iterdir())
 

@@ -94,7 +94,7 @@ def test_an_unreadable_video_is_named_and_what_is_left_is_done_if_asked(call, pl
     ("more", "message", "exit_code"),
     [
         (("--few", 3), "3 videos of each class are wanted; these classes have fewer: right (2), left (2)", 1),
-        (("--set", "lerning_rate=1"), "unknown field 'lerning_rate' (did you mean 'learning_rate'?)", 1),
+        (("--set", "lerning_rate=1"), "error: --set: unknown field 'lerning_rate' (did you mean 'learning_rate'?)", 1),
         (("--set", "accumulation=3"), "batch_size = 4 is not a multiple of accumulation = 3; change these fields", 1),
         (("--set", "ema"), "a setting is name=value", 2),
         (("--schedule", "1,1,1"), "at most 2 entries for 2 layers; got 3", 1),
@@ -108,6 +108,20 @@ def test_an_unreadable_video_is_named_and_what_is_left_is_done_if_asked(call, pl
 )  # fmt: skip
 def test_wrong_use_is_one_line(call, words, more, message, exit_code):
     assert_one_error(call("finetune", *words, *QUICK, *more), message, exit_code=exit_code)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("lerning_rate=1", "unknown field 'lerning_rate'"),
+        ("schedule='x'", "schedule = 'x' is no schedule"),
+        ("schedule='1x9'", "the schedule must fit the model: at most 2 entries for 2 layers; got 9"),
+    ],
+)
+def test_a_config_that_says_nonsense_is_named(call, words, tmp_path, recipe, message):
+    text = f"return ml_collections.ConfigDict(dict(task='finetune', recipe=dict({recipe})))"
+    (tmp_path / "mine.py").write_text(f"import ml_collections\n\n\ndef get_config():\n    {text}\n")
+    assert_one_error(call("finetune", *words, "--config", "mine.py"), f"error: mine.py: {message}")
 
 
 def test_what_is_needed_is_asked_for(call, tmp_path, place):

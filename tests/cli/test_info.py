@@ -77,7 +77,7 @@ def find_row(result, name):
         (["umt-b1"], "did you mean 'umt-b16'?"),
         (["nowhere"], "there is no 'nowhere'"),
         (["hf://model"], "a place on a hub is hf://owner/name"),
-        (["umt-b16", "--schedule", "1x13"], "at most 12 entries for 12 layers; got 13"),
+        (["umt-b16", "--schedule", "1x13"], "error: --schedule: at most 12 entries for 12 layers; got 13"),
         (["."], "config.json"),
     ],
 )

@@ -217,10 +217,11 @@ def test_an_evaluation_takes_the_config_of_a_classifier(call, call_json, tmp_pat
     [
         ("task='retrieval'", "a config with task = 'classification' is needed; mine.py has 'retrieval'"),
         ("task='classification', shedule='1'", "unknown field 'shedule' (did you mean 'schedule'?); fields are task, "),
-        ("task='classification', schedule='x'", "entries are numbers; got 'x'"),
+        ("task='classification', schedule='x'", "error: mine.py: entries are numbers; got 'x'"),
+        ("task='classification', schedule='1x9'", "error: mine.py: at most 4 entries for 4 layers; got 9"),
         ("task='classification', method='evti'", "did you mean 'evit'?"),
         ("task='classification', average='median'", "average = 'median' is none of "),
-        ("task='classification', num_frames=3", "num_frames = 3 is not a multiple of tubelet_size = 2"),
+        ("task='classification', num_frames=3", "error: mine.py: num_frames = 3 is not a multiple of tubelet_size = 2"),
     ],
 )
 def test_a_config_that_says_nonsense_is_refused(call, tmp_path, line, message):

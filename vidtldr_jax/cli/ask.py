@@ -75,6 +75,7 @@ def ask(
     from vidtldr_jax.data.clip import read_frames
     from vidtldr_jax.data.transforms import normalize_frames
     from vidtldr_jax.evaluation.answers import answer_block, encode_answers
+    from vidtldr_jax.evaluation.arguments import ArgumentError
     from vidtldr_jax.evaluation.texts import count_unknown
     from vidtldr_jax.inference.finite import check_finite
     from vidtldr_jax.inference.text_model import AnsweringModel
@@ -98,6 +99,8 @@ def ask(
         check_finite(tokens, "tokens", of=video)
         (ranked,) = answer_block(loaded, tokens, words, encoded, k=min(k_test, len(choices)), block_size=1)
         check_finite(ranked.probabilities, "probabilities", of=video)
+    except ArgumentError as error:
+        raise CommandError(f"--max-answer-tokens {error.rule}") from error
     except ValueError as error:
         raise CommandError(str(error)) from error
     found = [

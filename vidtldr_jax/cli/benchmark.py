@@ -21,6 +21,7 @@ from vidtldr_jax.cli.options import (
     open_model,
     optional_model_option,
     preset_option,
+    refuse_model,
     schedule_option,
     verbose_option,
 )
@@ -108,7 +109,7 @@ def benchmark(
         shape = _find_shape(loaded.config, batch_size, frames)
         resolved = loaded.schedule_for(shape)
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise refuse_model(error) from error
     start = Size(shape[1], batch_size)
     video = make_random_video(loaded.config, batch_size=batch_size, num_frames=start.frames)
     with show_progress(f"compiling and timing {repeats} runs of each"):

@@ -22,6 +22,7 @@ from vidtldr_jax.cli.options import (
     json_option,
     method_option,
     optional_model_option,
+    refuse_model,
     schedule_option,
     verbose_option,
 )
@@ -190,10 +191,13 @@ def _prepare(
     try:
         if experiment is not None and experiment.num_frames is not None:
             architecture, recipe = change_frames(architecture, recipe, experiment.num_frames)
+    except ValueError as error:
+        raise CommandError(f"{config}: {error}") from error
+    try:
         stored = stored._replace(config=architecture, preprocessing=_change_views(recipe, clips, crops))
         model = make_model(stored, dtype=dtype, mesh=choose_mesh(devices), **reducing)
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise refuse_model(error, config=config if schedule is None else None) from error
     log_model(model)
     return _Setup(chosen, folder, model)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,6 +26,9 @@ from vidtldr_jax.cli.output import print_json, print_note, print_table, watch_pr
 from vidtldr_jax.cli.python_config import RUNS_CODE, run_config
 from vidtldr_jax.cli.runtime import log_weights
 from vidtldr_jax.trust.notes import tell_notices
+
+if TYPE_CHECKING:
+    from vidtldr_jax.train.recipe import Recipe
 
 log = logging.getLogger("vidtldr_jax")
 
@@ -125,31 +128,31 @@ def finetune(
     --skip-unreadable the exit code is 1 at the end instead.
     """
     from vidtldr_jax.inference.load import find_checkpoint
+    from vidtldr_jax.reduction.schedule import ScheduleError
 
     if resume and restart:
         raise click.UsageError("--resume and --restart exclude each other.")
     places, from_config = _read_config(config) if config else ({}, {})
     places |= {name: place for name, place in {"data": data, "val": val, "root": root}.items() if place}
-    recipe_fields = _collect_fields(from_config, fields) | {
-        name: _parse(text) for name, text in collect_settings(settings).items()
-    }
+    from_set = {name: _parse(text) for name, text in collect_settings(settings).items()}
     if ctx.get_parameter_source("model") == click.core.ParameterSource.DEFAULT and places.get("checkpoint"):
         model = places["checkpoint"]
     if places.get("data") is None:
         raise click.UsageError("--data is needed: a list of videos and their classes.")
     check_model_name(model)
     try:
-        from vidtldr_jax.train import Recipe, prepare
         from vidtldr_jax.train import finetune as train
+        from vidtldr_jax.train import prepare
     except ModuleNotFoundError as error:
         raise CommandError(
             f"training needs {error.name}, which is not installed; pip install 'vidtldr-jax[train]'."
         ) from error
+    recipe = _make_recipe([(config, from_config), (None, _collect_fields(from_config, fields)), ("--set", from_set)])
     try:
         folder = find_checkpoint(model)
         log_weights(model, folder)
         setup = prepare(
-            folder, places["data"], Recipe.from_dict(recipe_fields), val=places.get("val"), root=places.get("root"),
+            folder, places["data"], recipe, val=places.get("val"), root=places.get("root"),
         )  # fmt: skip
         log.info("training with schedule: %s", setup.schedule.describe())
         with watch_progress("training", total=setup.num_steps) as progress:
@@ -158,7 +161,8 @@ def finetune(
                 skips=skip_unreadable, use_tensorboard=tensorboard, tell=print_note, progress=progress,
             )  # fmt: skip
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        is_of_config = isinstance(error.__cause__, ScheduleError) and recipe.schedule == from_config.get("schedule")
+        raise CommandError(f"{config}: {error}" if config and is_of_config else str(error)) from error
     result = {"started_from": model, **result}
     tell_notices(result["notices"])
     report_errors(result["unreadable"])
@@ -188,6 +192,25 @@ def _read_config(place: str) -> tuple[dict[str, Any], dict[str, Any]]:
     recipe = config.get("recipe") or {}
     places = {name: config.get(name) or None for name in _PLACES}
     return places, dict(recipe.to_dict() if hasattr(recipe, "to_dict") else recipe)
+
+
+def _make_recipe(parts: Sequence[tuple[str | None, Mapping[str, Any]]]) -> Recipe:
+    """Make a recipe of what stands in several places, later ones first; a fault is named with the place it is from."""
+    from vidtldr_jax.train.recipe import Recipe
+
+    fields: dict[str, Any] = {}
+    faults: list[str] = []
+    for place, part in parts:
+        fields |= part
+        try:
+            recipe = Recipe.from_dict(fields)
+        except ValueError as error:
+            faults.append(str(error) if place is None else f"{place}: {error}")
+        else:
+            faults = []
+    if faults:
+        raise CommandError(faults[0])
+    return recipe
 
 
 def _parse(text: str) -> Any:

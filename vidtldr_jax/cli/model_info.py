@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidtldr_jax.cli.comparison import format_tokens
-from vidtldr_jax.cli.group import CommandError
+from vidtldr_jax.cli.options import refuse_model
 from vidtldr_jax.cli.output import format_macs, print_json, print_line, print_note, print_table
 from vidtldr_jax.cli.runtime import log_weights
 from vidtldr_jax.data.labels import describe_similar
@@ -42,7 +42,7 @@ def show_model(name: str, *, schedule: str | None, method: str | None, as_json: 
     try:
         resolved = fit_schedule(config, schedule, method=method)
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise refuse_model(error) from error
     cost = count_macs(config, resolved)
     if as_json:
         print_json(_describe(config, facts, resolved, cost))

@@ -157,9 +157,25 @@ def open_model(
     try:
         model = load_model(folder, schedule=schedule, method=method, dtype=dtype, mesh=choose_mesh(devices))
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise refuse_model(error) from error
     log_model(model)
     return model
+
+
+def refuse_model(error: ValueError, *, config: str | None = None) -> CommandError:
+    """Return a command's error, which names the option or config of a schedule that does not fit a model.
+
+    Args:
+      error: what making the model raised.
+      config: the config that the schedule is from; None where it is from --schedule.
+
+    Returns:
+      The error.
+    """
+    from vidtldr_jax.reduction.schedule import ScheduleError
+
+    place = f"{config or '--schedule'}: " if isinstance(error, ScheduleError) else ""
+    return CommandError(f"{place}{error}")
 
 
 def choose_mesh(devices: int) -> Mesh | None:

@@ -20,6 +20,7 @@ from vidtldr_jax.cli.options import (
     find_model,
     json_option,
     method_option,
+    refuse_model,
     schedule_option,
     verbose_option,
 )
@@ -172,7 +173,10 @@ def prepare(
             f"{recipe.image_size}; take another checkpoint or another config."
         )
     written = schedule if schedule is not None else fields.get("schedule")
-    model = build(stored, recipe, written, method or fields.get("method"), dtype, devices)
+    model = build(
+        stored, recipe, written, method or fields.get("method"), dtype, devices,
+        config_place=config if schedule is None else None,
+    )  # fmt: skip
     return Setup(chosen, folder, model, fields)
 
 
@@ -219,7 +223,14 @@ def open_umt(
 
 
 def build(
-    stored: Checkpoint, recipe: Preprocessing, schedule: str | None, method: str | None, dtype: str, devices: int
+    stored: Checkpoint,
+    recipe: Preprocessing,
+    schedule: str | None,
+    method: str | None,
+    dtype: str,
+    devices: int,
+    *,
+    config_place: str | None = None,
 ) -> TextModel:
     """Makes a UMT for clips of a recipe's length.
 
@@ -230,6 +241,7 @@ def build(
       method: how tokens are chosen; None is vid-TLDR.
       dtype: of the computation.
       devices: over how many to split batches.
+      config_place: the config that the schedule is from; None where it is from --schedule.
 
     Returns:
       The model.
@@ -256,7 +268,7 @@ def build(
             mesh=choose_mesh(devices),
         )
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise refuse_model(error, config=config_place) from error
     assert isinstance(model, TextModel)
     log_model(model)
     return model

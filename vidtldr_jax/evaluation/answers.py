@@ -20,6 +20,7 @@ import numpy as np
 
 from vidtldr_jax.data.annotations import Question
 from vidtldr_jax.data.text import EncodedTexts
+from vidtldr_jax.evaluation.arguments import ArgumentError
 from vidtldr_jax.evaluation.heads import NUM_TOP
 from vidtldr_jax.evaluation.metrics import count_right
 from vidtldr_jax.inference.finite import find_not_finite
@@ -47,14 +48,14 @@ def encode_answers(
       `EncodedTexts`.
 
     Raises:
-      ValueError: max_tokens is too small, or too large for the model.
+      ArgumentError: max_tokens is too small, or too large for the model.
 
     Reference:
       ALBEF's answer lists: "[CLS] words [SEP] [SEP]", the first end token being part of the answer.
     """
     most = model.config.text.max_positions
     if not 3 <= max_tokens <= most:
-        raise ValueError(f"max_tokens is 3 to {most} in this model; got {max_tokens}; change it.")
+        raise ArgumentError("max_tokens", f"is 3 to {most} in this model; got {max_tokens}; change it.")
     return model.text_tokenizer.encode([f"{answer} {end}".strip() for answer in answers], max_tokens=max_tokens)
 
 

@@ -155,7 +155,10 @@ def evaluate_question_answering(
     }
     texts = [question.question for question in asked]
     words = model.tokenize(texts, max_tokens=lengths["max_question_tokens"])
-    encoded = encode_answers(model, choices, max_tokens=lengths["max_answer_tokens"], end=end_of_answer)
+    try:
+        encoded = encode_answers(model, choices, max_tokens=lengths["max_answer_tokens"], end=end_of_answer)
+    except ArgumentError as error:
+        raise ArgumentError("max_answer_tokens", error.rule) from error
     places = find_places(out, [annotation, answers, checkpoint])
     weights = identify_weights(model, checkpoint, is_kept=out is not None)
     facts = {

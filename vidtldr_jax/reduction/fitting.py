@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from vidtldr_jax.ops.checks import check_count, describe
 from vidtldr_jax.reduction.methods import Method
-from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, resolve_schedule
+from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule, ScheduleError, resolve_schedule
 
 
 class Reducible(Protocol):
@@ -81,8 +81,9 @@ def fit_schedule(
       The schedule with its token counts.
 
     Raises:
-      ValueError: the schedule or the method does not fit, see `resolve_schedule`, or the model needs the whole grid of
-        patches in every block.
+      ScheduleError: the schedule does not fit, see `resolve_schedule`, or the model needs the whole grid of patches in
+        every block.
+      ValueError: the method does not fit, or the schedule is none.
     """
     check_config(config)
     frames, rows, columns = size or (config.num_frames, config.image_size, config.image_size)
@@ -95,7 +96,7 @@ def fit_schedule(
         num_first=config.count_tokens(config.tubelet_size, rows, columns) - config.num_protected,
     )
     if any(resolved.r) and not config.is_mergeable:
-        raise ValueError(
+        raise ScheduleError(
             "a model whose blocks attend over time and space apart needs the whole grid of patches in "
             f"every block, so nothing can be merged; got the schedule {resolved.describe()}; take none."
         )

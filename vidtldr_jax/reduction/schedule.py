@@ -84,6 +84,10 @@ class ResolvedSchedule:
 Schedule: TypeAlias = str | ScheduleEntry | Sequence[ScheduleEntry] | ResolvedSchedule | None
 
 
+class ScheduleError(ValueError):
+    """A schedule can't be read, or does not fit a model."""
+
+
 def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
     """Reads any way of writing a schedule.
 
@@ -95,7 +99,8 @@ def parse_schedule(schedule: Schedule) -> tuple[ScheduleEntry, ...]:
       One entry per layer that was written: an int is a count, a float is a ratio in (0, 1).
 
     Raises:
-      ValueError: something is traced, not a number, negative, or neither a whole number nor a ratio in (0, 1).
+      ValueError: it is traced.
+      ScheduleError: something is not a number, negative, or neither a whole number nor a ratio in (0, 1).
       TypeError: the schedule is of another type altogether.
     """
     check_static("schedule", schedule)
@@ -141,7 +146,8 @@ def resolve_schedule(
       clamped to that, and said so in `clamps`. For an early method the entries are added up.
 
     Raises:
-      ValueError: entries for more layers than the model has, an unknown method, an early method where all tokens are of
+      ScheduleError: there are entries for more layers than the model has.
+      ValueError: an unknown method, an early method where all tokens are of
         one moment, or anything `parse_schedule` refuses.
     """
     requested = parse_schedule(schedule)
@@ -153,7 +159,7 @@ def resolve_schedule(
         method = schedule.method if isinstance(schedule, ResolvedSchedule) else DEFAULT_METHOD
     method = get_method(method)
     if len(requested) > num_layers:
-        raise ValueError(
+        raise ScheduleError(
             f"at most {num_layers} entries for {num_layers} layers; got {len(requested)} "
             f"({format_schedule(requested)}); leave out the entries past layer {num_layers - 1}."
         )
@@ -240,20 +246,20 @@ def _split(text: str) -> list[str]:
 def _parse_item(item: str, schedule: str) -> list[ScheduleEntry]:
     match = _ITEM.fullmatch(item)
     if match is None:
-        raise ValueError(f"entries are numbers; got {item!r} in {schedule!r}; {_FORMS}.")
+        raise ScheduleError(f"entries are numbers; got {item!r} in {schedule!r}; {_FORMS}.")
     return [_check_entry(float(match["number"]), schedule)] * int(match["times"] or 1)
 
 
 def _check_entry(entry: object, schedule: object) -> ScheduleEntry:
     check_static("r", entry)
     if not is_number(entry):
-        raise ValueError(f"entries are numbers; got {describe(entry)} in {describe(schedule)}; {_FORMS}.")
+        raise ScheduleError(f"entries are numbers; got {describe(entry)} in {describe(schedule)}; {_FORMS}.")
     number = float(entry)  # type: ignore[arg-type]  # NumPy and JAX scalars too
     if math.isfinite(number) and number >= 0 and number == int(number):
         return int(number)
     if 0 < number < 1:
         return number
-    raise ValueError(
+    raise ScheduleError(
         f"an entry is a whole number from 0 on, or a ratio above 0 and below 1; "
         f"got {entry!r} in {describe(schedule)}; {_FORMS}."
     )
