@@ -13,7 +13,7 @@ from tests.data.making import draw_frame, write_video
 from tests.data.test_video_paths import fill
 from vidtldr_jax.data import Preprocessing, VideoReadError, read_clip
 from vidtldr_jax.data.animation import is_animated
-from vidtldr_jax.data.folder_contents import look_into
+from vidtldr_jax.data.folder_contents import list_contents
 from vidtldr_jax.data.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vidtldr_jax.data.video_paths import find_videos, hash_content, look_for_videos
 
@@ -21,7 +21,7 @@ RECIPE = Preprocessing(num_frames=2, image_size=16)
 
 
 def name_below(folder):
-    return [os.path.relpath(path, folder) for path in look_into(folder).videos]
+    return [os.path.relpath(path, folder) for path in list_contents(folder).videos]
 
 
 def write_pictures(folder, count=3):
@@ -35,15 +35,15 @@ def write_pictures(folder, count=3):
 def test_a_picture_hides_no_video(picture, tmp_path):
     fill(tmp_path, "videos/a.mp4", "videos/deep/b.mkv", picture)
     assert name_below(tmp_path) == ["videos/a.mp4", "videos/deep/b.mkv"]
-    (note,) = look_into(tmp_path).notes
+    (note,) = list_contents(tmp_path).notes
     place = os.path.dirname(picture) or "the folder itself"
     assert note == (f"{tmp_path}: 1 picture left out, in {place}; to take a folder of pictures as one video, name it")
 
 
 def test_without_videos_pictures_are_frames_and_those_below_are_named(tmp_path):
     fill(tmp_path, "clip/1.png", "clip/2.png", "clip/depth/1.png", "clip/depth/2.png")
-    assert look_into(tmp_path / "clip").videos == [tmp_path / "clip"]
-    assert look_into(tmp_path / "clip").notes[0].startswith(f"{tmp_path / 'clip'}: 2 pictures left out, in depth; ")
+    assert list_contents(tmp_path / "clip").videos == [tmp_path / "clip"]
+    assert list_contents(tmp_path / "clip").notes[0].startswith(f"{tmp_path / 'clip'}: 2 pictures left out, in depth; ")
     # Of folders of frames, each is a video.
     fill(tmp_path, "more/other/1.png")
     assert name_below(tmp_path) == ["clip", "more/other"]
@@ -66,7 +66,7 @@ def test_suffixes_of_formats_that_decode_are_known():
 
 def test_what_no_suffix_tells_is_counted_by_suffix(tmp_path):
     fill(tmp_path, "a.mp4", "a.json", "sub/b.json", "c.XYZ", "README", ".hidden.xyz", "mp3.mp3")
-    (note,) = look_into(tmp_path).notes
+    (note,) = list_contents(tmp_path).notes
     assert note.startswith(f"{tmp_path}: 5 files left out, by suffix no videos (.json 2, ")
     assert note.endswith("); to take one, name it")
     assert all(kind in note for kind in (".xyz 1", ".mp3 1", "without suffix 1"))
@@ -75,7 +75,7 @@ def test_what_no_suffix_tells_is_counted_by_suffix(tmp_path):
 def test_an_ogg_file_is_a_video_where_it_says_so(tmp_path):
     (tmp_path / "film.ogg").write_bytes(b"OggS" + bytes(24) + b"\x80theora" + bytes(30))
     (tmp_path / "song.ogg").write_bytes(b"OggS" + bytes(24) + b"\x01vorbis" + bytes(30))
-    contents = look_into(tmp_path)
+    contents = list_contents(tmp_path)
     assert contents.videos == [tmp_path / "film.ogg"]
     assert "(.ogg 1)" in contents.notes[0]
 
@@ -98,7 +98,7 @@ def test_an_animated_picture_is_a_video_and_a_still_is_not(suffix, tmp_path):
     assert not is_animated(tmp_path / f"still{suffix}")
     if suffix != ".apng":  # of which nobody names a still
         assert name_below(tmp_path) == [f"film{suffix}"]
-        assert "1 picture left out, in the folder itself" in look_into(tmp_path).notes[0]
+        assert "1 picture left out, in the folder itself" in list_contents(tmp_path).notes[0]
 
 
 def test_an_animation_of_one_frame_is_a_still(tmp_path):
@@ -111,7 +111,7 @@ def test_an_animation_of_one_frame_is_a_still(tmp_path):
     path.write_bytes(b"RIFF" + (second - 8).to_bytes(4, "little") + data[8:second])
     assert not is_animated(path)
     (tmp_path / "b.png").write_bytes(b"")
-    assert look_into(tmp_path).videos == [tmp_path]
+    assert list_contents(tmp_path).videos == [tmp_path]
 
 
 DAMAGED = (
@@ -173,7 +173,7 @@ def test_links_and_what_is_no_file_never_stop_a_folder(tmp_path):
     (folder / "folder.mp4").mkdir()
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(folder / "s.mp4"))
-    contents = look_into(folder)
+    contents = list_contents(folder)
     assert [path.name for path in contents.videos] == [
         "a.mp4", "circle.mp4", "dangling.mp4", "device.mp4", "fifo.mp4", "s.mp4",
     ]  # fmt: skip
@@ -213,7 +213,7 @@ def test_a_frame_that_is_missing_is_an_error_and_not_another_video(tmp_path):
     folder = write_pictures(tmp_path / "frames")
     (folder / "1.png").unlink()
     (folder / "1.png").symlink_to("nowhere")
-    assert look_into(folder).videos == [folder]
+    assert list_contents(folder).videos == [folder]
     with pytest.raises(OSError, match=r"1\.png"):
         hash_content(folder)
     with pytest.raises((VideoReadError, OSError), match=r"1\.png"):

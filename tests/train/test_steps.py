@@ -19,11 +19,10 @@ from vidtldr_jax.train.recipe import Recipe
 from vidtldr_jax.train.steps import (
     StepSetup,
     choose_params,
+    compute_loss,
     find_drop_rates,
-    find_loss,
     init_state,
     make_dropout_key,
-    normalise,
     split_params,
     train_step,
 )
@@ -116,7 +115,7 @@ def test_a_probe_moves_the_classifier_alone():
 def get_gradient_function():
     setup = make_setup(CONFIG, MERGED)
     part = jax.tree.map(lambda leaf: leaf[0], make_batch(CLIPS, CLASSES, setup.recipe, step=0))
-    return jax.jit(jax.value_and_grad(lambda params: find_loss(params, {}, part, setup=setup)[0]))
+    return jax.jit(jax.value_and_grad(lambda params: compute_loss(params, {}, part, setup=setup)[0]))
 
 
 def test_gradients_go_through_merging_to_every_parameter():
@@ -158,17 +157,12 @@ def test_half_precision_computes_but_keeps_single_precision_parameters():
     assert told[2].loss < told[0].loss
 
 
-def test_pixels_are_normalised_as_for_inference():
-    expected = normalize_frames(CLIPS, mean=PREPROCESSING.mean, std=PREPROCESSING.std)
-    np.testing.assert_allclose(normalise(jnp.asarray(CLIPS), PREPROCESSING), expected, rtol=1e-5, atol=1e-6)
-
-
 def test_a_step_draws_from_the_key_of_the_run_and_its_own_number():
     fields = {"dropout": 0.3, "drop_path": 0.3, "head_dropout": 0.3}
     setup, key = make_setup(**fields), make_dropout_key(5)
     states, told = run(setup, steps=2, key=key)
     part = jax.tree.map(lambda leaf: leaf[0], make_batch(CLIPS, CLASSES, setup.recipe, step=0))
-    find = jax.jit(lambda params, key: find_loss(params, {}, part, key, setup=setup)[0])
+    find = jax.jit(lambda params, key: compute_loss(params, {}, part, key, setup=setup)[0])
     for step, params in enumerate((make_params(ONE_BLOCK), states[0].params)):
         losses = [float(find(params, jax.random.fold_in(key, number))) for number in range(3)]
         assert told[step].loss == pytest.approx(losses[step], rel=1e-5)
@@ -180,7 +174,7 @@ def test_a_step_draws_from_the_key_of_the_run_and_its_own_number():
 
 def test_parts_of_a_batch_draw_apart(monkeypatch):
     monkeypatch.setattr(
-        "vidtldr_jax.train.steps.find_loss",
+        "vidtldr_jax.train.steps.compute_loss",
         lambda trained, frozen, part, key, *, setup: (jax.random.uniform(key), jnp.zeros(())),
     )
     setup = make_setup(accumulation=2, dropout=0.25)

@@ -7,7 +7,7 @@ import pytest
 
 from vidtldr_jax.models.encoder import ReductionStep, Trace
 from vidtldr_jax.visualize.colours import GROUP_COLOURS, colour_groups, colour_layers, map_heat
-from vidtldr_jax.visualize.maps import count_members, leave_patches, make_layer_maps, spread_groups, spread_saliency
+from vidtldr_jax.visualize.maps import count_members, drop_class_tokens, make_layer_maps, spread_groups, spread_saliency
 
 GRID = (1, 2, 3)
 # Layer 0 sees 6 tokens: patch 2 goes into patch 1's token, patch 4 is dropped. Layer 1 sees 4: patch 0 joins as well.
@@ -42,7 +42,7 @@ def test_class_tokens_of_every_sequence_are_left_out_and_indices_stay():
     saliency = np.array([[1.0, 0.1, 0.2, 1.0, 0.3, 0.4]], np.float32)
     weight = np.array([[1, 0, 1, 1, 0.5, 1]], np.float32)
     steps = (ReductionStep(saliency, source, np.ones((1, 6), np.float32)),)
-    patches = leave_patches(Trace(last, weight, steps), num_cls_tokens=1, num_sequences=2)
+    patches = drop_class_tokens(Trace(last, weight, steps), num_cls_tokens=1, num_sequences=2)
     np.testing.assert_array_equal(patches.source, [[-1, 1, 3, 3]])
     np.testing.assert_array_equal(patches.weight, np.float32([[0, 1, 0.5, 1]]))
     (layer,) = make_layer_maps(patches, grid=(2, 1, 2))

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from vidtldr_jax.data.decoder_faults import name_file
+from vidtldr_jax.data.decoder_faults import raise_read_errors
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.image_folder import IMAGE_SUFFIXES, ImageFolder
 from vidtldr_jax.data.picture_film import PictureFilm
@@ -139,7 +139,7 @@ def read_source(path: str | os.PathLike[str], read: Callable[[FrameSource], Resu
     Raises:
       VideoReadError: it does not exist or can't be read, whatever was raised on the way.
     """
-    with name_file(path):
+    with raise_read_errors(path):
         source = _open_source(Path(path))
         try:
             return read(source)

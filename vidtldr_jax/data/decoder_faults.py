@@ -20,7 +20,7 @@ class ReadAgain(Exception):  # noqa: N818 - a signal, not a fault
 
 
 @contextlib.contextmanager
-def name_file(
+def raise_read_errors(
     path: str | os.PathLike[str],
     *,
     rule: str = "a video must be readable",

@@ -56,7 +56,7 @@ class _Walk:
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def look_into(folder: Path) -> FolderContents:
+def list_contents(folder: Path) -> FolderContents:
     """Apply the rule to a folder.
 
     Args:

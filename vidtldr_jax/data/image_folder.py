@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from vidtldr_jax.data.decoder_faults import name_file
+from vidtldr_jax.data.decoder_faults import raise_read_errors
 from vidtldr_jax.data.errors import VideoReadError
-from vidtldr_jax.data.folder_contents import list_pictures, look_into
+from vidtldr_jax.data.folder_contents import list_contents, list_pictures
 from vidtldr_jax.data.pictures import decode_picture, open_picture
 from vidtldr_jax.data.suffixes import IMAGE_SUFFIXES
 from vidtldr_jax.trust.limits import check_limit
@@ -45,7 +45,7 @@ class ImageFolder:
             below it.
         """
         self.path = path
-        with name_file(path):
+        with raise_read_errors(path):
             if path.is_dir():
                 _check_one_video(path)
             self._files = sorted(list_pictures(path), key=_natural_order) if path.is_dir() else [path]
@@ -76,7 +76,7 @@ class ImageFolder:
 
 
 def _check_one_video(folder: Path) -> None:
-    found = look_into(folder).videos
+    found = list_contents(folder).videos
     if found and found != [folder]:
         raise VideoReadError(
             f"one video is needed; {str(folder)!r} is a folder of videos, such as {str(found[0])!r}; name one of them."

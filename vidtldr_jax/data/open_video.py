@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vidtldr_jax.data.containers import SAFE_OPTIONS, find_kind_of_text
-from vidtldr_jax.data.decoder_faults import describe_reason, name_file
+from vidtldr_jax.data.decoder_faults import describe_reason, raise_read_errors
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.mp4_boxes import check_mp4_index, walk_boxes
 from vidtldr_jax.data.riff_tags import check_riff_tags
@@ -54,7 +54,7 @@ def open_video(path: Path) -> Iterator[OpenedVideo]:
       VideoReadError: the file is no regular file, empty, of no format that is read, cut off before its index, without a
         video that can be decoded or with frames above the limit; or anything was raised inside.
     """
-    with name_file(path):
+    with raise_read_errors(path):
         check_regular(path)
         check_mp4_index(path)
         check_riff_tags(path)

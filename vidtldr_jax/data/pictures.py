@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import UInt8
 
-from vidtldr_jax.data.decoder_faults import name_file
+from vidtldr_jax.data.decoder_faults import raise_read_errors
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.trust.limits import LimitError, check_limit, get_limit, name_variable
 from vidtldr_jax.trust.regular import check_regular
@@ -82,7 +82,7 @@ def open_picture(file: Path) -> Iterator[Image]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    with name_file(file, rule="every image that is looked at must be readable", remedy="replace or remove it."):
+    with raise_read_errors(file, rule="every image that is looked at must be readable", remedy="replace or remove it."):
         check_regular(file)
         Image.init()
         # Pillow's own limit knows no other for this user; it would stop what they allow.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from vidtldr_jax.data.errors import VideoReadError
-from vidtldr_jax.data.folder_contents import list_pictures, look_into
+from vidtldr_jax.data.folder_contents import list_contents, list_pictures
 from vidtldr_jax.trust.harmless import make_harmless
 from vidtldr_jax.trust.regular import check_regular
 
@@ -52,7 +52,7 @@ def look_for_videos(paths: Sequence[str | os.PathLike[str]]) -> FoundVideos:
             below = []
             errors[str(path)] = f"a video must exist; there is no {str(path)!r}; check the path."
         elif os.path.isdir(path):
-            contents = look_into(path)
+            contents = list_contents(path)
             below = contents.videos
             errors |= contents.errors
             if not below:

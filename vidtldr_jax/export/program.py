@@ -13,14 +13,13 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array
 
-from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.model import VideoModel
+from vidtldr_jax.inference.pixels import normalise_pixels
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.ops.platform import Platform, lower_for
 
@@ -117,13 +116,6 @@ def make_program(
         return branches(weights, normalise_pixels(video, recipe) if input_dtype == "uint8" else video)
 
     return Program(run, weights, (_describe_video(model, input_dtype),), outputs)
-
-
-def normalise_pixels(video: UInt8[Array, "B T Y X C"], recipe: Preprocessing) -> Float[Array, "B T Y X C"]:
-    """Returns (video / 255 - mean) / std, per colour, in float32."""
-    scaled = video.astype(jnp.float32) / np.float32(255)
-    mean, std = (np.array(part, np.float32, ndmin=5) for part in (recipe.mean, recipe.std))
-    return (scaled - mean) / std
 
 
 def _choose_weights(model: VideoModel, *, is_text: bool) -> dict[str, np.ndarray]:

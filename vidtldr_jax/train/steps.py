@@ -20,6 +20,7 @@ from flax import traverse_util
 from jaxtyping import Array, Float
 
 from vidtldr_jax.data.preprocessing import Preprocessing
+from vidtldr_jax.inference.pixels import normalise_pixels
 from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.dropout import DropRates
 from vidtldr_jax.models.vivit_config import ViViTConfig
@@ -149,7 +150,7 @@ def train_step(
       The next state, and what to record.
     """
     recipe = setup.recipe
-    find = jax.value_and_grad(find_loss, has_aux=True)
+    find = jax.value_and_grad(compute_loss, has_aux=True)
 
     if key is not None:
         key = jax.random.fold_in(key, state.step)
@@ -176,7 +177,7 @@ def train_step(
     return TrainState(params, average, moments, state.step + 1), metrics
 
 
-def find_loss(
+def compute_loss(
     trained: Params, frozen: Params, part: Batch, key: Any = None, *, setup: StepSetup
 ) -> tuple[Array, Array]:
     """Computes the loss of one part of a batch.
@@ -192,7 +193,7 @@ def find_loss(
       Loss and accuracy, float32.
     """
     recipe = setup.recipe
-    inputs = part.inputs if setup.takes_features else normalise(part.inputs, setup.preprocessing)
+    inputs = part.inputs if setup.takes_features else normalise_pixels(part.inputs, setup.preprocessing)
     targets = make_targets(part.labels, num_classes=setup.num_classes, smoothing=recipe.label_smoothing)
     if recipe.mixup:
         inputs = blend(inputs, inputs[part.partner], part.weight)
@@ -229,12 +230,6 @@ def classify_features(params: Params, features: Float[Array, "B D"]) -> Float[Ar
     """Returns the classifier's logits of features, in float32."""
     product = jnp.matmul(features, params[f"{HEAD}kernel"], precision=jax.lax.Precision.HIGHEST)
     return product + params[f"{HEAD}bias"][None]
-
-
-def normalise(clips: Any, preprocessing: Preprocessing) -> Float[Array, "B T Y X 3"]:
-    """Maps values of 0 to 255 to what the model expects, as `normalize_frames` does."""
-    mean, std = (jnp.array(part, jnp.float32, ndmin=5) for part in (preprocessing.mean, preprocessing.std))
-    return (clips.astype(jnp.float32) / 255 - mean) / std
 
 
 def choose_params(state: TrainState) -> dict[str, Any]:

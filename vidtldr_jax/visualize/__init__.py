@@ -1,7 +1,7 @@
 """What merging did to a video: arrays (`maps`), a clip's history, pixels (`render`), files, a page for a browser."""
 
 from vidtldr_jax.visualize.history import Answer, ClipHistory, make_history, record_history
-from vidtldr_jax.visualize.maps import LayerMap, leave_patches, make_layer_maps, spread_groups, spread_saliency
+from vidtldr_jax.visualize.maps import LayerMap, drop_class_tokens, make_layer_maps, spread_groups, spread_saliency
 from vidtldr_jax.visualize.page import make_page, write_page
 from vidtldr_jax.visualize.panels import draw_merge_map, draw_reconstruction, draw_saliency
 from vidtldr_jax.visualize.reconstruct import reconstruct_frames
@@ -17,7 +17,7 @@ __all__ = [
     "draw_reconstruction",
     "draw_saliency",
     "draw_strip",
-    "leave_patches",
+    "drop_class_tokens",
     "make_history",
     "make_layer_maps",
     "make_page",

@@ -26,7 +26,7 @@ from vidtldr_jax.inference.predictions import Prediction, average_views, list_to
 from vidtldr_jax.models.video_vit import VideoOutput
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
-from vidtldr_jax.visualize.maps import Grid, LayerMap, leave_patches, make_layer_maps
+from vidtldr_jax.visualize.maps import Grid, LayerMap, drop_class_tokens, make_layer_maps
 
 PICTURE_SIZE: Final = 256
 _DEFAULT_FPS: Final = 8.0
@@ -241,7 +241,7 @@ def _find_grid(model: VideoModel, shape: Sequence[int]) -> Grid:
 def _map_layers(model: VideoModel, output: VideoOutput, grid: Grid, num_sequences: int) -> tuple[LayerMap, ...]:
     if output.trace is None:
         raise RuntimeError("the model returned no trace.")
-    trace = leave_patches(output.trace, num_cls_tokens=model.config.num_cls_tokens, num_sequences=num_sequences)
+    trace = drop_class_tokens(output.trace, num_cls_tokens=model.config.num_cls_tokens, num_sequences=num_sequences)
     return make_layer_maps(trace, grid=grid)
 
 

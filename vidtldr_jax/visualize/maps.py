@@ -38,7 +38,7 @@ def make_layer_maps(trace: Trace, *, grid: Grid, example: int = 0) -> tuple[Laye
     """Spreads the trace of one clip over its grid, layer by layer.
 
     Args:
-      trace: of `encode_video(..., trace="every_layer")`, without class tokens (see `leave_patches`).
+      trace: of `encode_video(..., trace="every_layer")`, without class tokens (see `drop_class_tokens`).
       grid: patches over time, rows and columns.
       example: which clip of the batch.
 
@@ -64,7 +64,7 @@ def make_layer_maps(trace: Trace, *, grid: Grid, example: int = 0) -> tuple[Laye
     )
 
 
-def leave_patches(trace: Trace, *, num_cls_tokens: int, num_sequences: int = 1) -> Trace:
+def drop_class_tokens(trace: Trace, *, num_cls_tokens: int, num_sequences: int = 1) -> Trace:
     """Takes the class tokens out of what a trace says of original tokens, so that the patches of the grid remain.
 
     Args:
