@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -100,59 +101,83 @@ class Encoder(nn.Module):
           The state, and a `Trace` or None.
         """
         depth = self.config.depth
-        counts = self.r or (0,) * depth
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         token_key, block_key = split_key(dropout_key, 2)
         tokens = drop_values(tokens, self.drop_rates.tokens, token_key)
         state = ops.init_merge_state(tokens, trace=bool(trace))
-        is_watched = trace == "every_layer" and not self.method.is_early
         steps: list[ReductionStep] = []
+        counts = self.r or (0,) * depth
         if self.method.is_early and any(counts):
-            seen = Evidence(tokens, novelty=novelty)
-            plan, weight, score = self.method.choose(seen, r=sum(counts), num_protected=self.config.num_protected)
-            steps += _make_step(score, state, with_weight=trace == "every_layer")
-            state = ops.merge_tokens(state, plan, weight)
+            evidence = Evidence(tokens, novelty=novelty)
+            state, steps = self._reduce_early(state, evidence, r=sum(counts), with_weight=trace == "every_layer")
             counts = (0,) * depth
-        stacked = get_stack(self) if self.is_stacked else None
-        num_single = max((layer + 1 for layer, r in enumerate(counts) if r or is_watched), default=0)
-        fields: dict[str, Any] = {"method": self.method, "form": self.form, "drop_rates": self.drop_rates, **dtypes}
+        is_watched = trace == "every_layer" and not self.method.is_early
+        # Blocks of a stack run one by one up to the last one that absorbs or is watched.
+        last = max((layer for layer, r in enumerate(counts) if r or is_watched), default=-1)
+        num_single = last + 1 if self.is_stacked else depth
+        run_block = self._run_slice if self.is_stacked else self._run_own
         find_drop = functools.partial(find_block_drop, self.drop_rates, block_key, depth=depth)
-        for layer, r in enumerate(counts[:num_single] if self.is_stacked else counts):
-            use_size = self.method.grows and any(counts[:layer])
-            before = state
-            of_block = {"r": r, "use_size": use_size, "is_watched": is_watched, **fields}
-            state, score = self._run_block(layer, state, find_drop(layer), stacked, of_block)
+        for layer, r in enumerate(counts[:num_single]):
+            before, use_size = state, self.method.grows and any(counts[:layer])
+            block = functools.partial(self._make_block, r=r, use_size=use_size, is_watched=is_watched)
+            state, score = run_block(block, layer, state, find_drop(layer))
             if r or is_watched:
                 steps += _make_step(score, before, with_weight=is_watched)
-        if stacked is not None:
-            has_sizes = self.method.grows and any(self.r)
-            plain = Block(self.config, use_size=has_sizes, parent=None, **fields)
-
-            def run_plain(params: Any, state: ops.MergeState, layer: Array) -> ops.MergeState:
-                return plain.apply({"params": params}, state, find_drop(layer))[0]
-
-            state = scan_blocks(run_plain, stacked, state, first=num_single, remat=self.remat)
+        if self.is_stacked:
+            state = self._scan_rest(state, find_drop, first=num_single)
         if self.config.final_norm:
-            norm = make_layer_norm(self.config.norm_eps, name="norm", **dtypes)
+            norm = make_layer_norm(self.config.norm_eps, dtype=self.dtype, param_dtype=self.param_dtype, name="norm")
             state = state._replace(tokens=norm(state.tokens))
         if state.source is None or state.source_weight is None:
             return state, None
         return state, Trace(state.source, state.source_weight, tuple(steps))
 
-    def _run_block(
-        self, layer: int, state: ops.MergeState, drop: BlockDrop | None, stacked: Any, fields: dict[str, Any]
+    def _reduce_early(
+        self, state: ops.MergeState, evidence: Evidence, *, r: int, with_weight: bool
+    ) -> tuple[ops.MergeState, list[ReductionStep]]:
+        """Take r tokens out before the first block."""
+        plan, weight, score = self.method.choose(evidence, r=r, num_protected=self.config.num_protected)
+        return ops.merge_tokens(state, plan, weight), _make_step(score, state, with_weight=with_weight)
+
+    def _make_block(self, block_class: type[Block] = Block, **fields: Any) -> Block:
+        return block_class(
+            self.config,
+            method=self.method,
+            form=self.form,
+            drop_rates=self.drop_rates,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            **fields,
+        )
+
+    def _run_own(
+        self, make_block: Callable[..., Block], layer: int, state: ops.MergeState, drop: BlockDrop | None
     ) -> tuple[ops.MergeState, Float[Array, "B N"] | None]:
-        """Runs one block, whose parameters are its own or a slice of the stack."""
-        if stacked is None:
-            block_class = remat_module(Block, False if self.is_initializing() else self.remat)
-            return block_class(self.config, name=f"block_{layer}", **fields)(state, drop)
-        block = Block(self.config, parent=None, **fields)
+        """Run a block that has parameters of its own."""
+        block_class = remat_module(Block, False if self.is_initializing() else self.remat)
+        return make_block(block_class, name=f"block_{layer}")(state, drop)
+
+    def _run_slice(
+        self, make_block: Callable[..., Block], layer: int, state: ops.MergeState, drop: BlockDrop | None
+    ) -> tuple[ops.MergeState, Float[Array, "B N"] | None]:
+        """Run a block whose parameters are a slice of the stack."""
+        block = make_block(parent=None)
 
         # The slice is taken inside, so that the backward pass keeps none.
         def apply_block(stack: Any, state: ops.MergeState, drop: BlockDrop | None) -> Any:
             return block.apply({"params": take_block(stack, layer)}, state, drop)
 
-        return remat_function(apply_block, self.remat)(stacked, state, drop)
+        return remat_function(apply_block, self.remat)(get_stack(self), state, drop)
+
+    def _scan_rest(
+        self, state: ops.MergeState, find_drop: Callable[..., BlockDrop | None], *, first: int
+    ) -> ops.MergeState:
+        """Run all blocks from a number on, which change no shape, under one scan."""
+        block = self._make_block(use_size=self.method.grows and any(self.r), parent=None)
+
+        def run(params: Any, state: ops.MergeState, layer: Array) -> ops.MergeState:
+            return block.apply({"params": params}, state, find_drop(layer))[0]
+
+        return scan_blocks(run, get_stack(self), state, first=first, remat=self.remat)
 
 
 def _make_step(score: Float[Array, "B N"] | None, before: ops.MergeState, *, with_weight: bool) -> list[ReductionStep]:
