@@ -191,7 +191,7 @@ def test_gradients_flow_through_the_merge():
 
 def test_what_it_can_t_do_is_refused_in_words():
     params, video, _ = read_golden("spacetime_token")
-    with pytest.raises(ValueError, match="it looks at videos only; got boxes"):
+    with pytest.raises(ValueError, match="MergingViViT looks at videos only; got boxes"):
         MergingViViT(CONFIGS["spacetime_token"]).apply({"params": params}, video, train=False, boxes=np.zeros(4))
     halved = ViViTConfig(**FIELDS, attention="factorized_dot_product", pooling="mean")
     with pytest.raises(ValueError, match="needs the whole grid in every block; got factorized_dot_product"):
