@@ -24,6 +24,7 @@ from scripts.tables.latency import make_latency_table
 from scripts.tables.load import make_load_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.reliability import make_fuzz_table, make_kills_table
+from scripts.tables.remat import make_remat_table
 from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
 from scripts.tables.start import make_start_table
@@ -47,6 +48,7 @@ TABLES = {
     ("docs/plan.md", "latency"): (("latency.json",), make_latency_table),
     ("docs/cli.md", "start"): (("start.json",), make_start_table),
     ("docs/parity.md", "parity"): (("parity.json",), make_parity_table),
+    ("docs/finetune.md", "remat"): (("remat.json",), make_remat_table),
     ("docs/finetune.md", "few_labels"): (("few_labels.json",), make_few_labels_table),
     ("docs/convert.md", "memory"): (("convert_memory.json",), make_conversion_memory_table),
     ("docs/convert.md", "load"): (("load.json",), make_load_table),

@@ -1,5 +1,6 @@
 """What is dropped in training: expected values, whole updates per example, the same program when nothing is dropped."""
 
+import dataclasses
 import functools
 import re
 
@@ -7,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 import vidtldr_jax as vt
 from tests.models.test_stacking import CONFIGS, make, nest
-from tests.reference.inputs import make_qkv, make_size
+from tests.reference.inputs import make_params, make_qkv, make_size
+from vidtldr_jax.models.bert_config import BertConfig
 from vidtldr_jax.models.block import MLP
 from vidtldr_jax.models.dropout import (
     BlockDrop,
@@ -116,8 +119,8 @@ def count_draws(jaxpr):
     found = 0
     for equation in jaxpr.eqns:
         found += equation.primitive.name == "random_bits"
-        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "jaxpr")):
-            found += count_draws(parameter.jaxpr) if hasattr(parameter, "jaxpr") else 0
+        for parameter in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns")):
+            found += count_draws(parameter) if hasattr(parameter, "eqns") else 0
     return found
 
 
@@ -166,6 +169,29 @@ def test_drop_rates_and_remat_leave_the_parameters_as_they_are():
         module = vt.make_module(config, drop_rates=EVERY)
         in_training = jax.eval_shape(functools.partial(module.init, deterministic=False), KEY, video)
         assert plain == in_training
+
+
+def test_a_loaded_module_is_trained_as_a_copy_with_rates():
+    module, variables = vt.load_module("moving-objects", schedule="100,40")
+    video = jnp.zeros((2, 16, 48, 48, 3))
+    copy = module.clone(drop_rates=DropRates(path=0.2), remat=True)
+    assert (copy.r, copy.remat) == (module.r, True)
+    draws = jax.make_jaxpr(lambda v, x: copy.apply(v, x, deterministic=False, rngs={"dropout": KEY}))(variables, video)
+    assert count_draws(draws) == 2 * len(module.r)
+    assert count_draws(jax.make_jaxpr(copy.apply)(variables, video)) == 0
+
+
+def test_the_video_encoder_of_a_umt_drops_as_it_does_alone():
+    text = BertConfig(vocab_size=8, max_positions=4, dim=16, depth=2, num_heads=2, mlp_dim=16, fusion_from_layer=1)
+    vision = dataclasses.replace(CONFIGS["joint"], num_classes=None, embed_dim=6)
+    config = vt.UMTConfig(task="retrieval", vision=vision, text=text)
+    module = vt.make_module(config, drop_rates=EVERY, remat=True)
+    variables = {"params": traverse_util.unflatten_dict(make_params(config), sep="/")}
+    video = jnp.asarray(make("joint")[1])
+    apply = functools.partial(module.apply, deterministic=False, rngs={"dropout": KEY})
+    draws = jax.make_jaxpr(apply)(variables, video)
+    assert count_draws(draws) == 1 + 3 * 6  # tokens; weights, two updates, two paths and hidden values of each block
+    assert count_draws(jax.make_jaxpr(module.apply)(variables, video)) == 0
 
 
 @pytest.mark.parametrize(("name", "r"), [("joint", (2, 2, 0)), ("vivit factorized mean", (2, 0, 0))])

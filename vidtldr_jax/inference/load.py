@@ -95,7 +95,8 @@ def load_module(
       verify: see `load_model`.
 
     Returns:
-      The module, called with (video, trace=False), and its variables {"params": ...}.
+      The module, called with (video, trace=False, deterministic=True), and its variables {"params": ...}. For training,
+      `module.clone(drop_rates=..., remat=True)` is the same module with dropout, see `models.DropRates`.
 
     Raises:
       CheckpointError: the folder is missing, damaged, changed or does not fit.

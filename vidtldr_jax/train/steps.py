@@ -23,6 +23,7 @@ from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.pixels import normalise_pixels
 from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.dropout import DropRates
+from vidtldr_jax.models.stacking import stack_blocks
 from vidtldr_jax.models.vivit_config import ViViTConfig
 from vidtldr_jax.reduction.methods import Method
 from vidtldr_jax.train.examples import Batch
@@ -212,6 +213,8 @@ def run_model(
 ) -> Float[Array, "B classes"]:
     """Returns the logits of normalised clips, with the merging and the dropout of training."""
     recipe = setup.recipe
+    if recipe.remat:  # of blocks one by one, XLA's compiler for CPUs computes all again at once, which saves nothing
+        params = stack_blocks(params)
     module = make_module(
         setup.config,
         r=setup.r,
@@ -220,6 +223,7 @@ def run_model(
         param_dtype=jnp.float32,
         drop_rates=find_drop_rates(recipe, setup.config),
         remat=recipe.remat,
+        is_stacked=recipe.remat,
     )
     variables = {"params": traverse_util.unflatten_dict(dict(params), sep="/")}
     rngs = {} if key is None else {"dropout": key}
