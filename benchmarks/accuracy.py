@@ -82,14 +82,6 @@ def choose_method(name: str, seed: int) -> Method:
     return dataclasses.replace(METHODS[name], choose=choose)
 
 
-def digest_code() -> str:
-    """Returns a hash of the code that decides a model's outputs: cells of other code are not taken over."""
-    folders = [ROOT / "vidtldr_jax" / name for name in ("ops", "models", "reduction")]
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
-    files += [Path(__file__).with_name(f"{name}.py") for name in ("accuracy", "accuracy_tasks", "accuracy_causes")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
-
-
 def digest_model(model: VideoModel, beside: Path) -> str:
     """Returns a hash of a model's parameters and of the file beside its folder, if there is one."""
     digest = hashlib.sha256(beside.read_bytes() if beside.is_file() else b"")
@@ -124,7 +116,7 @@ def evaluate(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: 
     seeds = range(task.num_models)
     budgets = budgets if task.budgets is None else [budget for budget in budgets if budget in task.budgets]
     models = [task.read_model(seed) for seed in seeds]
-    code, shown = digest_code(), hashlib.sha256(task.clips.tobytes()).hexdigest()[:12]
+    code, shown = record.digest_code(*_CODE), hashlib.sha256(task.clips.tobytes()).hexdigest()[:12]
     weights = [digest_model(models[seed], TRAINED / f"{task.name}_{seed}_text.safetensors") for seed in seeds]
 
     def find_cell(method: str, budget: int) -> list[Hits]:
@@ -163,6 +155,7 @@ def _round(difference: Difference) -> dict[str, float]:
     return {name: round(value, 5) for name, value in difference._asdict().items()}
 
 
+_CODE = ("accuracy", "accuracy_tasks", "accuracy_causes")
 _TOLD = ("recipe", "validation_accuracy", "training_seconds", "training_cpu_seconds")
 
 
@@ -236,7 +229,7 @@ def follow(task: Task, methods: Sequence[str], budgets: Sequence[int], cache: Pa
     chosen = np.arange(NUM_FOLLOWED) * len(task.clips) // NUM_FOLLOWED  # evenly, since captions come in order
     clips = task.clips[chosen]
     is_object = task.find_objects(model.config.patch_size, model.config.tubelet_size)[chosen]
-    code, shown = digest_code(), hashlib.sha256(clips.tobytes()).hexdigest()[:12]
+    code, shown = record.digest_code(*_CODE), hashlib.sha256(clips.tobytes()).hexdigest()[:12]
     weights = digest_model(model, Path())
 
     def find(method: str, budget: int) -> Hits:

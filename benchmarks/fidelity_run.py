@@ -20,7 +20,6 @@ from vidtldr_jax.inference.timing import measure_models
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.methods import METHODS
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 PLAIN: Final = "plain"
 PER_FRAME: Final = "per_frame"
 BUDGETS: Final = (90, 70, 50, 30)
@@ -102,7 +101,8 @@ def evaluate(setting: Setting, paths: Mapping[str, Path], open_encoder: OpenEnco
     plain = open_encoder(setting, True)
     windows = read_all_windows(paths, plain)
     shown = hashlib.sha256(b"".join(window.frames.tobytes() for window in windows.values())).hexdigest()[:12]
-    where = f"{setting.encoder}-{setting.num_frames}-{setting.image_size}-{shown}-{digest_code()}"
+    code = record.digest_code("pretrained", "real_clips", "onnx_weights")
+    where = f"{setting.encoder}-{setting.num_frames}-{setting.image_size}-{shown}-{code}"
 
     def find_features(method: str, budget: int, model: VideoModel) -> Features:
         path = cache / f"{where}-{method}-{budget}.npz"
@@ -197,14 +197,6 @@ def measure_times(
             )
             print(f"time {setting.title}, {method} {budget} %: {rows[-1]['ratio']:.3f} of plain", flush=True)
     return rows
-
-
-def digest_code() -> str:
-    """Returns a hash of the code that decides features: cells of other code are not taken over."""
-    folders = [ROOT / "vidtldr_jax" / name for name in ("ops", "models", "reduction")]
-    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    files += [Path(__file__).with_name(name) for name in ("pretrained.py", "real_clips.py", "onnx_weights.py")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def run(

@@ -14,6 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from vidtldr_jax.trust.digests import hash_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -43,6 +46,18 @@ def find_commit() -> str:
     query = ["git", "status", "--porcelain", "--", "..", ":!results", ":!../README.md"]
     changes = subprocess.run(query, cwd=here, capture_output=True, text=True, check=False)
     return (head.stdout.strip() or "unknown") + ("+" if changes.stdout.strip() else "")
+
+
+def digest_code(*names: str) -> str:
+    """Returns a hash of the code that decides a model's outputs: results of other code are not taken over.
+
+    Args:
+      *names: of the benchmarks that decide them too.
+    """
+    folders = [ROOT / "vidtldr_jax" / name for name in ("ops", "models", "reduction")]
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    files += [ROOT / "benchmarks" / f"{name}.py" for name in names]
+    return hash_bytes(b"".join(path.read_bytes() for path in files))[:12]
 
 
 def make_parser(description: str, *, repeats: int = 7) -> argparse.ArgumentParser:
