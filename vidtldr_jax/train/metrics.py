@@ -15,7 +15,7 @@ from vidtldr_jax.train.errors import TrainError
 from vidtldr_jax.train.state_digests import LogMark
 from vidtldr_jax.trust.harmless import dump_json
 from vidtldr_jax.trust.json_files import JsonError, check_type, parse_json
-from vidtldr_jax.trust.regular import NotRegularError, check_regular, open_own
+from vidtldr_jax.trust.regular import NotRegularError, check_regular, name_path, open_own
 
 STEP: Final = "step"
 EVALUATION: Final = "evaluation"
@@ -104,12 +104,9 @@ class MetricsLog:
         """
         record = {"kind": kind, "step": step, **values}
         line = dump_json(record).encode() + b"\n"
-        try:
+        with name_path(self.path):
             self._file.write(line)
             self._file.flush()
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
         self._remember(record, line)
         if self._board is not None:
             for name, value in values.items():
@@ -122,11 +119,8 @@ class MetricsLog:
         Raises:
           OSError: they can't be written; it names the file.
         """
-        try:
+        with name_path(self.path):
             os.fsync(self._file.fileno())
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
         return LogMark(self._num_bytes, self._hash.hexdigest())
 
     def find_best(self) -> int | None:

@@ -23,7 +23,7 @@ from vidtldr_jax.trust.faults import join_faults
 from vidtldr_jax.trust.json_files import JsonError, check_type, parse_json
 from vidtldr_jax.trust.limits import check_limit
 from vidtldr_jax.trust.notes import tell_note
-from vidtldr_jax.trust.regular import NotRegularError, open_own
+from vidtldr_jax.trust.regular import NotRegularError, name_path, open_own
 from vidtldr_jax.trust.whole_files import sync_folder
 
 _KIND: Final = "vidtldr-jax records"
@@ -132,7 +132,7 @@ class Records:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            with self._file, self._name_path():
+            with self._file, name_path(self.path):
                 os.fsync(self._file.fileno())
 
     def _write(self, value: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class Records:
         line = json.dumps(value, allow_nan=False).encode()
         data = memoryview(line[:-1] + f', "check": "{hash_bytes(line)[:16]}"}}\n'.encode())
         start = self._file.tell()
-        with self._name_path():
+        with name_path(self.path):
             try:
                 while data:
                     data = data[self._file.write(data) :]
@@ -153,15 +153,6 @@ class Records:
                     self._file.truncate(start)
                     self._file.seek(start)
                 raise
-
-    @contextlib.contextmanager
-    def _name_path(self) -> Any:
-        """Lets an error of a write, which knows no path, name it."""
-        try:
-            yield
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
 
     def _read(self, read: bytes, path: Path, wanted: dict[str, Any]) -> int:
         """Takes the whole lines of a file; returns how many bytes they are."""

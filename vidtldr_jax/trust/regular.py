@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from io import FileIO
 from typing import Final
 
@@ -56,3 +58,20 @@ def open_own(path: str | os.PathLike[str]) -> FileIO:
         check_regular(path)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     return FileIO(os.open(path, flags, 0o666), "r+b")
+
+
+@contextlib.contextmanager
+def name_path(path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Let an error of a write to an open file, which knows no path, name it.
+
+    Args:
+      path: of the file.
+
+    Yields:
+      Nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
