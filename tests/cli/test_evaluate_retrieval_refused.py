@@ -159,3 +159,16 @@ def test_what_another_run_left_is_refused_and_restart_begins_anew(call, call_jso
     assert without_times(anew) == without_times(fresh)
     assert anew["seconds_of_this_start"]["videos"]["known_before"] == 0
     assert len(read_features(tmp_path / "r.features" / "videos")) == 12
+
+
+def test_frames_that_do_not_fit_are_named_with_their_option_or_config(call, place, tmp_path, monkeypatch):
+    def refuse(params, config):
+        raise ValueError(f"a table is of 4 frames; got {config.num_frames}")
+
+    monkeypatch.setattr("vidtldr_jax.inference.checkpoint.check_params", refuse)
+    path = write_config(place, tmp_path / "config.py", "'num_frames': 2,")
+    for words, fault in (
+        ((), f"{path}: a table is of 4 frames; got 2"),
+        (("--frames", 6), "--frames: a table is of 4 "),
+    ):
+        assert_one_error(call("evaluate", "retrieval", "--config", path, *words), f"error: {fault}")

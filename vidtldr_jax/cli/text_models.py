@@ -175,7 +175,7 @@ def prepare(
     written = schedule if schedule is not None else fields.get("schedule")
     model = build(
         stored, recipe, written, method or fields.get("method"), dtype, devices,
-        config_place=config if schedule is None else None,
+        config_place=config if schedule is None else None, frames_place="--frames" if frames else config,
     )  # fmt: skip
     return Setup(chosen, folder, model, fields)
 
@@ -231,6 +231,7 @@ def build(
     devices: int,
     *,
     config_place: str | None = None,
+    frames_place: str | None = "--frames",
 ) -> TextModel:
     """Makes a UMT for clips of a recipe's length.
 
@@ -242,6 +243,7 @@ def build(
       dtype: of the computation.
       devices: over how many to split batches.
       config_place: the config that the schedule is from; None where it is from --schedule.
+      frames_place: the option or config that the number of frames is from.
 
     Returns:
       The model.
@@ -260,6 +262,9 @@ def build(
             vision = dataclasses.replace(config.vision, num_frames=recipe.num_frames)
             config = dataclasses.replace(config, vision=vision)
             check_params(stored.params, config)  # a learned table is of one length
+    except ValueError as error:
+        raise CommandError(f"{frames_place}: {error}") from error
+    try:
         model = make_model(
             stored._replace(config=config, preprocessing=recipe),
             schedule=schedule,
