@@ -128,17 +128,24 @@ def list_notes(preprocessor: Mapping[str, Any]) -> list[str]:
             for name in ("num_frames", "fps")
             if name in said
         ]
-    size = said.get("size")
+    notes += _list_notes_of_class(said)
+    if said.get("do_pad"):
+        notes.append("do_pad = True changes nothing: frames end as squares of one size")
+    return notes
+
+
+def _list_notes_of_class(said: Mapping[str, Any]) -> list[str]:
+    """Names the fields that have a meaning, but none in the class of this file."""
+    who, size, offset = _name_class(said), said.get("size"), said.get("offset")
+    notes = []
     if _is_vivits_image(who) and isinstance(size, Mapping) and size.get("longest_edge") is not None:
         notes.append(f"longest_edge = {show_value(size['longest_edge'])} is not used, as {who} does not use it")
-    if who == "VivitVideoProcessor" and said.get("offset") is False:
+    if who == "VivitVideoProcessor" and offset is False:
         notes.append(f"offset = False is not used: {who} always takes 1 off")
-    elif _name_class(said) and not who.startswith("Vivit") and said.get("offset") is True:
+    if who and not who.startswith("Vivit") and offset is True:
         notes.append(f"offset = True is not used, as {who} does not use it")
     if who == _VJEPA2 and size not in (None, _find_vjepas_size(said.get("crop_size", 256))):
         notes.append(f"size is not used: {who} makes the shorter side 256 / 224 of crop_size")
-    if said.get("do_pad"):
-        notes.append("do_pad = True changes nothing: frames end as squares of one size")
     return notes
 
 
