@@ -1,5 +1,6 @@
 """The README tells the truth: its commands exist, its links lead somewhere; test_code_blocks.py runs its code."""
 
+import glob
 import re
 from pathlib import Path
 
@@ -68,3 +69,18 @@ def test_every_command_that_is_named_exists():
     named = set(re.findall(r"vidtldr ([a-z]+)", text))
     assert named >= {"demo", "classify", "convert", "info", "benchmark"}
     assert named <= set(cli.commands)
+
+
+def test_every_path_of_the_table_of_development_is_there():
+    words = re.findall(
+        r"\b(?:tests|benchmarks|scripts|docs)/[-\w./*{},]+", (ROOT / "docs" / "development.md").read_text()
+    )
+    paths = [path for word in words for path in _spread(word.rstrip(".,"))]
+    assert len(paths) > 60
+    assert [path for path in paths if not glob.glob(path, root_dir=ROOT)] == []
+
+
+def _spread(word):
+    """A shell's braces: a/test_{b,c}.py -> a/test_b.py, a/test_c.py."""
+    found = re.fullmatch(r"(.*)\{(.*)\}(.*)", word)
+    return [word] if found is None else [found[1] + part + found[3] for part in found[2].split(",")]
