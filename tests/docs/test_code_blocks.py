@@ -235,7 +235,7 @@ def test_no_block_is_left_out_without_a_reason():
         ("vidtldr classify clip.mp4 --shedule 100,40", "--shedule"),
         ("vidtldr clasify clip.mp4", "clasify"),
         ("vidtldr classify", "is missing"),
-        ("vidtldr classify clip.mp4 --schedule 100;40", "schedule"),
+        ("vidtldr classify clip.mp4 --schedule 100;40", "entries are numbers"),
         ("vidtldr search index dog extra", "nothing takes"),
         ("vidtldr classify clip.mp4 --dtype float8", "float8"),
     ],
