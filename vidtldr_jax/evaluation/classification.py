@@ -13,9 +13,16 @@ from typing import Any, Final, TypedDict, cast
 from vidtldr_jax import __version__
 from vidtldr_jax.data.manifest import ManifestEntry, read_manifest
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.evaluation.arguments import ArgumentError, find_missing
+from vidtldr_jax.evaluation.arguments import (
+    ArgumentError,
+    check_choice,
+    check_counts,
+    check_model,
+    check_paths,
+    find_missing,
+)
 from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings, read_class_embeddings
-from vidtldr_jax.evaluation.heads import Average, Head
+from vidtldr_jax.evaluation.heads import AVERAGES, Average, Head
 from vidtldr_jax.evaluation.progress import Watch, watch_silently
 from vidtldr_jax.evaluation.run import (
     PathLike,
@@ -25,7 +32,14 @@ from vidtldr_jax.evaluation.run import (
     identify_weights,
     write_result,
 )
-from vidtldr_jax.evaluation.views import VideoRecord, evaluate_videos, find_record_fault, sum_seconds, summarise
+from vidtldr_jax.evaluation.views import (
+    VideoRecord,
+    check_heads,
+    evaluate_videos,
+    find_record_fault,
+    sum_seconds,
+    summarise,
+)
 from vidtldr_jax.inference.device import describe_device
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.reduction.cost import count_macs
@@ -127,6 +141,14 @@ def evaluate_classification(
       ValueError: the manifest or the embeddings have faults.
       OSError: a file can't be read or written.
     """
+    check_model(model, VideoModel, purpose="classification")
+    check_paths(manifest=manifest)
+    others = {"videos": videos, "class_embeddings": class_embeddings, "out": out, "checkpoint": checkpoint}
+    check_paths(**others, may_be_none=True)
+    check_counts(batch_size=batch_size)
+    check_counts(limit=limit, may_be_none=True)
+    check_counts(num_workers=num_workers, least=0)
+    check_choice("average", average, AVERAGES)
     classes = _read_classes(model, class_embeddings)
     chosen = _choose_heads(model, heads, classes)
     ways = _list_ways(model, compare_plain=compare_plain)
@@ -213,6 +235,11 @@ def _choose_heads(model: VideoModel, heads: Sequence[Head] | None, classes: Clas
             "class_embeddings", "is needed for a model without a classifier; got none; give it, or another model."
         )
     chosen = tuple(heads or (Head("label", num_classes),))
+    if not all(isinstance(head, Head) for head in chosen):
+        raise ArgumentError("heads", f"is a list of Head(name, num_classes); got {heads!r}; pass such a list.")
+    for head in chosen:
+        check_counts(num_classes=head.num_classes)
+    check_heads(model, chosen)
     if model.labels is None:
         return chosen
     named, first = [], 0

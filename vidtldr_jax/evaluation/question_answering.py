@@ -22,7 +22,14 @@ from vidtldr_jax.evaluation.answers import (
     find_record_fault,
     summarise_answers,
 )
-from vidtldr_jax.evaluation.arguments import ArgumentError, find_missing
+from vidtldr_jax.evaluation.arguments import (
+    ArgumentError,
+    check_counts,
+    check_model,
+    check_paths,
+    choose_k,
+    find_missing,
+)
 from vidtldr_jax.evaluation.progress import Watch, watch_silently
 from vidtldr_jax.evaluation.run import (
     PathLike,
@@ -132,12 +139,20 @@ def evaluate_question_answering(
       A `QuestionAnsweringResult`.
 
     Raises:
-      ArgumentError: an argument does not fit the data.
+      ArgumentError: an argument does not fit the model or the data.
       MissingVideosError: videos don't exist, and `skip_missing` is off or no other is left.
       RecordsError: the records beside `out` are of another run or damaged, and `restart` is off.
       ValueError: the annotation or the answers have faults, or a length does not fit the model.
       OSError: a file can't be read or written.
     """
+    check_model(model, AnsweringModel, purpose="question answering")
+    check_paths(annotation=annotation, answers=answers)
+    check_paths(videos=videos, out=out, checkpoint=checkpoint, may_be_none=True)
+    check_counts(batch_size=batch_size, questions_per_run=questions_per_run)
+    check_counts(num_workers=num_workers, least=0)
+    check_counts(limit=limit, may_be_none=True)
+    longest = {"max_question_tokens": max_question_tokens, "max_answer_tokens": max_answer_tokens}
+    check_counts(**longest, least=2, may_be_none=True)
     model = model.with_one_view()
     listed, choices = read_questions(annotation), read_answers(answers)
     folder = Path(videos or Path(annotation).parent)
@@ -145,10 +160,7 @@ def evaluate_question_answering(
     paths = {name: folder / name for name in names}
     skipped = set(find_missing(paths, skip_missing=skip_missing))
     asked = [question for question in listed if question.video in paths and question.video not in skipped]
-    if k_test is not None and k_test > len(choices):
-        rule = f"is at most the number of answers, {len(choices)}; got {k_test}; take fewer, or leave it out."
-        raise ArgumentError("k_test", rule)
-    k = min(k_test or usual_k_test, len(choices))
+    k = choose_k(k_test, usual_k_test, {"answers": len(choices)})
     lengths = {
         "max_question_tokens": choose_length(max_question_tokens, MAX_QUESTION_TOKENS, model=model, what="questions"),
         "max_answer_tokens": choose_length(max_answer_tokens, MAX_ANSWER_TOKENS, model=model, what="answers"),

@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from vidtldr_jax import __version__
 from vidtldr_jax.data.annotations import RetrievalSet, read_retrieval_set, select_videos
 from vidtldr_jax.data.text import EncodedTexts
-from vidtldr_jax.evaluation.arguments import ArgumentError, find_missing
+from vidtldr_jax.evaluation.arguments import check_counts, check_model, check_paths, choose_k, find_missing
 from vidtldr_jax.evaluation.metrics import DIRECTIONS, describe_ranks, name_as_originals
 from vidtldr_jax.evaluation.pairs import (
     PairPlan,
@@ -148,20 +148,27 @@ def evaluate_retrieval(
       A `RetrievalResult`.
 
     Raises:
-      ArgumentError: an argument does not fit the data.
+      ArgumentError: an argument does not fit the model or the data.
       MissingVideosError: videos don't exist, and `skip_missing` is off or no other is left.
       NotFiniteError: what the model makes of a text is not finite.
       RecordsError: what is beside `out` is of another run or damaged, and `restart` is off.
       ValueError: the annotation has faults, or a length does not fit the model.
       OSError: a file can't be read or written.
     """
+    check_model(model, RetrievalModel, purpose="retrieval")
+    check_paths(annotation=annotation)
+    check_paths(videos=videos, out=out, checkpoint=checkpoint, may_be_none=True)
+    check_counts(batch_size=batch_size, pairs_per_run=pairs_per_run)
+    check_counts(num_workers=num_workers, least=0)
+    check_counts(limit=limit, may_be_none=True)
+    check_counts(max_text_tokens=max_text_tokens, least=2, may_be_none=True)
     model = model.with_one_view()
     listed = read_retrieval_set(annotation, is_paragraph=is_paragraph)
     folder = Path(videos or Path(annotation).parent)
-    wanted = select_videos(listed, range(min(limit or len(listed.videos), len(listed.videos))))
+    wanted = select_videos(listed, range(len(listed.videos))[:limit])
     skipped = find_missing({name: folder / name for name in wanted.videos}, skip_missing=skip_missing)
     data = select_videos(wanted, [n for n, name in enumerate(wanted.videos) if name not in set(skipped)])
-    k = _choose_k(k_test, usual_k_test, data)
+    k = choose_k(k_test, usual_k_test, {"videos": len(data.videos), "texts": len(data.texts)})
     length = choose_length(max_text_tokens, MAX_TEXT_TOKENS, model=model, what="texts")
     places = find_places(out, [annotation, checkpoint])
     weights = identify_weights(model, checkpoint, is_kept=out is not None)
@@ -253,17 +260,6 @@ def describe_protocol(job: _Job) -> str:
     second = "" if job.k is None else f", then ITM of the {job.k} most similar"
     clips = describe_clips(job.model.preprocessing)
     return f"{clips}; {texts} of at most {job.max_text_tokens} tokens; ITC{second}; of equal ones the first"
-
-
-def _choose_k(asked: int | None, usual: int, data: RetrievalSet) -> int:
-    most = min(len(data.videos), len(data.texts))
-    if asked is not None and asked > most:
-        raise ArgumentError(
-            "k_test",
-            f"is at most the number of videos, {len(data.videos)}, and of texts, {len(data.texts)}; got {asked}; take "
-            "fewer, or leave it out.",
-        )
-    return min(asked or usual, most)
 
 
 def _run(job: _Job, room: Room, watch: Watch) -> _Outcome:

@@ -131,7 +131,7 @@ def evaluate_videos(
       WorkerError: see `read_videos`.
     """
     first = next(iter(models.values()))
-    _check_heads(first, heads, classes)
+    check_heads(first, heads, classes)
     rest = [entry for entry in entries if "ways" not in records.found.get(entry.name, {})]
     if not rest:
         return 0.0
@@ -166,7 +166,12 @@ def evaluate_videos(
     return compile_seconds
 
 
-def _check_heads(model: VideoModel, heads: Sequence[Head], classes: ClassEmbeddings | None) -> None:
+def check_heads(model: VideoModel, heads: Sequence[Head], classes: ClassEmbeddings | None = None) -> None:
+    """Refuse heads that don't have the classes of a model, or of its class embeddings.
+
+    Raises:
+      ValueError: they have more or fewer.
+    """
     wanted = sum(head.num_classes for head in heads)
     there = model.config.num_classes if classes is None else len(classes.vectors)
     if wanted != there:
