@@ -41,7 +41,15 @@ def make_lazy(value: Any) -> LazyArray:
 
 
 def flatten_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn nested parameters into flat paths; flat ones stay as they are."""
+    """Turn nested parameters into flat paths; flat ones stay as they are.
+
+    Raises:
+      CheckpointError: they are no parameters at all.
+    """
+    if not isinstance(params, Mapping):
+        raise CheckpointError(
+            f"parameters are a dict of arrays, flat or nested; got {type(params).__name__}; pass model.params."
+        )
     nested = traverse_util.unflatten_dict(dict(params), sep="/")
     return traverse_util.flatten_dict(nested, sep="/")
 
@@ -105,6 +113,8 @@ def check_params(params: Mapping[str, Any], config: Config) -> None:
       CheckpointError: parameters are missing, unknown, of another shape or no floating-point numbers; as many are named
         as the limit "faults" allows.
     """
+    if params and all(path.startswith("params/") for path in params):
+        raise CheckpointError('parameters are needed; got the variables, which hold them; pass variables["params"].')
     shapes = find_param_shapes(config)
     faults = [f"missing {path} {shape}" for path, shape in shapes.items() if path not in params]
     unknown = [path for path in params if path not in shapes]

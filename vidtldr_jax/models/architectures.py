@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vidtldr_jax.models import clip, umt, video_vit, vivit
@@ -10,6 +10,7 @@ from vidtldr_jax.models.clip_config import CLIPConfig
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.models.vivit_config import ViViTConfig
+from vidtldr_jax.ops.checks import check_count
 from vidtldr_jax.reduction.fitting import check_config
 
 _NAME_FIELD: Final = "name"
@@ -93,7 +94,10 @@ def make_module(config: Config, *, r: tuple[int, ...] = (), **fields: Any) -> An
       A Flax module of (video, trace=False, deterministic=True).
 
     Raises:
-      ValueError: config describes no model.
+      ValueError: config describes no model, or r is no sequence of whole numbers from 0 on.
     """
     check_config(config)
+    if not isinstance(r, Sequence):
+        raise ValueError(f"r has one number for each block; got {r!r}; resolve_schedule makes such a tuple.")
+    r = tuple(check_count("r", number, least=0) for number in r)
     return ARCHITECTURES[config.architecture].module_class(config, r=r if any(r) else (), **fields)

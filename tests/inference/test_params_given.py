@@ -1,0 +1,44 @@
+"""What is taken for parameters and is none: refused with what to pass."""
+
+import jax
+import pytest
+
+import vidtldr_jax as vt
+from vidtldr_jax.inference.params import check_params, flatten_params
+
+CONFIG = vt.VideoViTConfig(
+    num_frames=2, image_size=16, patch_size=8, tubelet_size=2, dim=8, depth=2, num_heads=2, mlp_dim=8
+)
+
+
+def test_variables_are_told_from_parameters():
+    variables = vt.init_variables(CONFIG, jax.random.key(0))
+    check_params(flatten_params(variables["params"]), CONFIG)
+    with pytest.raises(
+        ValueError, match=r'^parameters are needed; got the variables, .*; pass variables\["params"\]\.$'
+    ):
+        check_params(flatten_params(variables), CONFIG)
+
+
+@pytest.mark.parametrize("given", [None, 3, [1]])
+def test_what_is_no_dict_is_refused(given):
+    with pytest.raises(
+        ValueError, match=r"^parameters are a dict of arrays, flat or nested; got .*; pass model.params"
+    ):
+        flatten_params(given)
+
+
+@pytest.mark.parametrize("r", [3, None, 1.5])
+def test_a_module_needs_a_number_for_each_block(r):
+    with pytest.raises(
+        ValueError, match=r"^r has one number for each block; got .*; resolve_schedule makes such a tuple"
+    ):
+        vt.make_module(CONFIG, r=r)
+
+
+@pytest.mark.parametrize(
+    ("r", "rule"), [((-1, 0), "r is at least 0; got -1"), ((0.5, 0), "r is a whole number; got 0.5")]
+)
+def test_a_module_takes_counts(r, rule):
+    with pytest.raises(ValueError, match=f"^{rule}"):
+        vt.make_module(CONFIG, r=r)
