@@ -1,6 +1,7 @@
-"""What is taken for parameters and is none: refused with what to pass."""
+"""What is taken for parameters, or fields of a module, and is none: refused with what to pass."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 import vidtldr_jax as vt
@@ -42,3 +43,10 @@ def test_a_module_needs_a_number_for_each_block(r):
 def test_a_module_takes_counts(r, rule):
     with pytest.raises(ValueError, match=f"^{rule}"):
         vt.make_module(CONFIG, r=r)
+
+
+@pytest.mark.parametrize("rates", [0.1, {"path": 0.1}])
+def test_drop_rates_are_of_their_class(rates):
+    module = vt.make_module(CONFIG, drop_rates=rates)
+    with pytest.raises(ValueError, match=r"^drop_rates is a DropRates; got .*; write DropRates\(path=0\.1\)"):
+        jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 2, 16, 16, 3)))

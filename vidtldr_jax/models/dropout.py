@@ -84,8 +84,12 @@ def find_key(module: nn.Module, rates: DropRates, *, deterministic: bool) -> Any
       A key of the stream "dropout", or None.
 
     Raises:
-      ValueError: there is no such stream.
+      ValueError: there is no such stream, or the rates are something else.
     """
+    if not isinstance(rates, DropRates):
+        raise ValueError(
+            f"drop_rates is a DropRates; got {type(rates).__name__}; write DropRates(path=0.1), for example."
+        )
     if deterministic or rates.is_zero:
         return None
     if not module.has_rng(_STREAM) and not module.is_initializing():
