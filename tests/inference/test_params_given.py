@@ -6,6 +6,7 @@ import pytest
 
 import vidtldr_jax as vt
 from vidtldr_jax.inference.params import check_params, flatten_params
+from vidtldr_jax.inference.stream import choose_batch_size
 
 CONFIG = vt.VideoViTConfig(
     num_frames=2, image_size=16, patch_size=8, tubelet_size=2, dim=8, depth=2, num_heads=2, mlp_dim=8
@@ -50,3 +51,9 @@ def test_drop_rates_are_of_their_class(rates):
     module = vt.make_module(CONFIG, drop_rates=rates)
     with pytest.raises(ValueError, match=r"^drop_rates is a DropRates; got .*; write DropRates\(path=0\.1\)"):
         jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 2, 16, 16, 3)))
+
+
+@pytest.mark.parametrize("size", ["2", None, 1.5])
+def test_a_batch_is_a_whole_number_of_views(size):
+    with pytest.raises(ValueError, match=r"^batch_size is a whole number; got .*; pass an int"):
+        choose_batch_size(object(), 3, size)

@@ -27,6 +27,7 @@ from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.finite import NotFiniteError, find_not_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import round_up_batch
+from vidtldr_jax.ops.checks import check_count
 
 Output = Literal["logits", "embedding", "pooled", "tokens"]
 OUTPUTS: Final = get_args(Output)
@@ -139,7 +140,8 @@ def map_videos(
 
 def choose_batch_size(model: VideoModel, num_videos: int, batch_size: int) -> int:
     """Returns how many views a run has: no more than there are, or than are wanted, rounded up to a model's devices."""
-    return round_up_batch(min(batch_size, max(1, num_videos * model.preprocessing.num_views)), model.mesh)
+    size = min(check_count("batch_size", batch_size), max(1, num_videos * model.preprocessing.num_views))
+    return round_up_batch(size, model.mesh)
 
 
 def _take_first(videos: Generator[EncodedVideo, None, None]) -> Generator[EncodedVideo, None, None]:
