@@ -311,7 +311,8 @@ def test_a_config_that_does_not_do_is_one_error(call, qa, tmp_path):
     assert_one_error(run(checkpoint=""), "--model is needed", exit_code=2)
     assert_one_error(run(answers=""), "--annotation and --answers are needed", exit_code=2)
     assert_one_error(run(max_answer_tokens=2), "--max-answer-tokens is 3 to 20 in this model; got 2; change it")
-    assert_one_error(run(max_question_tokens=1), "max_tokens is at least 2; got 1; allow more")
+    least = "--max-question-tokens is a whole number, at least 2; got 1; pass another"
+    assert_one_error(run(max_question_tokens=1), least)
     assert_one_error(run(max_question_tokens=25), "a text has at most 20 tokens in this model; got 25")
 
 
