@@ -157,6 +157,15 @@ def test_other_parameters_give_other_outputs_and_wrong_ones_are_refused(model, s
         loaded.with_params({name: value for name, value in loaded.params.items() if name != "head"})
 
 
+def test_a_checkpoint_goes_by_its_name_too(tmp_path):
+    clips, loaded = vt.find_sample_clip().parent, vt.load_model("moving-objects")
+    (tmp_path / "val.csv").write_text("path,label\nleft.mp4,left\n")
+    options = {"checkpoint": "moving-objects", "out": tmp_path / "r.json"}
+    found = vt.evaluation.evaluate_classification(loaded, tmp_path / "val.csv", clips, **options)
+    assert found["checkpoint"] == "moving-objects"
+    assert len(found["checkpoint_sha256"]) == 64
+
+
 def test_wrong_arguments_are_named_as_python_names_them(model, labelled, place, tmp_path):
     loaded = vt.load_model(model)
     with pytest.raises(vt.evaluation.ArgumentError, match=r"^compare_plain needs a schedule that merges; got none"):

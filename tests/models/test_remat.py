@@ -11,6 +11,7 @@ from flax import traverse_util
 import vidtldr_jax as vt
 from tests.models.test_stacking import nest
 from tests.reference.inputs import make_params
+from vidtldr_jax.models.remat import remat_function
 from vidtldr_jax.models.stacking import stack_blocks
 
 KEY = jax.random.key(3)
@@ -92,3 +93,9 @@ def test_less_is_kept_for_the_backward_pass(name, is_stacked):
     everything, blocks, policy = (count_kept(name, remat, is_stacked=is_stacked) for remat in (False, True, POLICY))
     assert blocks < everything / 5
     assert blocks < policy < everything
+
+
+@pytest.mark.parametrize("remat", ["dots", 2])
+def test_what_is_no_policy_is_refused(remat):
+    with pytest.raises(ValueError, match=r"^remat is True, False or a policy of jax\.checkpoint_policies; got"):
+        remat_function(jnp.sin, remat)

@@ -35,7 +35,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("video", metavar="VIDEO", type=click.Path())
 @click.argument("question", metavar="QUESTION")
-@click.option("--answers", required=True, type=FILE, help="To choose from: a JSON list, or one a line.")
+@click.option("--answers", required=True, type=FILE, help="Answers to choose from: a JSON list, or one per line.")
 @click.option(
     "--model", required=True, type=ModelType(), metavar="FOLDER|NAME", help="Checkpoint folder of a UMT for questions."
 )

@@ -56,7 +56,7 @@ Examples:
 @method_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips per run.")
 @click.option("--frames", type=click.IntRange(min=1), help="Frames per clip.  [default: the model's]")
-@click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Counted runs of each.")
+@click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Timed runs of each.")
 @click.option(
     "--search/--no-search",
     default=True,

@@ -80,12 +80,12 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("source", metavar="SOURCE", type=FILE)
 @click.argument("destination", metavar="DESTINATION", type=click.Path(path_type=Path))
 @source_options
-@click.option("--dtype", type=ChoiceType(CONVERTED_DTYPES), help="In which parameters are stored.  [default: float32]")
+@click.option("--dtype", type=ChoiceType(CONVERTED_DTYPES), help="Dtype of the stored parameters.  [default: float32]")
 @click.option(
     "--tokenizer",
     type=FILE,
     metavar="FILE|FOLDER|hf://...",
-    help="Of a model that reads texts: BERT's vocab.txt or a tokenizer.json; kept beside the weights.",
+    help="Tokenizer of a model that reads texts: BERT's vocab.txt or a tokenizer.json; kept beside the weights.",
 )
 @click.option(
     "--to",

@@ -48,7 +48,7 @@ Examples:
     show_default=True,
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the overlay video and the strip go.",
+    help="Folder for the overlay video and the strip.",
 )
 @click.option("--top-k", type=click.IntRange(min=1), default=3, show_default=True, help="Predictions shown.")
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Timed runs of each.")

@@ -63,8 +63,8 @@ Examples:
 )
 @schedule_option("Without it: no merging.")
 @method_option
-@click.option("--tokens", is_flag=True, help="Keep the surviving tokens too, to look again at the best of a search.")
-@click.option("--restart", is_flag=True, help="Forget what the index has.")
+@click.option("--tokens", is_flag=True, help="Keep the surviving tokens too, to re-rank the best of a search.")
+@click.option("--restart", is_flag=True, help="Discard what the index has.")
 @click.option("--prune", is_flag=True, help="Take videos out whose file is gone from a folder that has other files.")
 @click.option(
     "--prune-folders",
@@ -72,7 +72,9 @@ Examples:
     help="Take videos out whose folder is gone or empty too, as that of a disk that is not mounted.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Videos per run.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Number of decoding processes."
+)
 @devices_option
 @dtype_option
 @json_option

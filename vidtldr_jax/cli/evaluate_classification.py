@@ -54,7 +54,7 @@ Examples:
 )
 @optional_model_option
 @click.option("--manifest", type=FILE, help="CSV with a header, or JSON Lines: path, label.")
-@click.option("--root", type=FOLDER, help="What paths are relative to.  [default: the manifest's folder]")
+@click.option("--root", type=FOLDER, help="Folder that paths are relative to.  [default: the manifest's folder]")
 @schedule_option("Without it: the config's, or no merging.")
 @method_option
 @click.option("--clips", type=click.IntRange(min=1), help="Clips per video.  [default: the config's or the model's]")
@@ -68,14 +68,14 @@ Examples:
     "--class-embeddings", type=FILE, help="Zero-shot: .npz or .safetensors with embeddings [classes, E] and names."
 )
 @click.option("--compare-plain", is_flag=True, help="Run the plain model on the same views too.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many videos of the manifest.")
-@click.option(
-    "--out", type=FILE, metavar="FILE.json", help="Where the result goes; records beside it let a later start go on."
-)
-@click.option("--restart", is_flag=True, help="Forget the records beside --out.")
+@click.option("--limit", type=click.IntRange(min=1), help="Number of videos to take from the start of the manifest.")
+@click.option("--out", type=FILE, metavar="FILE.json", help="Result file; records beside it let a later start resume.")
+@click.option("--restart", is_flag=True, help="Discard the records beside --out.")
 @click.option("--skip-missing", is_flag=True, help="Leave out videos that don't exist, and say how many.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Views per run.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Number of decoding processes."
+)
 @devices_option
 @dtype_option
 @json_option

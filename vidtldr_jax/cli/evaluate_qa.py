@@ -24,7 +24,9 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @umt_options
-@click.option("--answers", type=FILE, help="To choose from: a JSON list, or one a line.  [default: the config's]")
+@click.option(
+    "--answers", type=FILE, help="Answers to choose from: a JSON list, or one per line.  [default: the config's]"
+)
 @click.option(
     "--k-test", type=click.IntRange(min=1), help=f"Answers to rate in full.  [default: the config's, or {K_TEST}]"
 )
@@ -33,14 +35,18 @@ Examples:
     type=click.IntRange(min=1),
     default=QUESTIONS_PER_RUN,
     show_default=True,
-    help="About a video.",
+    help="Questions per run, about one video.",
 )
 @click.option(
     "--max-question-tokens",
     type=click.IntRange(min=3),
-    help="[default: the config's, or 25, or as many as the model takes]",
+    help="Number of tokens at which a question is cut.  [default: the config's, or 25, or as many as the model takes]",
 )
-@click.option("--max-answer-tokens", type=click.IntRange(min=3), help="[default: the config's, or 5]")
+@click.option(
+    "--max-answer-tokens",
+    type=click.IntRange(min=3),
+    help="Number of tokens at which an answer is cut.  [default: the config's, or 5]",
+)
 def qa(
     config: str | None,
     model: str | None,

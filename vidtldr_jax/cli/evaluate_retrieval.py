@@ -30,11 +30,16 @@ Examples:
 @click.option(
     "--max-text-tokens",
     type=click.IntRange(min=3),
-    help=f"What is longer is cut.  [default: the config's, or {MAX_TEXT_TOKENS}, or as many as the model takes]",
+    help="Number of tokens at which a text is cut.  "
+    f"[default: the config's, or {MAX_TEXT_TOKENS}, or as many as the model takes]",
 )
 @click.option("--paragraph/--no-paragraph", default=None, help="A video's captions are one text.")
 @click.option(
-    "--pairs-per-run", type=click.IntRange(min=1), default=PAIRS_PER_RUN, show_default=True, help="Texts at a video."
+    "--pairs-per-run",
+    type=click.IntRange(min=1),
+    default=PAIRS_PER_RUN,
+    show_default=True,
+    help="Texts per run, matched with one video.",
 )
 @click.option("--keep-features", is_flag=True, help="Keep what was encoded beside --out once the result is there.")
 def retrieval(

@@ -100,9 +100,9 @@ class _Written(NamedTuple):
     type=ChoiceType(["float32", "uint8"]),
     default="float32",
     show_default=True,
-    help="What goes in: normalised frames, or pixels (uint8), which are normalised inside.",
+    help="Input: normalised frames, or pixels (uint8), which the program normalises.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="The only one.  [default: any batch size]")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Fixed batch size.  [default: any]")
 @dtype_option
 @click.option(
     "--platforms",

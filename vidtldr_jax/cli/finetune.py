@@ -65,16 +65,25 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, instead of --epochs."),
         click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Passes over the training videos."),
         click.option("--batch-size", type=click.IntRange(min=1), help="Clips per step."),
-        click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="The highest one."),
-        click.option("--few", type=click.IntRange(min=1), metavar="K", help="Use K videos of each class only."),
+        click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Highest learning rate."),
+        click.option("--few", type=click.IntRange(min=1), metavar="K", help="Number of training videos per class."),
         click.option("--new-head", is_flag=True, help="Train a new classifier, of the classes of the training videos."),
         click.option("--probe", is_flag=True, help="Train the classifier alone, on features that are computed once."),
-        click.option("--schedule", type=ScheduleType(), metavar="TEXT", help="Merge in training.  [default: none]"),
-        click.option("--eval-schedule", type=ScheduleType(), metavar="TEXT", help="Merge in evaluation.  [the same]"),
+        click.option("--schedule", type=ScheduleType(), metavar="TEXT", help="Schedule in training.  [default: none]"),
+        click.option(
+            "--eval-schedule", type=ScheduleType(), metavar="TEXT",
+            help="Schedule in evaluation.  [default: the same]",
+        ),
         method_option,
-        click.option("--evaluate-every", type=click.IntRange(min=1), metavar="STEPS", help="Else at the end only."),
+        click.option(
+            "--evaluate-every", type=click.IntRange(min=1), metavar="STEPS",
+            help="Steps between evaluations.  [default: one at the end]",
+        ),
         click.option("--dtype", type=ChoiceType(["float32", "bfloat16"]), help="Computation dtype."),
-        click.option("--seed", type=click.IntRange(min=0), help="Of order, clips, and a new classifier.  [default: 0]"),
+        click.option(
+            "--seed", type=click.IntRange(min=0),
+            help="Seed of the order, the clips and a new classifier.  [default: 0]",
+        ),
         click.option(
             "--set", "settings", type=SettingType(), multiple=True,
             help="Another field of the recipe: mixup=0.2, drop_path=0.1, remat=true, accumulation=4. Repeatable.",
@@ -90,14 +99,21 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--val", type=FILE, help="Videos to evaluate on, of the same classes.")
 @model_option
 @click.option("--out", required=True, type=FOLDER, help="The run; a killed one goes on with the same command.")
-@click.option("--root", type=FOLDER, help="What paths are relative to.  [default: each list's folder]")
+@click.option("--root", type=FOLDER, help="Folder that paths are relative to.  [default: each list's folder]")
 @_recipe_options
-@click.option("--save-every", type=click.IntRange(min=1), metavar="STEPS", help="States to go on from.  [2 minutes]")
+@click.option(
+    "--save-every",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Steps between states to resume from.  [default: 2 minutes]",
+)
 @click.option("--resume", is_flag=True, help="Refuse to begin a new run.")
-@click.option("--restart", is_flag=True, help="Forget what is in --out.")
-@click.option("--skip-unreadable", is_flag=True, help="Go on without videos that can't be read, and name them.")
+@click.option("--restart", is_flag=True, help="Discard what is in --out.")
+@click.option("--skip-unreadable", is_flag=True, help="Skip videos that can't be read, and name them.")
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard too, below --out.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Number of decoding processes."
+)
 @json_option
 @cache_option
 @verbose_option

@@ -54,7 +54,7 @@ _COMMANDS = LazyCommands(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="vidtldr")
-@click.option("-v", "--verbose", is_flag=True, help="Say more, to stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Print more to stderr.")
 def cli(verbose: bool) -> None:
     """Makes trained video transformers cheaper without training (vid-TLDR), in JAX."""
     set_verbosity(verbose)

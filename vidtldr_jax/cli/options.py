@@ -312,5 +312,11 @@ def verbose_option(command: Command) -> Command:
 
     # Eager: what other options log is shown too.
     return click.option(
-        "-v", "--verbose", is_flag=True, expose_value=False, is_eager=True, callback=switch, help="Say more, to stderr."
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=switch,
+        help="Print more to stderr.",
     )(command)

@@ -59,7 +59,11 @@ Examples:
 @click.option("--remeasure", is_flag=True, help="Time the pieces anew.")
 @click.option("--no-verify", is_flag=True, help="Don't run what was chosen by time to see whether it is as predicted.")
 @click.option(
-    "--calibrate", type=FILE, multiple=True, metavar="VIDEO|FOLDER", help="Choose by how little their outputs change."
+    "--calibrate",
+    type=FILE,
+    multiple=True,
+    metavar="VIDEO|FOLDER",
+    help="Choose the schedule that changes the outputs of these videos least.",
 )
 @click.option("--sweep", type=click.IntRange(min=1), default=1, show_default=True, help="Budgets up to plain, to plot.")
 @click.option(
@@ -68,7 +72,9 @@ Examples:
 @click.option("--write-config", type=FILE, metavar="FILE.py", help="A config for vidtldr evaluate.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Clips of one run.")
 @click.option("--frames", type=click.IntRange(min=1), help="Frames per clip.  [default: the model's]")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that decode.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Number of decoding processes."
+)
 @click.option("--quiet", is_flag=True, help="Print the schedule and nothing else.")
 @dtype_option
 @json_option

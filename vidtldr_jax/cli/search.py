@@ -34,10 +34,13 @@ Examples:
 @click.option(
     "--rerank",
     type=click.IntRange(min=0),
-    help=f"Look again at so many of the most similar.  [default: {_RERANK} if the index has tokens, else 0]",
+    help=f"Number of the most similar videos to re-rank.  [default: {_RERANK} if the index has tokens, else 0]",
 )
 @click.option(
-    "--model", type=ModelType(), metavar="FOLDER|NAME", help="Where the index's model is now.  [default: where it was]"
+    "--model",
+    type=ModelType(),
+    metavar="FOLDER|NAME",
+    help="Checkpoint folder of the index's model.  [default: the one it was made with]",
 )
 @tokenizer_option
 @json_option

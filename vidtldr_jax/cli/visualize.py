@@ -38,7 +38,7 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 @click.command(epilog=_EPILOG)
 @click.argument("video", metavar="VIDEO", type=click.Path(path_type=Path))
-@click.option("--html", type=_FILE, metavar="FILE", help="One page for a browser: sliders, and who is with whom.")
+@click.option("--html", type=_FILE, metavar="FILE", help="Page for a browser, with sliders and merged groups.")
 @click.option("--mp4", type=_FILE, metavar="FILE", help="A video (H.264) of all pictures side by side.")
 @click.option("--gif", type=_FILE, metavar="FILE", help="The same as a GIF.")
 @click.option("--png", type=_FILE, metavar="FILE", help="A strip of up to eight frames.")
@@ -46,7 +46,7 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
     "--out",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where all four go, named after the video.  [default, where no file is named: vidtldr-visualize]",
+    help="Folder for all four, named after the video.  [default, if no file is named: vidtldr-visualize]",
 )
 @model_option
 @schedule_option("Without it: one that suits the model.")
@@ -63,7 +63,7 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
     type=click.IntRange(min=32),
     default=256,
     show_default=True,
-    help="Of each picture in MP4 and GIF, pixels; about.",
+    help="Approximate size of each picture in MP4 and GIF, in pixels.",
 )
 @click.option("--top-k", type=click.IntRange(min=1), default=3, show_default=True, help="Predictions shown.")
 @dtype_option

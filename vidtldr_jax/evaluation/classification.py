@@ -124,8 +124,8 @@ def evaluate_classification(
       skip_missing: leave out videos that don't exist.
       out: JSON file for the result.
       restart: forget the records beside `out`.
-      checkpoint: folder that the model was loaded from, which result and records then name by its SHA-256; without it
-        records are of these parameters.
+      checkpoint: folder or name that the model was loaded from, which result and records then name by its SHA-256;
+        without it records are of these parameters.
       batch_size: views per run, over all devices.
       num_workers: number of decoding processes; 0 decodes in a thread.
       watch: how progress is shown; nothing by default.

@@ -127,8 +127,8 @@ def evaluate_question_answering(
       skip_missing: leave out videos that don't exist, with their questions.
       out: JSON file for the result.
       restart: forget the records beside `out`.
-      checkpoint: folder that the model was loaded from, which result and records then name by its SHA-256; without it
-        records are of these parameters.
+      checkpoint: folder or name that the model was loaded from, which result and records then name by its SHA-256;
+        without it records are of these parameters.
       batch_size: videos per run.
       questions_per_run: questions about a video that are answered at a time.
       num_workers: number of decoding processes; 0 decodes in a thread.

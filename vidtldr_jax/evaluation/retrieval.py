@@ -136,8 +136,8 @@ def evaluate_retrieval(
       out: JSON file for the result.
       restart: forget what is beside `out`.
       keep_features: keep what was encoded beside `out` once the result is there.
-      checkpoint: folder that the model was loaded from, which result and records then name by its SHA-256; without it
-        records are of these parameters.
+      checkpoint: folder or name that the model was loaded from, which result and records then name by its SHA-256;
+        without it records are of these parameters.
       batch_size: videos per run.
       pairs_per_run: texts that are matched with a video at a time.
       num_workers: number of decoding processes; 0 decodes in a thread.

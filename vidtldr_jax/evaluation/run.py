@@ -17,6 +17,7 @@ from vidtldr_jax import __version__
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.evaluation.arguments import ArgumentError
 from vidtldr_jax.inference.checkpoint import WEIGHTS_NAME, flatten_params
+from vidtldr_jax.inference.load import find_checkpoint
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.models.architectures import describe_config
 from vidtldr_jax.trust.digests import hash_bytes, hash_file, hash_json
@@ -118,7 +119,7 @@ def identify_weights(model: VideoModel, checkpoint: PathLike | None, *, is_kept:
 
     Args:
       model: the model.
-      checkpoint: the folder that it was loaded from, or None.
+      checkpoint: the folder or name that it was loaded from, or None.
       is_kept: whether records are kept; only then the parameters of a model without a folder are hashed.
 
     Returns:
@@ -128,7 +129,7 @@ def identify_weights(model: VideoModel, checkpoint: PathLike | None, *, is_kept:
       OSError: the folder has no weights.
     """
     if checkpoint is not None:
-        sha256 = hash_file(Path(checkpoint) / WEIGHTS_NAME)
+        sha256 = hash_file(find_checkpoint(checkpoint) / WEIGHTS_NAME)
         return Weights(str(checkpoint), sha256, sha256)
     if not is_kept:
         return Weights(None, None, None)

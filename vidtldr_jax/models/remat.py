@@ -36,4 +36,10 @@ def remat_function(function: Wrapped, remat: Remat, *, is_in_loop: bool = False)
 
 
 def _find_policy(remat: Remat) -> Callable[..., Any] | None:
-    return None if isinstance(remat, bool) else remat
+    if isinstance(remat, bool):
+        return None
+    if not callable(remat):
+        raise ValueError(
+            f"remat is True, False or a policy of jax.checkpoint_policies; got {remat!r}; pass one of these."
+        )
+    return remat
