@@ -33,13 +33,14 @@ from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 PRESET = "umt-b16"
+MERGE_FORMS = ("segment_sum", "one_hot")
 
 
 class Piece(NamedTuple):
     """Something that is compiled alone.
 
     Attributes:
-      kind: a key of `_MAKERS`.
+      kind: a key of `_MAKERS`; of merging perhaps with a form.
       tokens: that come in.
       r: tokens absorbed, for matching and merging.
       use_size: whether attention gets sizes.
@@ -83,67 +84,100 @@ def list_pieces(config: VideoViTConfig, schedule: ResolvedSchedule) -> dict[str,
     return parts
 
 
-def make_piece(config: VideoViTConfig, piece: Piece) -> Callable[[], Any]:
-    """Compiles a piece with random inputs; returns a function that runs it."""
-    function, inputs = _MAKERS[piece.kind](config, piece, np.random.default_rng(0))
-    inputs = jax.tree.map(jnp.asarray, inputs)
+class Setting(NamedTuple):
+    """What pieces are made for.
+
+    Attributes:
+      config: of the model.
+      dtype: of tokens, weights and computation.
+      batch_size: clips at a time.
+      form: of attention.
+    """
+
+    config: VideoViTConfig
+    dtype: str = "float32"
+    batch_size: int = 1
+    form: ops.AttentionForm = "auto"
+
+    def draw(self, *shape: int) -> jax.Array:
+        """Return random numbers in the dtype, for every clip, the same for the same shape."""
+        numbers = np.random.default_rng(0).standard_normal((self.batch_size, *shape), np.float32)
+        return jnp.asarray(numbers, self.dtype)
+
+    def draw_positive(self, *shape: int) -> jax.Array:
+        """Return random numbers from 0 to 1 in float32, for every clip."""
+        return jnp.asarray(np.random.default_rng(0).random((self.batch_size, *shape), np.float32))
+
+
+def make_piece(setting: Setting, piece: Piece) -> Callable[[], Any]:
+    """Compile a piece with random inputs; return a function that runs it."""
+    function, inputs = _MAKERS[piece.kind](setting, piece)
     return functools.partial(jax.jit(function).lower(*inputs).compile(), *inputs)
 
 
-def _make_tokens(config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> np.ndarray:
-    return rng.standard_normal((1, piece.tokens, config.dim), np.float32)
+def _draw_tokens(setting: Setting, piece: Piece) -> jax.Array:
+    return setting.draw(piece.tokens, setting.config.dim)
 
 
-def _make_patches(config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> tuple[Any, ...]:
-    video = jnp.asarray(make_random_video(config))
-    module = PatchEmbed(config.dim, config.patch_size, config.tubelet_size)
-    return module.apply, (module.init(jax.random.key(0), video), video)
+def _make_patches(setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    config = setting.config
+    video = jnp.asarray(make_random_video(config, batch_size=setting.batch_size))
+    dtypes = {"dtype": setting.dtype, "param_dtype": setting.dtype}
+    module = PatchEmbed(config.dim, config.patch_size, config.tubelet_size, **dtypes)
+    return module.apply, (jax.jit(module.init)(jax.random.key(0), video), video)
 
 
-def _make_projections(config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> tuple[Any, ...]:
-    kernels = 0.02 * rng.standard_normal((4, config.dim, config.dim), np.float32)
-    bias = np.zeros(config.dim, np.float32)
+def _make_projections(setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    dim = setting.config.dim
+    kernels = [0.02 * jax.random.normal(jax.random.key(seed), (dim, dim), setting.dtype) for seed in range(4)]
+    bias = jnp.zeros(dim, setting.dtype)
 
     def project(tokens: Any, kernels: list[Any], bias: Any) -> tuple[Any, ...]:
         query, key, value = (tokens @ kernels[0] + bias, tokens @ kernels[1], tokens @ kernels[2] + bias)
         return query, key, value, value @ kernels[3] + bias
 
-    return project, (_make_tokens(config, piece, rng), list(kernels), bias)
+    return project, (_draw_tokens(setting, piece), kernels, bias)
 
 
-def _make_attention(
-    config: VideoViTConfig, piece: Piece, rng: np.random.Generator, *, with_saliency: bool = False
-) -> tuple[Any, ...]:
-    shape = (1, piece.tokens, config.num_heads, config.dim // config.num_heads)
-    inputs = tuple(rng.standard_normal(shape, np.float32) for _ in range(3))
-    size = np.ones((1, piece.tokens), np.float32) if piece.use_size else None
-    attend = functools.partial(ops.attend, with_saliency=with_saliency, num_protected=config.num_protected)
-    return attend, (*inputs, size)
+def _make_attention(setting: Setting, piece: Piece, *, with_saliency: bool = False) -> tuple[Any, ...]:
+    config = setting.config
+    inputs = [setting.draw(piece.tokens, config.num_heads, config.dim // config.num_heads)] * 3
+    size = jnp.ones((setting.batch_size, piece.tokens), jnp.float32) if piece.use_size else None
+    options = {"with_saliency": with_saliency, "num_protected": config.num_protected, "form": setting.form}
+    return functools.partial(ops.attend, **options), (*inputs, size)
 
 
-def _make_matching(config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> tuple[Any, ...]:
-    match = functools.partial(ops.match_tokens, r=piece.r, num_protected=config.num_protected)
-    return match, (_make_tokens(config, piece, rng),)
+def _make_matching(setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    match = functools.partial(ops.match_tokens, r=piece.r, num_protected=setting.config.num_protected)
+    return match, (_draw_tokens(setting, piece),)
 
 
-def _make_merging(config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> tuple[Any, ...]:
-    tokens = jnp.asarray(_make_tokens(config, piece, rng))
-    plan = ops.match_tokens(tokens, r=piece.r, num_protected=config.num_protected)
-    return ops.merge_tokens, (ops.init_merge_state(tokens), plan, rng.random((1, piece.tokens), np.float32))
+def _make_top_k(setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    num_sources = -(-(piece.tokens - setting.config.num_protected) // 2)
+    return functools.partial(jax.lax.top_k, k=piece.r), (setting.draw_positive(num_sources),)
 
 
-def _make_module(module: Any, config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> tuple[Any, ...]:
-    tokens = jnp.asarray(_make_tokens(config, piece, rng))
-    return module.apply, (module.init(jax.random.key(0), tokens), tokens)
+def _make_merging(setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    tokens = _draw_tokens(setting, piece)
+    match, _ = _make_matching(setting, piece)
+    plan = jax.jit(match)(tokens)
+    form: Any = piece.kind.removeprefix("merging, ") if "," in piece.kind else "segment_sum"
+    merge = functools.partial(ops.merge_tokens, form=form)
+    return merge, (ops.init_merge_state(tokens), plan, setting.draw_positive(piece.tokens))
 
 
-def _make_mlp(config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> tuple[Any, ...]:
-    return _make_module(MLP(config), config, piece, rng)
+def _make_module(module: Any, setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    tokens = _draw_tokens(setting, piece)
+    return module.apply, (jax.jit(module.init)(jax.random.key(0), tokens), tokens)
 
 
-def _make_norm(config: VideoViTConfig, piece: Piece, rng: np.random.Generator) -> tuple[Any, ...]:
-    kind = jnp.float32
-    return _make_module(make_layer_norm(config.norm_eps, dtype=kind, param_dtype=kind, name="norm"), config, piece, rng)
+def _make_mlp(setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    return _make_module(MLP(setting.config, setting.dtype, setting.dtype), setting, piece)
+
+
+def _make_norm(setting: Setting, piece: Piece) -> tuple[Any, ...]:
+    dtypes = {"dtype": setting.dtype, "param_dtype": setting.dtype}
+    return _make_module(make_layer_norm(setting.config.norm_eps, **dtypes, name="norm"), setting, piece)
 
 
 _MAKERS: dict[str, Callable[..., tuple[Any, ...]]] = {
@@ -152,7 +186,9 @@ _MAKERS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "attention": _make_attention,
     "attention with saliency": functools.partial(_make_attention, with_saliency=True),
     "matching": _make_matching,
+    "top-k": _make_top_k,
     "merging": _make_merging,
+    **{f"merging, {form}": _make_merging for form in MERGE_FORMS},
     "mlp": _make_mlp,
     "norms": _make_norm,
 }
@@ -218,7 +254,7 @@ def run(*, repeats: int, is_smoke: bool) -> dict[str, Any]:
         compiled = model.get_encode_function(video.shape).lower(model.weights, video).compile()
         runs[name] = functools.partial(compiled, model.weights, video)
     for piece in dict.fromkeys(piece for parts in pieces.values() for part in parts.values() for piece in part):
-        runs[piece] = make_piece(config, piece)
+        runs[piece] = make_piece(Setting(config), piece)
     before = record.measure_matmul_rate(repeats, loops=loops)
     times = time_in_turn(runs, repeats=repeats)
     rate = record.pick_faster(before, record.measure_matmul_rate(repeats, loops=loops))

@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from scripts.tables.accelerator import make_gpu_check_tables, make_gpu_line
 from scripts.tables.accuracy import make_accuracy_table
 from scripts.tables.choices import make_attention_table, make_merging_table, make_rerank_table, make_scan_table
 from scripts.tables.compile import make_compile_table
@@ -36,9 +37,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-# Document, marker -> files of benchmarks, what writes the table.
+# Document, marker -> files of benchmarks, what writes the table; a pattern stands for all files that are there.
 TABLES = {
     ("README.md", "speed"): (("umt_b16.json",), make_speed_table),
+    ("README.md", "gpu"): (("gpu_check_*.json",), make_gpu_line),
     ("README.md", "accuracy"): (("moving_objects_accuracy.json",), make_accuracy_table),
     ("README.md", "versions"): ((), make_versions_table),
     ("SECURITY.md", "limits"): ((), make_limits_table),
@@ -58,6 +60,7 @@ TABLES = {
         ("vs_official_umt-b16_2.json", "vs_official_umt-b16_1.json"),
         make_rivals_table,
     ),
+    ("docs/performance.md", "gpu_check"): (("gpu_check_*.json",), make_gpu_check_tables),
     ("docs/performance.md", "gpu_compile"): (("gpu_compile.json",), make_gpu_compile_table),
     ("docs/performance.md", "tpu_compile"): (("tpu_compile.json",), make_tpu_compile_table),
     ("docs/performance.md", "schedules"): (
@@ -87,7 +90,8 @@ def fill_tables(document: str, text: str) -> str:
             raise SystemExit(f"{document} has no markers {begin} and {end}; put them back.")
         head, rest = text.split(begin, 1)
         tail = rest.split(end, 1)[1]
-        table = make(*(json.loads((RESULTS / file).read_text()) for file in files))
+        paths = [path for file in files for path in (sorted(RESULTS.glob(file)) if "*" in file else [RESULTS / file])]
+        table = make(*(json.loads(path.read_text()) for path in paths))
         text = f"{head}{begin}\n{table}\n{end}{tail}"
     return text
 

@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import peak_memory, record
 from benchmarks.models import read_published, scale_schedule
-from scripts.tables.accelerator import make_accelerator_table
 from scripts.tables.choices import make_attention_table, make_merging_table, make_rerank_table, make_scan_table
 from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
@@ -23,7 +22,6 @@ from tests.reference.files import require_torch
 
 # Script -> its table's maker, or None where it has none, or a tiny model's rounded numbers would divide by zero.
 TABLES = {
-    "accelerator": make_accelerator_table,
     "attention": make_attention_table,
     "bfloat16": make_bfloat16_table,
     "compile": make_compile_table,

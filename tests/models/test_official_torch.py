@@ -9,8 +9,10 @@ from flax import traverse_util
 from checkpoints_convert import FAMILIES
 from checkpoints_convert.export import make_state_dict
 from tests.reference.files import find_golden, load_golden, require_torch
+from tests.reference.inputs import make_params
 from vidtldr_jax.inference.checkpoint import find_param_shapes
-from vidtldr_jax.models import VideoViT, VideoViTConfig
+from vidtldr_jax.models import VideoViT, VideoViTConfig, ViViTConfig
+from vidtldr_jax.models.architectures import make_module
 from vidtldr_jax.reduction.schedule import resolve_schedule
 
 torch = require_torch()
@@ -61,3 +63,24 @@ def test_ours_equals_the_restatement(r):
     ours = jax.jit(module.apply)(variables, jnp.asarray(video))
     np.testing.assert_allclose(ours.logits, theirs.logits, atol=5e-5)
     np.testing.assert_allclose(ours.size, theirs.size[..., 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("r", [(), (30, 7, 0), (24, 18, 11)])
+def test_a_class_token_is_protected_as_ours_is(r):
+    from benchmarks.rivals import name_vivit
+    from tests.reference.official_torch import encode
+
+    config = ViViTConfig(
+        num_frames=8, image_size=32, patch_size=8, tubelet_size=2, dim=24, depth=3, num_heads=3, mlp_dim=60,
+        num_classes=5, attention="spacetime", pooling="cls",
+    )  # fmt: skip
+    params = make_params(config)
+    video = np.random.default_rng(0).normal(size=(2, 8, 32, 32, 3)).astype(np.float32)
+    tensors = {key: torch.from_numpy(np.array(values)) for key, values in name_vivit(params, config).items()}
+    with torch.no_grad():
+        frames = torch.from_numpy(video.transpose(0, 4, 1, 2, 3))
+        theirs = encode(tensors, frames, num_heads=3, r=r, gelu="tanh")
+    variables = {"params": traverse_util.unflatten_dict(params, sep="/")}
+    ours = jax.jit(make_module(config, r=r).apply)(variables, jnp.asarray(video))
+    np.testing.assert_allclose(ours.size, theirs.size[..., 0], atol=1e-5)
+    np.testing.assert_allclose(ours.logits, theirs.logits, atol=5e-5)

@@ -1,7 +1,8 @@
 """The official algorithm said again in torch, from the papers' mathematics: two whole attention maps in every layer.
 
 It is what a fair comparison of speed needs beside it, and an oracle in another framework. State dicts are those of
-UMT's and VideoMAE's classifiers (`blocks.{i}.attn.qkv.weight`, ...).
+UMT's and VideoMAE's classifiers (`blocks.{i}.attn.qkv.weight`, ...). With a `cls_token` it is a ViViT over space and
+time, which the official code does not have: the token is protected, as this package does it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ class Merged(NamedTuple):
 
 
 def encode(
-    state: Mapping[str, Any], video: Any, *, num_heads: int, r: Sequence[int] = (), attention: Attention = "official"
+    state: Mapping[str, Any],
+    video: Any,
+    *,
+    num_heads: int,
+    r: Sequence[int] = (),
+    attention: Attention = "official",
+    gelu: Literal["none", "tanh"] = "none",
 ) -> Merged:
     """Runs the encoder on a batch of clips.
 
@@ -42,6 +49,7 @@ def encode(
       r: tokens absorbed per layer, for the layers that are written.
       attention: "official": both maps, with and without size, in every layer; "fused": torch's
         `scaled_dot_product_attention`, for the plain model alone.
+      gelu: torch's name of the approximation of GELU.
 
     Returns:
       A `Merged`.
@@ -54,28 +62,43 @@ def encode(
     functional = torch.nn.functional
     kernel = state["patch_embed.proj.weight"]
     patches = functional.conv3d(video, kernel, state["patch_embed.proj.bias"], stride=kernel.shape[2:])
-    tokens = patches.flatten(2).transpose(1, 2) + state["pos_embed"]  # [B, N, D]
+    tokens = patches.flatten(2).transpose(1, 2)
+    num_protected = int("cls_token" in state)
+    if num_protected:
+        tokens = torch.cat([state["cls_token"].expand(len(tokens), 1, -1), tokens], 1)
+    tokens = tokens + state["pos_embed"]  # [B, N, D]
     size = torch.ones_like(tokens[..., :1])
     depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
     counts = [*r, *[0] * (depth - len(r))]
     for layer, count in enumerate(counts):
         part = f"blocks.{layer}."
-        update, saliency = _attend(state, part, _norm(state, f"{part}norm1", tokens), size, num_heads, attention)
+        normed = _norm(state, f"{part}norm1", tokens)
+        update, saliency = _attend(state, part, normed, size, num_heads, attention, num_protected)
         tokens = tokens + update
         if count:
-            tokens, size = _merge(tokens, size, saliency, int(count))
+            protected, tokens = tokens[:, :num_protected], tokens[:, num_protected:]
+            tokens, others = _merge(tokens, size[:, num_protected:], saliency, int(count))
+            tokens, size = torch.cat([protected, tokens], 1), torch.cat([size[:, :num_protected], others], 1)
         hidden = _dense(state, f"{part}mlp.fc1", _norm(state, f"{part}norm2", tokens))
-        tokens = tokens + _dense(state, f"{part}mlp.fc2", functional.gelu(hidden))
+        tokens = tokens + _dense(state, f"{part}mlp.fc2", functional.gelu(hidden, approximate=gelu))
     if "head.weight" not in state:
         return Merged(tokens, size, None)
-    return Merged(tokens, size, _dense(state, "head", _norm(state, "fc_norm", tokens.mean(1))))
+    pooled = _norm(state, "norm", tokens)[:, 0] if num_protected else _norm(state, "fc_norm", tokens.mean(1))
+    return Merged(tokens, size, _dense(state, "head", pooled))
 
 
 def _attend(
-    state: Mapping[str, Any], part: str, normed: Any, size: Any, num_heads: int, attention: Attention
+    state: Mapping[str, Any],
+    part: str,
+    normed: Any,
+    size: Any,
+    num_heads: int,
+    attention: Attention,
+    num_protected: int,
 ) -> tuple[Any, Any]:
+    """Return the update `[B, N, D]` and the saliency of the tokens that are not protected."""
     batch, num_tokens, dim = normed.shape
-    bias = None
+    bias = state.get(f"{part}attn.qkv.bias")
     if f"{part}attn.q_bias" in state:
         query_bias, value_bias = state[f"{part}attn.q_bias"], state[f"{part}attn.v_bias"]
         bias = torch.cat([query_bias, torch.zeros_like(query_bias), value_bias])
@@ -86,14 +109,13 @@ def _attend(
         update = torch.nn.functional.scaled_dot_product_attention(query, key, value)
     else:
         logits = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)  # [B, H, N, N]
-        saliency = _find_saliency(logits.softmax(-1))
+        saliency = _find_saliency(logits.softmax(-1).mean(1)[:, num_protected:])
         update = (logits + size.log()[:, None, None, :, 0]).softmax(-1) @ value
     return _dense(state, f"{part}attn.proj", update.transpose(1, 2).reshape(batch, num_tokens, dim)), saliency
 
 
-def _find_saliency(attention: Any) -> Any:
-    """Returns `[B, N]`: how sharp each row of the mean map is, 0 below the average row."""
-    mean_map = attention.mean(1)  # [B, N, N]
+def _find_saliency(mean_map: Any) -> Any:
+    """Return `[B, Q]`, how sharp each row of the mean map `[B, Q, N]` is, 0 below the average row."""
     sharpness = (mean_map * mean_map.log()).sum(-1)
     sharpness = sharpness - sharpness.amin(-1, keepdim=True)
     sharpness = sharpness / sharpness.amax(-1, keepdim=True)
