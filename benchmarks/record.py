@@ -37,15 +37,20 @@ def describe_machine() -> dict[str, Any]:
 
 
 def find_commit() -> str:
-    """Returns the commit that is checked out, with "+" where files differ from it."""
-    here = Path(__file__).parent
-    head = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
-    )
+    """Return the commit that is checked out, with "+" where files differ from it; "unknown" in a copy without git."""
+    head = _ask_git("rev-parse", "--short", "HEAD")
     # What the benchmark itself writes does not make the code another one.
-    query = ["git", "status", "--porcelain", "--", "..", ":!results", ":!../README.md"]
-    changes = subprocess.run(query, cwd=here, capture_output=True, text=True, check=False)
-    return (head.stdout.strip() or "unknown") + ("+" if changes.stdout.strip() else "")
+    changes = _ask_git("status", "--porcelain", "--", "..", ":!results", ":!../README.md")
+    return (head or "unknown") + ("+" if changes else "")
+
+
+def _ask_git(*words: str) -> str:
+    """Return what git prints; nothing where it fails or is not installed."""
+    try:
+        done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
 
 
 def digest_code(*names: str) -> str:

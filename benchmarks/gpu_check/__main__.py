@@ -44,9 +44,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rehearse", action="store_true", help="tiny models, and an estimate for a GPU")
     parser.add_argument("--steps", nargs="+", choices=[step.name for step in STEPS], help="only these")
     parser.add_argument("--out", type=Path, help="folder of the result [default: benchmarks/results; none to rehearse]")
+    parser.add_argument("--commit", help="what the code is, where a copy of it runs that has no git")
     arguments = parser.parse_args(words)
     folder = arguments.out or (None if arguments.rehearse else record.RESULTS)
     result: dict[str, Any] = {"is_rehearsal": arguments.rehearse, **find_device(), "steps": []}
+    result |= {"commit": arguments.commit} if arguments.commit else {}
     name = f"gpu_check_{result['device'].replace(' ', '-').lower()}"
     for step in STEPS:
         if arguments.steps and step.name not in arguments.steps:

@@ -18,6 +18,8 @@ from vidtldr_jax.models.vivit_config import ViViTConfig
 
 EncoderConfig = VideoViTConfig | ViViTConfig
 _SMALL: Final = {"image_size": 32, "patch_size": 8, "dim": 32, "depth": 3, "num_heads": 2, "mlp_dim": 64}
+# Blocks are stacked in a rehearsal too, as they are on GPUs and TPUs by default.
+_AS_ON_A_GPU: Final = {"scan_layers": True}
 _SMALL_UNITS: Final = 4  # tubelets of a tiny clip: 64 tokens with 16 patches each
 
 
@@ -46,9 +48,10 @@ def make_model(config: EncoderConfig, dtype: str, **options: Any) -> VideoModel:
         values = np.resize(np.roll(numbers, 9973 * place), shape)
         params[path] = np.ones(shape, np.float32) if path.endswith("scale") else values
     preprocessing = Preprocessing(num_frames=config.num_frames, image_size=config.image_size)
-    return build_model(params, config, preprocessing=preprocessing, dtype=dtype, **options)
+    return build_model(params, config, preprocessing=preprocessing, dtype=dtype, **_AS_ON_A_GPU, **options)
 
 
 def change_model(model: VideoModel, **options: Any) -> VideoModel:
     """Make a model with the weights of another, which are shared, and other options of `VideoModel`."""
-    return build_model(model.weights, model.config, preprocessing=model.preprocessing, dtype=model.dtype, **options)
+    same = {"preprocessing": model.preprocessing, "dtype": model.dtype, **_AS_ON_A_GPU}
+    return build_model(model.weights, model.config, **same, **options)
