@@ -51,6 +51,14 @@ def shapes_unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def all_optimizations():
+    """Compiles as users do: with fewer optimisations, what else is an output changes how a value is rounded."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
+
+
 _LIBRARY = ("ops", "reduction", "models", "inference", "evaluation", "search", "export", "train", "visualize")
 
 

@@ -35,13 +35,14 @@ def place(tmp_path_factory):
 @pytest.fixture
 def sizes(monkeypatch):
     """Sizes of the batches of videos that are dispatched."""
-    found, normalize = [], stream.normalize_frames
+    found, stack = [], stream._stack_views
 
-    def count(batch, **recipe):
+    def count(views, batch_size):
+        batch = stack(views, batch_size)
         found.append(len(batch))
-        return normalize(batch, **recipe)
+        return batch
 
-    monkeypatch.setattr(stream, "normalize_frames", count)
+    monkeypatch.setattr(stream, "_stack_views", count)
     return found
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data.making import write_video
-from vidtldr_jax.data import Preprocessing, read_clips
+from vidtldr_jax.data import Preprocessing, read_frames
 from vidtldr_jax.evaluation.calibration import (
     Score,
     calibrate_schedules,
@@ -58,7 +58,7 @@ def test_scores_are_those_of_the_models_one_by_one(model, videos, traced_shapes)
     assert steps == [1, 1, 1]
     assert (found.num_videos, found.compared, found.errors) == (3, "embedding", {})
 
-    clips = np.concatenate([read_clips(path, model.preprocessing) for path in videos])
+    clips = np.concatenate([read_frames(path, model.preprocessing).frames for path in videos])
     plain = model.encode_video(clips)
     for schedule, score in zip(SCHEDULES, found.scores, strict=True):
         merged = model.with_schedule(schedule).encode_video(clips)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data.making import write_video
-from vidtldr_jax.data import Preprocessing, read_clips
+from vidtldr_jax.data import Preprocessing, read_frames
 from vidtldr_jax.data.manifest import ManifestEntry
 from vidtldr_jax.evaluation.class_embeddings import ClassEmbeddings
 from vidtldr_jax.evaluation.heads import Head
@@ -77,7 +77,7 @@ def run(models, entries, *, path=None, heads=LABEL, average="logits", **options)
 def score_one_by_one(model, path, average, classes):
     """The scores of one video in plain NumPy, view by view; only the model itself is ours."""
     total = 0
-    for view in read_clips(path, model.preprocessing):
+    for view in read_frames(path, model.preprocessing).frames:
         out = model.encode_video(view[None])
         if classes is None:
             row = np.asarray(out.logits, np.float64)[0]

@@ -78,9 +78,14 @@ def compare(model_parallel: int, scan_layers: bool, video, expected, plain) -> d
     out, text = program(model.weights, placed), program.as_text()
     kernel = model.weights["encoder"]["blocks" if scan_layers else "block_0"]["mlp"]["fc1"]["kernel"]
     without = model.with_schedule(None).classify(video)
+    pixels = np.random.default_rng(2).integers(0, 256, video.shape, np.uint8)
+    alone = np.concatenate([make_model("8,4").classify(clip[None]) for clip in pixels])
+    sent = model.place_video(pixels)
     return {
         "apart": float(np.abs(np.asarray(out.logits) - expected["merged"]).max()),
         "plain_apart": float(np.abs(np.asarray(without) - expected["plain"]).max()),
+        "pixels_apart": float(np.abs(np.asarray(model.classify(pixels)) - alone).max()),
+        "pixels_per_device": [str(sent.dtype), *sent.addressable_shards[0].data.shape],
         "same_sources": bool(np.array_equal(out.trace.source, expected["source"])),
         "devices_of_logits": len(out.logits.sharding.device_set),
         "clips_per_device": out.logits.addressable_shards[0].data.shape[0],

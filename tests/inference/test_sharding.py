@@ -51,6 +51,14 @@ def test_clips_and_parameters_are_really_split(case):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_pixels_are_split_like_floats_and_stay_bytes(case):
+    model_parallel = int(case.split()[0])
+    case = run_on_eight_devices()["cases"][case]
+    assert case["pixels_per_device"] == ["uint8", model_parallel, 4, 32, 32, 3]
+    assert 0 <= case["pixels_apart"] < 5e-5
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_devices_talk_only_to_add_the_parts_of_one_clip(case):
     talk = run_on_eight_devices()["cases"][case]["talk"]
     sums = talk.pop("all-reduce")

@@ -44,20 +44,27 @@ def bad(tmp_path_factory):
 
 
 class Recorder:
-    """Stands before a model and writes down what is run and what is waited for."""
+    """Stands before a model and writes down what is placed on the device, what is run and what is waited for."""
 
     def __init__(self, model, monkeypatch):
         self.events, self.batches = [], []
-        encode = model.encode_video
+        encode, place, numbers = model.encode_video, model.place_video, itertools.count()
 
-        def record(batch):
-            number = len(self.batches)
-            self.batches.append(np.array(batch))
+        def record_place(batch):
+            if isinstance(batch, np.ndarray):  # the model places once more what is there already
+                self.events.append(f"place {len(self.batches)}")
+                self.batches.append(batch)
+            return place(batch)
+
+        def record_run(batch):
+            number = next(numbers)
             self.events.append(f"run {number}")
+            np.testing.assert_array_equal(batch, self.batches[number])
             out = encode(batch)
             return out._replace(logits=Result(out.logits, number, self.events))
 
-        monkeypatch.setattr(VideoModel, "encode_video", lambda _, batch: record(batch))
+        monkeypatch.setattr(VideoModel, "place_video", lambda _, batch: record_place(batch))
+        monkeypatch.setattr(VideoModel, "encode_video", lambda _, batch: record_run(batch))
 
 
 class Result:
@@ -100,15 +107,25 @@ def test_the_next_batch_is_on_the_device_before_a_result_is_waited_for(good, mon
     recorder = Recorder(model, monkeypatch)
     run(model, good, batch_size=1)
     assert recorder.events == [
-        "run 0", "run 1", "fetch 0", "run 2", "fetch 1", "run 3", "fetch 2", "run 4", "fetch 3", "fetch 4",
+        "place 0", "run 0", "place 1", "run 1", "fetch 0", "place 2", "run 2", "fetch 1", "place 3", "run 3", "fetch 2",
+        "place 4", "run 4", "fetch 3", "fetch 4",
     ]  # fmt: skip
+
+
+def test_frames_are_sent_as_the_pixels_that_were_read(good, monkeypatch):
+    model = make_model()
+    recorder = Recorder(model, monkeypatch)
+    run(model, good[:2], batch_size=2)
+    (batch,) = recorder.batches
+    assert batch.dtype == np.uint8
+    np.testing.assert_array_equal(batch, [read_frames(path, model.preprocessing).frames[0] for path in good[:2]])
 
 
 def test_batches_reach_over_borders_and_the_last_one_is_filled_with_its_last_view(good, bad, monkeypatch):
     model = make_model(**SIX_VIEWS)
     recorder = Recorder(model, monkeypatch)
     run(model, [good[0], bad, good[1], good[2]], batch_size=4)
-    views = np.concatenate([read_clips(path, model.preprocessing) for path in good[:3]])  # [18, T, Y, X, C]
+    views = np.concatenate([read_frames(path, model.preprocessing).frames for path in good[:3]])  # [18, T, Y, X, C]
     assert [batch.shape for batch in recorder.batches] == [(4, 4, 16, 16, 3)] * 5
     np.testing.assert_array_equal(np.concatenate(recorder.batches), np.concatenate([views, views[[-1, -1]]]))
 
@@ -131,7 +148,7 @@ def test_a_video_is_given_as_soon_as_its_views_are_computed(good, monkeypatch):
     recorder = Recorder(model, monkeypatch)
     videos = encode_videos(model, good, output="logits", batch_size=1)
     assert next(videos).path == good[0]
-    assert recorder.events == ["run 0", "run 1", "fetch 0"]
+    assert recorder.events == ["place 0", "run 0", "place 1", "run 1", "fetch 0"]
     videos.close()
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 
 import chex
 import flax.traverse_util
@@ -138,14 +137,6 @@ def test_the_other_examples_of_a_merged_batch_change_no_bit():
     together, swapped = run(CONFIG, R), run(CONFIG, R, np.stack([VIDEO[0], 3 * VIDEO[1][::-1]]))
     chex.assert_trees_all_equal(*(jax.tree.map(lambda a: a[0], out) for out in (together, swapped)))
     assert np.abs(together.logits[1] - swapped.logits[1]).max() > 0.01
-
-
-@pytest.fixture
-def all_optimizations():
-    """Compiles as users do: with fewer optimisations, what else is an output changes how a value is rounded."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
 
 
 @pytest.mark.usefixtures("all_optimizations")

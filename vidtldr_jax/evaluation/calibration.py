@@ -93,8 +93,7 @@ def calibrate_schedules(
     errors: dict[str, str] = {}
     size = choose_batch_size(model, len(paths), batch_size)
 
-    def encode_with_each(video: np.ndarray) -> tuple[jax.Array, ...]:  # [B, W, ...] of each output
-        batch = model.place_video(video)
+    def encode_with_each(batch: jax.Array) -> tuple[jax.Array, ...]:  # [B, W, ...] of each output
         found = [one.encode_video(batch) for one in models]
         return tuple(jnp.stack([getattr(one, name) for one in found], axis=1) for name in outputs)
 
@@ -102,6 +101,7 @@ def calibrate_schedules(
         encode_with_each,
         paths,
         preprocessing=model.preprocessing,
+        place=model.place_video,
         names=outputs,
         batch_size=size,
         num_workers=num_workers,

@@ -140,7 +140,13 @@ def evaluate_videos(
     size = choose_batch_size(first, len(entries), batch_size)
     paths = [entry.path for entry in rest]
     videos = map_videos(
-        ways, paths, preprocessing=first.preprocessing, names=(output,), batch_size=size, num_workers=num_workers
+        ways,
+        paths,
+        preprocessing=first.preprocessing,
+        place=first.place_video,
+        names=(output,),
+        batch_size=size,
+        num_workers=num_workers,
     )
     with contextlib.closing(videos):
         compile_seconds = ways.warm_up(size)
@@ -188,14 +194,13 @@ class _Ways:
         self._models, self._output = dict(models), output
         self._seconds: dict[str, float] = {}
 
-    def __call__(self, video: np.ndarray) -> tuple[jax.Array]:
+    def __call__(self, batch: jax.Array) -> tuple[jax.Array]:
         """Encode a batch with each model. Where there are several, each is waited for and timed, in turn."""
         if len(self._models) == 1:
             (model,) = self._models.values()
-            return (getattr(model.encode_video(video), self._output)[:, None],)
+            return (getattr(model.encode_video(batch), self._output)[:, None],)
         rows = []
-        first = next(iter(self._models.values()))
-        batch = jax.block_until_ready(first.place_video(video))
+        jax.block_until_ready(batch)
         for way, model in self._models.items():
             start = time.perf_counter()
             found = jax.block_until_ready(model.encode_video(batch))
@@ -209,7 +214,7 @@ class _Ways:
         config = model.config
         shape = (size, model.preprocessing.num_frames, config.image_size, config.image_size, config.num_channels)
         start = time.perf_counter()
-        jax.block_until_ready(self(np.zeros(shape, np.float32)))
+        jax.block_until_ready(self(model.place_video(np.zeros(shape, np.uint8))))
         self._seconds = {}
         return time.perf_counter() - start
 

@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 from vidtldr_jax.inference.checkpoint import flatten_params
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.pixels import normalise_pixels
+from vidtldr_jax.inference.pixels import normalise_video
 from vidtldr_jax.models.umt_config import UMTConfig
 from vidtldr_jax.ops.platform import Platform, lower_for
 
@@ -113,7 +113,7 @@ def make_program(
     recipe = model.preprocessing
 
     def run(weights: dict[str, Array], video: Array) -> Any:
-        return branches(weights, normalise_pixels(video, recipe) if input_dtype == "uint8" else video)
+        return branches(weights, normalise_video(video, mean=recipe.mean, std=recipe.std))
 
     return Program(run, weights, (_describe_video(model, input_dtype),), outputs)
 

@@ -4,7 +4,8 @@
     clip = read_clip("dive.mp4", model.preprocessing)
     logits = model.classify(clip[None])
 
-A clip is `[T, Y, X, C]` float32, normalised (about -2 to 2); the logits are `[B, num_classes]`.
+A clip is `[T, Y, X, C]` float32, normalised (about -2 to 2), or uint8 pixels, which are normalised on the device; the
+logits are `[B, num_classes]`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import check_params, flatten_params
 from vidtldr_jax.inference.empty import is_empty, make_empty
+from vidtldr_jax.inference.pixels import Colour, check_video, normalise_video
 from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
 from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
 from vidtldr_jax.models.video_vit import VideoOutput
-from vidtldr_jax.ops.checks import check_array
 from vidtldr_jax.reduction.fitting import fit_schedule
 from vidtldr_jax.reduction.methods import DEFAULT_METHOD, Method
 from vidtldr_jax.reduction.schedule import ResolvedSchedule, Schedule
@@ -147,7 +148,7 @@ class VideoModel:
             f"{self.schedule.describe()})"
         )
 
-    def __call__(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: Tracing = False) -> VideoOutput:
+    def __call__(self, video: Shaped[Array, "B T Y X C"] | np.ndarray, *, trace: Tracing = False) -> VideoOutput:
         """Encode a batch of clips, as `encode_video` does."""
         return self.encode_video(video, trace=trace)
 
@@ -221,12 +222,13 @@ class VideoModel:
     def _replace(self, **fields: Any) -> Self:
         return _fill(object.__new__(type(self)), **{name: getattr(self, name) for name in _FIELDS} | fields)
 
-    def encode_video(self, video: Float[Array, "B T Y X C"] | np.ndarray, *, trace: Tracing = False) -> VideoOutput:
-        """Encodes a batch of clips; compiled once per shape.
+    def encode_video(self, video: Shaped[Array, "B T Y X C"] | np.ndarray, *, trace: Tracing = False) -> VideoOutput:
+        """Encodes a batch of clips; compiled once per shape and dtype.
 
         Args:
-          video: `[B, T, Y, X, C]` float, normalised, as `read_clip` returns it with a batch axis in front. A batch of
-            nothing gives a result of nothing, in the right shapes.
+          video: `[B, T, Y, X, C]` float, normalised, as `read_clip` returns it with a batch axis in front; or uint8
+            pixels, as `read_frames` returns them, which the compiled function normalises with `preprocessing`. A batch
+            of nothing gives a result of nothing, in the right shapes.
           trace: also return where every original token went; "every_layer" also what the method makes of the tokens in
             layers where nothing is merged (another program, equal up to rounding).
 
@@ -234,18 +236,18 @@ class VideoModel:
           A `VideoOutput`.
 
         Raises:
-          ValueError: the video is no array, its shape does not fit the model or its devices, or the schedule does not
-            fit the video's token count.
+          ValueError: the video is no array of floats or uint8, its shape does not fit the model or its devices, or the
+            schedule does not fit the video's token count.
         """
-        check_array("video", video)
+        check_video(video)
         function = self.get_encode_function(video.shape, trace=trace)
         if is_empty(video):
             function = self._get_encoder(video.shape, trace=trace, mesh=None)
             return make_empty(function, self.weights, video)
         return function(self.weights, self.place_video(video))
 
-    def place_video(self, video: Float[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B T Y X C"]:
-        """Puts a batch of clips where the model runs; over a mesh it is split along "data".
+    def place_video(self, video: Shaped[Array, "B T Y X C"] | np.ndarray) -> Shaped[Array, "B T Y X C"]:
+        """Puts a batch of clips where the model runs, without waiting for it; over a mesh it is split along "data".
 
         Args:
           video: `[B, T, Y, X, C]`.
@@ -258,7 +260,7 @@ class VideoModel:
         """
         return jnp.asarray(video) if self.mesh is None else place_batch(video, self.mesh)
 
-    def classify(self, video: Float[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B num_classes"]:
+    def classify(self, video: Shaped[Array, "B T Y X C"] | np.ndarray) -> Float[Array, "B num_classes"]:
         """Returns the logits of a batch of clips.
 
         Args:
@@ -300,7 +302,7 @@ class VideoModel:
           trace: also return where every original token went.
 
         Returns:
-          A jitted function; it has `lower`, for ahead-of-time compilation.
+          A jitted function, whose video is floats or uint8 pixels; it has `lower`, for ahead-of-time compilation.
 
         Raises:
           ValueError: the shape has not five axes, or one behind the batch is 0.
@@ -318,7 +320,10 @@ class VideoModel:
     def _get_encoder(self, shape: tuple[int, ...], *, trace: Tracing, mesh: Mesh | None) -> Any:
         runs = self.schedule_for(shape)
         method = DEFAULT_METHOD if runs.is_plain else runs.method  # plain models share what is compiled
-        return _compiled_encoder(self.config, runs.r, method, self.attention, self.dtype, trace, self.is_stacked, mesh)
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        return _compiled_encoder(
+            self.config, runs.r, method, self.attention, self.dtype, trace, self.is_stacked, mesh, mean, std
+        )
 
 
 class _Static(NamedTuple):
@@ -369,14 +374,16 @@ def _compiled_encoder(
     trace: Tracing,
     is_stacked: bool,
     mesh: Mesh | None,
+    mean: Colour,
+    std: Colour,
 ) -> Any:
-    """The one place where inference is jitted; jit itself keeps one compilation per shape."""
+    """The one place where inference is jitted; jit itself keeps one compilation per shape and dtype."""
     module = make_module(
         config, r=r, method=method, form=attention, dtype=dtype, param_dtype=dtype, is_stacked=is_stacked
     )
 
-    def encode(weights: dict[str, Any], video: Float[Array, "B T Y X C"]) -> VideoOutput:
-        return module.apply({"params": weights}, video, trace=trace)
+    def encode(weights: dict[str, Any], video: Shaped[Array, "B T Y X C"]) -> VideoOutput:
+        return module.apply({"params": weights}, normalise_video(video, mean=mean, std=std), trace=trace)
 
     return jax.jit(encode if mesh is None else split_batches(encode, mesh))
 

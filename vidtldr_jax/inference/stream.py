@@ -6,7 +6,8 @@
 
 With a tuple of names, such as ("embedding", "tokens"), `outputs` is a tuple of arrays in that order.
 
-While the device computes one batch, the next one is put together here and more videos are read behind.
+Frames go to the device as uint8 and are normalised there. While the device computes one batch, the next one is put
+together here and sent, and more videos are read behind.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import numpy as np
 from vidtldr_jax.data.errors import VideoReadError
 from vidtldr_jax.data.loading import LoadedVideo, read_videos
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.finite import NotFiniteError, find_not_finite
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.sharding import round_up_batch
@@ -63,8 +63,8 @@ def encode_videos(
     """Encodes videos in order; one that can't be read, or whose outputs are not finite, stops no other.
 
     Batches have one size, so that there is one compilation, and reach over the videos' borders; the last one is filled
-    up with copies of its last view. A batch is handed to the device before the result of the one before is waited for;
-    two are there at most.
+    up with copies of its last view. A batch of uint8 pixels is sent to the device, and its program queued, before the
+    result of the batch before is waited for; two are there at most.
 
     Args:
       model: what to run.
@@ -88,21 +88,28 @@ def encode_videos(
     _check(model, outputs)
     size = choose_batch_size(model, len(paths) if num_videos is None else num_videos, batch_size)
 
-    def encode(batch: np.ndarray) -> tuple[jax.Array, ...]:
+    def encode(batch: jax.Array) -> tuple[jax.Array, ...]:
         encoded = model.encode_video(batch)
         return tuple(getattr(encoded, name) for name in outputs)
 
     found = map_videos(
-        encode, paths, preprocessing=model.preprocessing, names=outputs, batch_size=size, num_workers=num_workers
+        encode,
+        paths,
+        preprocessing=model.preprocessing,
+        place=model.place_video,
+        names=outputs,
+        batch_size=size,
+        num_workers=num_workers,
     )
     return _take_first(found) if isinstance(output, str) else found
 
 
 def map_videos(
-    function: Callable[[np.ndarray], tuple[jax.Array, ...]],
+    function: Callable[[jax.Array], tuple[jax.Array, ...]],
     paths: Sequence[str | os.PathLike[str]],
     *,
     preprocessing: Preprocessing,
+    place: Callable[[np.ndarray], jax.Array],
     names: Sequence[str],
     batch_size: int,
     num_workers: int = 0,
@@ -110,9 +117,11 @@ def map_videos(
     """Apply a function to the views of videos in batches of one size; see `encode_videos`, which does so with a model.
 
     Args:
-      function: of a batch `[batch_size, T, Y, X, 3]` float32, normalised; returns arrays with a leading batch axis.
+      function: of a batch on the device, `[batch_size, T, Y, X, 3]` uint8 pixels; returns arrays with a leading batch
+        axis, and waits for nothing.
       paths: of videos, GIFs, images or folders of images.
-      preprocessing: how views are sampled, resized and normalised.
+      preprocessing: how views are sampled and resized.
+      place: puts a batch on the device without waiting for it, such as `VideoModel.place_video`.
       names: of the arrays that the function returns, for errors.
       batch_size: views per call; the last batch is filled up with copies of its last view.
       num_workers: processes that read, see `read_videos`.
@@ -129,13 +138,18 @@ def map_videos(
     videos = read_videos(paths, preprocessing, num_workers=num_workers)
 
     def dispatch(views: Sequence[np.ndarray]) -> tuple[jax.Array, ...]:
-        batch = np.stack([*views, *[views[-1]] * (batch_size - len(views))])  # [B, T, Y, X, 3] uint8
-        results = function(normalize_frames(batch, mean=preprocessing.mean, std=preprocessing.std))
+        batch = place(_stack_views(views, batch_size))  # is sent while the batch before computes
+        results = function(batch)
         for result in results:
             result.copy_to_host_async()
         return results
 
     return _run(dispatch, videos, names, batch_size)
+
+
+def _stack_views(views: Sequence[np.ndarray], batch_size: int) -> np.ndarray:
+    """Return a batch `[batch_size, T, Y, X, 3]` uint8, filled up with copies of the last view."""
+    return np.stack([*views, *[views[-1]] * (batch_size - len(views))])
 
 
 def choose_batch_size(model: VideoModel, num_videos: int, batch_size: int) -> int:

@@ -105,7 +105,22 @@ class PatchEmbed(nn.Module):
 
     @nn.compact
     def __call__(self, video: Float[Array, "B T Y X C"]) -> Float[Array, "B N D"]:
-        """Embeds `[B, T, Y, X, C]` as `[B, N, D]`."""
+        """Embeds `[B, T, Y, X, C]` as `[B, N, D]`.
+
+        Args:
+          video: normalised frames, channels last.
+
+        Returns:
+          The tokens.
+
+        Raises:
+          ValueError: the video holds whole numbers, such as pixels.
+        """
+        if not jnp.issubdtype(video.dtype, jnp.floating):
+            raise ValueError(
+                f"a module takes normalised floats; got dtype {video.dtype}; normalise pixels, (pixels / 255 - mean) / "
+                "std, or use a VideoModel, which does."
+            )
         batch, frames, rows, columns, colours = video.shape
         t, p = self.tubelet_size, self.patch_size
         kernel_shape = (t, p, p, colours, self.dim)

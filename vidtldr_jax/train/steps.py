@@ -194,7 +194,9 @@ def compute_loss(
       Loss and accuracy, float32.
     """
     recipe = setup.recipe
-    inputs = part.inputs if setup.takes_features else normalise_pixels(part.inputs, setup.preprocessing)
+    inputs = part.inputs
+    if not setup.takes_features:
+        inputs = normalise_pixels(inputs, mean=setup.preprocessing.mean, std=setup.preprocessing.std)
     targets = make_targets(part.labels, num_classes=setup.num_classes, smoothing=recipe.label_smoothing)
     if recipe.mixup:
         inputs = blend(inputs, inputs[part.partner], part.weight)
