@@ -73,6 +73,39 @@ def test_the_similarities_of_many_tokens_are_never_all_there():
     assert max(sizes) == 1568 * 6272
 
 
+def test_one_reduction_finds_the_largest_similarity_and_its_place():
+    # A TPU's compiler fuses the product into each reduction, so that two would compute and compile it twice.
+    closed = jax.make_jaxpr(ops.pair_tokens)(jnp.ones((2, 12, 8)))
+    found = [
+        equation.primitive.name
+        for equation, _ in find_equations(closed.jaxpr)
+        if (2, 6, 6) in [variable.aval.shape for variable in equation.invars]
+    ]
+    assert [name for name in found if name.startswith(("reduce", "argmax"))] == ["reduce"]
+
+
+@pytest.mark.parametrize("largest", [np.nan, np.inf, 0.0, -np.inf])
+def test_the_largest_of_odd_values_is_that_of_numpy(largest):
+    values = np.full((2, 3, 7), -np.inf, np.float32)
+    values[:, 1, [2, 5]], values[1, 2, 6] = largest, largest
+    best, place = matching._find_largest(jnp.asarray(values))
+    np.testing.assert_array_equal(best, values.max(-1))
+    np.testing.assert_array_equal(place, values.argmax(-1))
+
+
+def test_the_gradient_of_similarities_equals_finite_differences():
+    features, step = make_tokens((2, 13, 8), 0), make_tokens((2, 13, 8), 1)
+    mix = np.random.default_rng(2).standard_normal((2, 7))
+    gradient = jax.grad(lambda values: (ops.pair_tokens(values).similarity * mix).sum())(jnp.asarray(features))
+
+    def sum_similarities(values):
+        unit = values / np.linalg.norm(values, axis=-1, keepdims=True)
+        return ((unit[:, 0::2] @ unit[:, 1::2].swapaxes(1, 2)).max(-1) * mix).sum()
+
+    forward, backward = (sum_similarities(features.astype(np.float64) + sign * 1e-6 * step) for sign in (1, -1))
+    np.testing.assert_allclose((gradient * step).sum(), (forward - backward) / 2e-6, rtol=1e-4)
+
+
 def test_two_tokens_become_one():
     plan = match(make_tokens((1, 2, 4)), r=1)
     np.testing.assert_array_equal(plan.kept, [[1]])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vidtldr_jax.ops.blocks import balance_blocks
@@ -158,7 +159,7 @@ def _find_partners(
 
     def compare(block: Float[Array, "B R D"]) -> tuple[Array, Array]:
         similarity = jnp.einsum("brd,btd->brt", block, odd, precision=jax.lax.Precision.HIGHEST)  # [B, R, T]
-        return similarity.max(-1), similarity.argmax(-1)
+        return _find_largest(similarity)
 
     num_blocks, rows = balance_blocks(num_even, _ROWS_OF_SIMILARITY)
     if num_blocks == 1:
@@ -168,6 +169,33 @@ def _find_partners(
     found = jax.lax.map(compare, blocks)
     best, partner = (part.swapaxes(0, 1).reshape(batch, -1)[:, :num_even] for part in found)
     return best, partner
+
+
+@jax.custom_jvp
+def _find_largest(values: Float[Array, "B R T"]) -> tuple[Float[Array, "B R"], Int[Array, "B R"]]:
+    """Returns the largest value of each row and its place, the first on ties; NaN counts as the largest.
+
+    One reduction finds both. With `max` beside `argmax`, XLA fuses the product that made the values into each of them:
+    a TPU computes it twice, and compiling takes four times as long.
+    """
+    places = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
+
+    def pick_larger(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+        (value, place), (other, other_place) = left, right
+        is_larger = (value > other) | jnp.isnan(value)
+        is_first = is_larger | ((value == other) & (place < other_place))
+        return jnp.where(is_larger, value, other), jnp.where(is_first, place, other_place)
+
+    start = (np.array(-np.inf, values.dtype), np.int32(0))
+    largest, place = jax.lax.reduce((values, places), start, pick_larger, (values.ndim - 1,))
+    return largest, place
+
+
+@_find_largest.defjvp
+def _differentiate_largest(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+    largest, place = _find_largest(*primals)
+    tangent = jnp.take_along_axis(tangents[0], place[..., None], axis=-1)[..., 0]
+    return (largest, place), (tangent, np.zeros(place.shape, jax.dtypes.float0))
 
 
 def normalise_features(features: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
