@@ -17,7 +17,7 @@ from tests.reference.inputs import make_qkv, make_size
 from vidtldr_jax import ops
 from vidtldr_jax.ops import attention_forms
 from vidtldr_jax.ops.attention_blocks import attend_all_heads
-from vidtldr_jax.ops.attention_forms import attend_fused, choose_form, get_form, split_exactly
+from vidtldr_jax.ops.attention_forms import choose_form, get_form, split_exactly
 from vidtldr_jax.ops.attention_mosaic import attend_mosaic
 from vidtldr_jax.ops.attention_trial import is_usable
 from vidtldr_jax.ops.attention_triton import attend_triton
@@ -118,7 +118,7 @@ def test_the_tpu_kernel_lowers_where_shard_map_checks_what_varies():
     assert jax.jit(attend).trace(*trace_shapes(jnp.float32)).lower(lowering_platforms=("tpu",)).as_text()
 
 
-# From 0.12 on JAX announces that it will drop Triton; then the blocked form runs (see the test below).
+# From 0.12 on JAX announces that it will drop Triton; then another form runs (see the test below).
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_the_gpu_kernel_lowers_to_triton_and_makes_no_map(dtype):
@@ -150,11 +150,6 @@ def test_sizes_in_extra_channels_are_exact_in_bfloat16():
         np.testing.assert_allclose(parts.sum(-1), logs, rtol=2e-6 if dtype == jnp.float16 else 2e-7)
 
 
-def test_fused_attention_has_no_map_to_look_at():
-    with pytest.raises(ValueError, match="there is no map to find the sharpness on; it was asked for; take another"):
-        attend_fused(*make_inputs((1, 5, 1, 4)), with_sharpness=True)
-
-
 def choose_on(backend, monkeypatch, form="auto", usable=("kernel", "fused"), **case):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(attention_forms, "is_usable", lambda form, *case: form in usable)
@@ -174,15 +169,16 @@ def test_each_platform_has_its_form(monkeypatch):
     assert choose("gpu", num_tokens=128) == "blocked"  # one block is the whole map
     assert choose("gpu", usable=()) == choose("gpu", usable=(), with_saliency=True) == "blocked"
     assert choose("gpu", usable=("kernel",)) == "kernel"
+    assert choose("gpu", usable=("fused",), with_saliency=True) == "fused"  # a JAX without Triton
+    assert choose("gpu", usable=("fused",), with_saliency=True, dtype=jnp.float32) == "blocked"
+    assert choose("gpu", usable=("fused",), with_saliency=True, channels=128) == "blocked"
 
 
 def test_a_form_that_is_named_runs_everywhere(monkeypatch):
     for backend in ("cpu", "gpu", "tpu"):
-        for form in ("by_head", "blocked", "kernel", "dense"):
+        for form in ("by_head", "blocked", "kernel", "fused", "dense"):
             assert choose_on(backend, monkeypatch, form=form, with_saliency=True) == form
-        assert choose_on(backend, monkeypatch, form="fused") == "fused"
-    assert choose_on("cpu", monkeypatch, form="fused", with_saliency=True) == "by_head"
-    assert choose_on("gpu", monkeypatch, form="fused", with_saliency=True) == "kernel"
+            assert choose_on(backend, monkeypatch, form=form) == form
 
 
 @pytest.fixture
@@ -206,13 +202,13 @@ def test_a_kernel_that_does_not_compile_is_not_used(fresh_trials):
 
     message = (
         "kernel attention in float32 can't be used on this device (NotImplementedError: no such instruction); "
-        "the blocked form runs instead."
+        "another form runs instead."
     )
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         assert not is_usable("kernel", fail, "float32", 8)
 
 
-def test_a_jax_without_triton_takes_the_blocked_form(monkeypatch, fresh_trials):
+def test_a_jax_without_triton_takes_no_kernel(monkeypatch, fresh_trials):
     monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
     monkeypatch.delattr("jax.experimental.pallas.triton", raising=False)
     with pytest.warns(UserWarning, match=r"in bfloat16 can't be used on this device \((Module|Import)"):

@@ -69,10 +69,10 @@ def attend(
       num_protected: leading tokens (CLS) left out of the saliency's minimum, mean and maximum. Static.
       form: "by_head" holds a block of query rows of one head's map at a time, and of their mean where the saliency is
         asked for; "blocked" holds a block of rows of all heads; "kernel" holds tiles in on-chip memory (Pallas);
-        "fused" is `jax.nn.dot_product_attention` where no saliency is asked for; "dense" holds all of `[B, H, N, N]`
-        and is the reference. "auto" is "by_head" where JAX's default backend is a CPU, but for many short
-        sequences; "fused" or "kernel" for more than 128 tokens on a GPU that can run them; else "blocked". All are
-        equal to within rounding. Static.
+        "fused" is `jax.nn.dot_product_attention`, beside blocks of rows where the saliency is asked for; "dense" holds
+        all of `[B, H, N, N]` and is the reference. "auto" is "by_head" where JAX's default backend is a CPU, but for
+        many short sequences; "fused" or "kernel" for more than 128 tokens on a GPU that can run them; else "blocked".
+        All are equal to within rounding. Static.
       block_size: query rows in a block, which are balanced over the blocks, or a tile's side; None chooses. Static.
 
     Returns:

@@ -58,7 +58,7 @@ def attend_all_heads(
     def attend_rows(part: tuple[Float[Array, "B Q H K"], Float[Array, " Q"]]) -> tuple[Array, Array | None]:
         block, share = part
         logits = jnp.einsum("bqhc,bkhc->bhqk", block, key, preferred_element_type=jnp.float32)
-        exp = _exponentiate(logits, channels)  # [B, H, Q, N]
+        exp = exponentiate(logits, channels)  # [B, H, Q, N]
         plain_sum = exp.sum(-1)  # [B, H, Q]
         sized_sum = plain_sum if weight is None else jnp.einsum("bhqk,bk->bhq", exp, weight)
         update = jnp.einsum("bhqk,bkhc->bqhc", exp.astype(value.dtype), sized_value, preferred_element_type=jnp.float32)
@@ -205,13 +205,14 @@ def _attend_rows(
     block: Float[Array, "Q K"], keys: Float[Array, "K N"], values: Float[Array, "N K"], weight: Array | None
 ) -> tuple[Float[Array, "Q N"], Float[Array, " Q"], Float[Array, "Q K"]]:
     """Returns exp of the logits, its row sums, and the update."""
-    exp = _exponentiate(jnp.matmul(block, keys, preferred_element_type=jnp.float32), block.shape[-1])
+    exp = exponentiate(jnp.matmul(block, keys, preferred_element_type=jnp.float32), block.shape[-1])
     plain_sum = exp.sum(-1)  # [Q]
     sized_sum = plain_sum if weight is None else exp @ weight
     update = jnp.matmul(exp.astype(values.dtype), values, preferred_element_type=jnp.float32)
     return exp, plain_sum, update / sized_sum[:, None]
 
 
-def _exponentiate(logits: Float[Array, "*rows N"], channels: int) -> Float[Array, "*rows N"]:
+def exponentiate(logits: Float[Array, "*rows N"], channels: int) -> Float[Array, "*rows N"]:
+    """Return exp of logits that are not yet scaled, each row's largest at 1."""
     scaled = logits * channels**-0.5
     return jnp.exp(scaled - jax.lax.stop_gradient(scaled.max(-1, keepdims=True)))

@@ -3,7 +3,7 @@
     by_head   a block of query rows of one head at a time       plain XLA; what a CPU is fastest at
     blocked   a block of query rows of all heads                plain XLA; works everywhere
     kernel    tiles in on-chip memory                           Pallas: Triton on GPUs, Mosaic on TPUs
-    fused     `jax.nn.dot_product_attention`                    cuDNN where a GPU has it; makes no sharpness
+    fused     `jax.nn.dot_product_attention`                    cuDNN where a GPU has it; sharpness by blocks beside it
 
 Shapes as in `ops.attention`; each returns the update and the sharpness or None.
 """
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.attention_blocks import ROWS_OF_ALL_HEADS, attend_all_heads, attend_by_head, pad_tokens
+from vidtldr_jax.ops.attention_sharpness import find_sharpness
 from vidtldr_jax.ops.attention_trial import is_usable
 from vidtldr_jax.ops.platform import find_platform, is_known, is_lowering
 
@@ -46,11 +47,11 @@ def choose_form(
     dtype: Any = jnp.float32,
     with_saliency: bool = False,
 ) -> AttentionForm:
-    """Returns the form that runs on `find_platform`'s answer; one that is named runs, but "fused" makes no saliency.
+    """Return the form that runs on `find_platform`'s answer; one that is named runs.
 
-    On a GPU a kernel is tried on a few numbers before it is taken for the first time, since drivers and libraries
-    differ; where it can't run or gives other numbers, a warning says so and the blocked form runs. What is lowered for
-    other machines gets no kernel.
+    On a GPU the kernel and cuDNN are tried on a few numbers before they are taken for the first time, since drivers and
+    libraries differ; where one can't run or gives other numbers, a warning says so and another form runs: without the
+    kernel, cuDNN beside blocks of plain XLA; without both, blocks. What is lowered for other machines gets neither.
 
     Args:
       form: what was asked for.
@@ -63,21 +64,27 @@ def choose_form(
     Returns:
       A form, never "auto".
     """
-    platform = find_platform()
-    if form == "fused" and with_saliency:
-        form = "auto"
     if form != "auto":
         return form
+    platform = find_platform()
     if platform == "cpu":
         are_many = not is_known(num_sequences) or num_sequences >= _MANY_SEQUENCES
         return "blocked" if are_many and num_tokens < _FEW_TOKENS else "by_head"
     if platform != "gpu" or is_lowering() or num_tokens <= ROWS_OF_ALL_HEADS:
         return "blocked"
     name = jnp.dtype(dtype).name
-    is_narrow = name in ("bfloat16", "float16") and channels + _NUM_PARTS[name] <= _WIDEST_FUSED_HEAD
-    if is_narrow and not with_saliency and is_usable("fused", attend_fused, name, channels):
-        return "fused"
-    return "kernel" if is_usable("kernel", attend_kernel, name, channels) else "blocked"
+    # With saliency the kernel keeps every map on the chip; cuDNN leaves one to blocks of rows in plain XLA.
+    candidates: tuple[AttentionForm, ...] = ("kernel", "fused") if with_saliency else ("fused", "kernel")
+    for candidate in candidates:
+        if candidate == "fused" and not _fits_cudnn(name, channels):
+            continue
+        if is_usable(candidate, _FORMS[candidate], name, channels):
+            return candidate
+    return "blocked"
+
+
+def _fits_cudnn(dtype: str, channels: int) -> bool:
+    return dtype in ("bfloat16", "float16") and channels + _NUM_PARTS[dtype] <= _WIDEST_FUSED_HEAD
 
 
 def get_form(form: AttentionForm) -> Attend:
@@ -93,8 +100,8 @@ def attend_fused(
     *,
     with_sharpness: bool,
     block_size: int | None = None,
-) -> tuple[Float[Array, "B N H K"], None]:
-    """Attends with `jax.nn.dot_product_attention`; log(size) comes in as extra channels, so no bias map is made.
+) -> tuple[Float[Array, "B N H K"], Float[Array, "B N"] | None]:
+    """Attend with `jax.nn.dot_product_attention`; log(size) comes in as extra channels, so no bias map is made.
 
     A query of 1 and a key of log(size) sqrt(K) add log(size) to the scaled logit. In 16 bits the key's number is split
     into parts that sum to it in float32.
@@ -104,18 +111,14 @@ def attend_fused(
       key: the same shape.
       value: the same shape.
       size: of each key, or None.
-      with_sharpness: must be False; there is no map to look at. Static.
-      block_size: has no meaning here.
+      with_sharpness: also return the negative entropy of the head mean of the plain map, from products of queries and
+        keys in plain XLA beside it. Static.
+      block_size: rows of a block of that map; None chooses. Static.
 
     Returns:
-      The update and None.
-
-    Raises:
-      ValueError: the sharpness was asked for.
+      The update, and the sharpness or None.
     """
-    del block_size
-    if with_sharpness:
-        raise ValueError("there is no map to find the sharpness on; it was asked for; take another form.")
+    sharpness = find_sharpness(query, key, block_size=block_size) if with_sharpness else None
     channels = query.shape[-1]
     name = query.dtype.name
     is_for_cudnn = jax.default_backend() == "gpu" and name in ("bfloat16", "float16")
@@ -130,7 +133,7 @@ def attend_fused(
     width = -(-query.shape[-1] // _CHANNELS_OF_CUDNN) * _CHANNELS_OF_CUDNN
     query, key, value = (pad_tokens(values, values.shape[1], width) for values in (query, key, value))
     update = jax.nn.dot_product_attention(query, key, value, scale=channels**-0.5, implementation=implementation)
-    return update[..., :channels], None
+    return update[..., :channels], sharpness
 
 
 def split_exactly(values: Float[Array, "*any"], dtype: Any) -> Float[Array, "*any P"]:

@@ -52,7 +52,7 @@ def is_usable(form: str, attend: Attend, dtype: str, channels: int) -> bool:
             return True
         why = f"its numbers are {furthest:.1e} from those of the blocked form"
     warnings.warn(
-        f"{form} attention in {dtype} can't be used on this device ({why}); the blocked form runs instead.",
+        f"{form} attention in {dtype} can't be used on this device ({why}); another form runs instead.",
         stacklevel=2,
     )
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import jax
 
@@ -23,7 +23,7 @@ def is_lowering() -> bool:
     return _LOWERED_FOR.get() is not None
 
 
-def is_known(size: int) -> bool:
+def is_known(size: Any) -> bool:
     """Whether a dimension is a number; what is lowered for any batch size has symbols in its shapes."""
     return isinstance(size, int)
 
