@@ -3,9 +3,7 @@
     python benchmarks/merging.py          # writes results/merging.json
 
 600 of 2352 tokens of 768 channels are absorbed, as UMT-B/16's first layer does for MSR-VTT; batch 1, float32.
-"segment_sum" and "one_hot" are the forms of `ops.merge_tokens`. "sorted segments" is what the first would be with its
-targets in order: they are sorted, the addends gathered in that order, and the compiler is told; the sum alone, so that
-it stands beside the sum of the first.
+Every form of `ops.merge_tokens` is measured.
 """
 
 from __future__ import annotations
@@ -22,22 +20,12 @@ import numpy as np
 from benchmarks import record
 from vidtldr_jax import ops
 from vidtldr_jax.inference.timing import time_in_turn
+from vidtldr_jax.ops.merging import MERGE_FORMS
 
 TOKENS: Final = 2352
 ABSORBED: Final = 600
 DIM: Final = 768
 _LOOPS: Final = 20  # runs of about a millisecond are counted together
-
-
-def sum_segments(addends: jax.Array, target: jax.Array, *, num_targets: int) -> jax.Array:
-    """Sums addends by target, in the order in which they come."""
-    return jax.ops.segment_sum(addends, target, num_targets)
-
-
-def sum_sorted_segments(addends: jax.Array, target: jax.Array, *, num_targets: int) -> jax.Array:
-    """Sums addends by target, brought into the targets' order before."""
-    order = jnp.argsort(target)
-    return jax.ops.segment_sum(addends[order], target[order], num_targets, indices_are_sorted=True)
 
 
 def prepare(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
@@ -58,17 +46,10 @@ def run(tokens: int, absorbed: int, dim: int, repeats: int) -> dict[str, Any]:
     state = ops.init_merge_state(jnp.asarray(rng.standard_normal((1, tokens, dim), np.float32)))
     plan = jax.jit(functools.partial(ops.match_tokens, r=absorbed))(state.tokens)
     weight = jnp.asarray(rng.uniform(0, 1, (1, tokens)), jnp.float32)
-    addends = jnp.asarray(rng.standard_normal((absorbed, dim + 1), np.float32))
-    num_targets = tokens - absorbed
     ways = {
-        "merge_tokens, segment_sum": (functools.partial(ops.merge_tokens, form="segment_sum"), state, plan, weight),
-        "merge_tokens, one_hot": (functools.partial(ops.merge_tokens, form="one_hot"), state, plan, weight),
-        "segment_sum alone": (functools.partial(sum_segments, num_targets=num_targets), addends, plan.target[0]),
-        "sorted segments alone": (
-            functools.partial(sum_sorted_segments, num_targets=num_targets),
-            addends,
-            plan.target[0],
-        ),
+        f"merge_tokens, {form}": (functools.partial(ops.merge_tokens, form=form), state, plan, weight)
+        for form in MERGE_FORMS
+        if form != "auto"
     }
     measured = time_in_turn({name: prepare(*way) for name, way in ways.items()}, repeats=repeats)
     rows = [

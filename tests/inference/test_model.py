@@ -133,6 +133,15 @@ def test_both_forms_of_attention_agree():
     )
 
 
+def test_a_model_runs_the_form_of_merging_that_it_has():
+    video = make_video()
+    programs = [
+        model.get_encode_function(video.shape).lower(model.weights, video).as_text()
+        for model in (make_model("8,4"), make_model("8,4", merging="one_hot"))
+    ]
+    assert ["scatter" in program for program in programs] == [True, False]
+
+
 def test_a_clip_without_a_batch_axis_is_refused():
     with pytest.raises(ValueError, match=r"got shape \(4, 32, 32, 3\); put a batch axis in front"):
         make_model().encode_video(make_video()[0])

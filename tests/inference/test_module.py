@@ -11,9 +11,11 @@ from jax.sharding import PartitionSpec
 from tests.models.test_stacking import CONFIGS, SIZES
 from tests.models.test_umt import RETRIEVAL
 from tests.reference.inputs import make_params
+from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference import VideoModel, find_sample_clip, load_model, load_module
 from vidtldr_jax.inference.load import SAMPLE_CLIPS
+from vidtldr_jax.reduction.methods import METHODS
 
 SCHEDULES = {"joint": "4,2", "clip": "2", "vivit spacetime cls": "4,2", "vivit factorized mean": "1"}
 STACKED = (False, True)
@@ -40,6 +42,41 @@ def make(name, scan_layers):
 def test_the_pair_is_the_model(name, scan_layers):
     module, variables, video, expected = make(name, scan_layers)
     np.testing.assert_allclose(jax.jit(module.apply)(variables, video).pooled, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("scan_layers", STACKED)
+@pytest.mark.parametrize(("name", "method"), [*((name, "vidtldr") for name in SCHEDULES), ("joint", "rlt")])
+def test_merging_takes_the_form_that_is_asked_for(name, scan_layers, method, monkeypatch):
+    module, variables, video, _ = make(name, scan_layers)
+    forms = []
+    merge = ops.merge_tokens
+
+    def record(*args, **options):
+        forms.append(options["form"])
+        return merge(*args, **options)
+
+    monkeypatch.setattr(ops, "merge_tokens", record)
+    asked = module.clone(merging="one_hot", method=METHODS[method])
+    jax.eval_shape(asked.apply, variables, video)
+    assert set(forms) == {"one_hot"}
+
+
+@pytest.mark.parametrize("form", ["sorted", "one_hot"])
+def test_a_model_sums_merged_tokens_in_every_form_alike(form):
+    plain, asked = (load_model("moving-objects", schedule="100,40", merging=merging) for merging in ("auto", form))
+    module, variables = load_module("moving-objects", schedule="100,40", merging=form)
+    assert module.merging == asked.merging == asked.with_schedule("36").merging == form
+    video = np.random.default_rng(0).standard_normal((2, 16, 48, 48, 3), np.float32)
+    np.testing.assert_allclose(asked.classify(video), plain.classify(video), atol=TOLERANCE)
+    np.testing.assert_allclose(jax.jit(module.apply)(variables, video).logits, asked.classify(video), atol=TOLERANCE)
+
+
+def test_pairs_are_chosen_by_an_exact_top_k():
+    model = load_model("moving-objects", schedule="100,40")
+    shape = jax.ShapeDtypeStruct((1, 16, 48, 48, 3), jnp.float32)
+    program = model.get_encode_function(shape.shape).lower(model.weights, shape).as_text()
+    assert "top_k" in program
+    assert "approx" not in program.lower()
 
 
 @pytest.mark.parametrize(("name", "scan_layers"), FEW)

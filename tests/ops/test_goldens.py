@@ -54,7 +54,7 @@ def test_saliency_matching_and_merging_equal_the_original(name, form):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("form", ["segment_sum", "one_hot"])
+@pytest.mark.parametrize("form", ["segment_sum", "sorted", "one_hot"])
 def test_the_one_call_form_equals_the_original(name, form):
     golden, query, key, state = load(name)
     saliency = jax.jit(ops.attention_saliency)(jnp.asarray(oracle.attention_map(query, key), jnp.float32))

@@ -8,8 +8,10 @@ import pytest
 from tests.reference import oracle
 from tests.reference.inputs import make_size, make_tokens, make_weight
 from vidtldr_jax import ops
+from vidtldr_jax.ops.merging import choose_merge_form
+from vidtldr_jax.ops.platform import lower_for
 
-FORMS = ("segment_sum", "one_hot")
+FORMS = ("segment_sum", "sorted", "one_hot")
 # Means of float32 numbers of about 1.
 TOLERANCE = 1e-6
 
@@ -129,12 +131,13 @@ def test_a_token_that_absorbs_nothing_passes_unchanged_to_the_bit():
         np.testing.assert_array_equal(state.size[b, others], size[b, plan.kept[b, others]])
 
 
-def test_the_two_forms_agree():
+def test_the_forms_agree():
     tokens, weight, size = make_tokens((2, 30, 8)), make_weight((2, 30)), make_size((2, 30))
     plan = match_tokens(jnp.asarray(tokens), r=15)
-    one, other = (merge_tokens(make_state(tokens, size), plan, jnp.asarray(weight), form=f) for f in FORMS)
-    np.testing.assert_allclose(one.tokens, other.tokens, atol=TOLERANCE)
-    np.testing.assert_allclose(one.size, other.size, rtol=TOLERANCE)
+    one, *others = (merge_tokens(make_state(tokens, size), plan, jnp.asarray(weight), form=f) for f in FORMS)
+    for other in others:
+        np.testing.assert_allclose(one.tokens, other.tokens, atol=TOLERANCE)
+        np.testing.assert_allclose(one.size, other.size, rtol=TOLERANCE)
 
 
 def test_unmerge_puts_every_token_back_and_fills_what_was_dropped():
@@ -178,4 +181,21 @@ def test_an_unknown_form_is_refused(shapes_unchecked):
     tokens = make_tokens((1, 4, 2))
     with pytest.raises(ValueError) as error:
         ops.merge_tokens(make_state(tokens), match_tokens(jnp.asarray(tokens), r=1), form="scatter")
-    assert str(error.value) == ('form is "segment_sum" or "one_hot"; got \'scatter\'; leave it out for the default.')
+    assert str(error.value) == (
+        "form is one of auto, segment_sum, sorted, one_hot; got 'scatter'; leave it out for the default."
+    )
+
+
+def test_each_platform_has_its_form_and_one_that_is_named_runs_everywhere():
+    for platform, expected in (("cpu", "segment_sum"), ("gpu", "segment_sum"), ("tpu", "segment_sum")):
+        with lower_for(platform):
+            assert choose_merge_form() == choose_merge_form("auto") == expected
+            assert [choose_merge_form(form) for form in FORMS] == list(FORMS)
+
+
+@pytest.mark.parametrize(("form", "operation"), [*zip(FORMS, ("scatter", "sort", "dot_general"), strict=True)])
+def test_a_form_is_really_another_program(form, operation):
+    tokens = jnp.asarray(make_tokens((1, 12, 6)))
+    merge = jax.jit(lambda tokens, plan: merge_tokens(make_state(tokens), plan, form=form).tokens)
+    program = merge.lower(tokens, match_tokens(tokens, r=3)).as_text()
+    assert f"stablehlo.{operation}" in program

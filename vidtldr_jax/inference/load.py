@@ -36,6 +36,7 @@ def load_model(
     method: str | Method | None = None,
     dtype: Any = jnp.float32,
     attention: ops.AttentionForm = "auto",
+    merging: ops.MergeForm = "auto",
     scan_layers: bool | None = None,
     mesh: Mesh | None = None,
     verify: bool | None = None,
@@ -50,6 +51,7 @@ def load_model(
       method: how they are chosen: a name in `reduction.METHODS`, or a `Method` of your own; None is vid-TLDR.
       dtype: computation dtype, float32 or bfloat16.
       attention: one of the forms of `ops.attend`.
+      merging: one of the forms of `ops.merge_tokens`.
       scan_layers: run the blocks after the last reduction under one scan; None chooses, see `VideoModel`.
       mesh: devices to spread the model over, see `make_mesh`; None is the default device.
       verify: compare the files with the digests in config.json while they are read; None does unless the environment
@@ -63,8 +65,8 @@ def load_model(
       ValueError: the schedule, the method or the mesh does not fit the model.
     """
     stored = read_checkpoint(find_checkpoint(checkpoint), verify=verify)
-    reducing: dict[str, Any] = {"schedule": schedule, "method": method}
-    return make_model(stored, dtype=dtype, attention=attention, scan_layers=scan_layers, mesh=mesh, **reducing)
+    options: dict[str, Any] = {"schedule": schedule, "method": method, "attention": attention, "merging": merging}
+    return make_model(stored, dtype=dtype, scan_layers=scan_layers, mesh=mesh, **options)
 
 
 def load_module(
@@ -74,6 +76,7 @@ def load_module(
     method: str | Method | None = None,
     dtype: Any = jnp.float32,
     attention: ops.AttentionForm = "auto",
+    merging: ops.MergeForm = "auto",
     scan_layers: bool = False,
     verify: bool | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
@@ -90,6 +93,7 @@ def load_module(
       method: how they are chosen, see `load_model`.
       dtype: dtype of the computation and of the variables.
       attention: one of the forms of `ops.attend`.
+      merging: one of the forms of `ops.merge_tokens`.
       scan_layers: stack the variables of all blocks along one axis and run the blocks after the last reduction under
         one scan, which compiles faster.
       verify: see `load_model`.
@@ -108,6 +112,7 @@ def load_module(
         method=method,
         dtype=dtype,
         attention=attention,
+        merging=merging,
         scan_layers=scan_layers,
         verify=verify,
     )
@@ -119,7 +124,7 @@ def make_model(stored: Checkpoint, **options: Any) -> VideoModel:
 
     Args:
       stored: what `read_checkpoint` returned, perhaps with another architecture or preprocessing put in.
-      **options: of `VideoModel`: schedule, method, dtype, attention, scan_layers, mesh.
+      **options: of `VideoModel`: schedule, method, dtype, attention, merging, scan_layers, mesh.
 
     Returns:
       A `RetrievalModel` or an `AnsweringModel` for a UMT of that task, else a `VideoModel`.

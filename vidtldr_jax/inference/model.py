@@ -55,6 +55,7 @@ class VideoModel:
       source: what the weights were made from.
       dtype: computation dtype.
       attention: how attention is computed, see `ops.attend`.
+      merging: how absorbed tokens are summed, see `ops.merge_tokens`.
       is_stacked: whether the parameters of all blocks lie along one axis, see `models.stacking`.
       mesh: the devices that it is spread over, or None for one.
     """
@@ -68,6 +69,7 @@ class VideoModel:
     source: Mapping[str, Any]
     dtype: jnp.dtype
     attention: ops.AttentionForm
+    merging: ops.MergeForm
     is_stacked: bool
     mesh: Mesh | None
 
@@ -88,6 +90,7 @@ class VideoModel:
         source: Mapping[str, Any] | None = None,
         dtype: Any = jnp.float32,
         attention: ops.AttentionForm = "auto",
+        merging: ops.MergeForm = "auto",
         scan_layers: bool | None = None,
         mesh: Mesh | None = None,
     ) -> None:
@@ -105,6 +108,7 @@ class VideoModel:
           source: what the weights were made from.
           dtype: computation dtype; parameters are kept in it too.
           attention: one of the forms of `ops.attend`.
+          merging: one of the forms of `ops.merge_tokens`.
           scan_layers: keep the parameters of all blocks stacked and run the blocks after the last reduction under one
             scan, which compiles faster; None does so unless JAX's default backend is a CPU.
           mesh: devices to spread the model over, see `make_mesh`; None is the default device.
@@ -137,6 +141,7 @@ class VideoModel:
             source=dict(source or {}),
             dtype=dtype,
             attention=attention,
+            merging=merging,
             is_stacked=is_stacked,
             mesh=mesh,
         )
@@ -165,6 +170,7 @@ class VideoModel:
             r=self.schedule.r,
             method=self.schedule.method,
             form=self.attention,
+            merging=self.merging,
             dtype=self.dtype,
             param_dtype=self.dtype,
             is_stacked=self.is_stacked,
@@ -320,9 +326,20 @@ class VideoModel:
     def _get_encoder(self, shape: tuple[int, ...], *, trace: Tracing, mesh: Mesh | None) -> Any:
         runs = self.schedule_for(shape)
         method = DEFAULT_METHOD if runs.is_plain else runs.method  # plain models share what is compiled
-        mean, std = self.preprocessing.mean, self.preprocessing.std
         return _compiled_encoder(
-            self.config, runs.r, method, self.attention, self.dtype, trace, self.is_stacked, mesh, mean, std
+            _Program(
+                config=self.config,
+                r=runs.r,
+                method=method,
+                attention=self.attention,
+                merging=self.merging,
+                dtype=self.dtype,
+                trace=trace,
+                is_stacked=self.is_stacked,
+                mesh=mesh,
+                mean=self.preprocessing.mean,
+                std=self.preprocessing.std,
+            )
         )
 
 
@@ -362,30 +379,43 @@ def register_model(model_class: type[VideoModel]) -> None:
 register_model(VideoModel)
 
 
+class _Program(NamedTuple):
+    """What one jitted function is made for; it decides the program together with the shape and dtype of a video."""
+
+    config: Config
+    r: tuple[int, ...]
+    method: Method
+    attention: ops.AttentionForm
+    merging: ops.MergeForm
+    dtype: jnp.dtype
+    trace: Tracing
+    is_stacked: bool
+    mesh: Mesh | None
+    mean: Colour
+    std: Colour
+
+
 # On CPUs XLA maps up to 2,000 pieces of memory for a program, and dies where a process has more than Linux's 65,530. So
 # the oldest program goes.
 @functools.lru_cache(maxsize=24)
-def _compiled_encoder(
-    config: Config,
-    r: tuple[int, ...],
-    method: Method,
-    attention: ops.AttentionForm,
-    dtype: jnp.dtype,
-    trace: Tracing,
-    is_stacked: bool,
-    mesh: Mesh | None,
-    mean: Colour,
-    std: Colour,
-) -> Any:
+def _compiled_encoder(made_for: _Program) -> Any:
     """The one place where inference is jitted; jit itself keeps one compilation per shape and dtype."""
     module = make_module(
-        config, r=r, method=method, form=attention, dtype=dtype, param_dtype=dtype, is_stacked=is_stacked
+        made_for.config,
+        r=made_for.r,
+        method=made_for.method,
+        form=made_for.attention,
+        merging=made_for.merging,
+        dtype=made_for.dtype,
+        param_dtype=made_for.dtype,
+        is_stacked=made_for.is_stacked,
     )
 
     def encode(weights: dict[str, Any], video: Shaped[Array, "B T Y X C"]) -> VideoOutput:
-        return module.apply({"params": weights}, normalise_video(video, mean=mean, std=std), trace=trace)
+        pixels = normalise_video(video, mean=made_for.mean, std=made_for.std)
+        return module.apply({"params": weights}, pixels, trace=made_for.trace)
 
-    return jax.jit(encode if mesh is None else split_batches(encode, mesh))
+    return jax.jit(encode if made_for.mesh is None else split_batches(encode, made_for.mesh))
 
 
 def _cast(value: Any, dtype: jnp.dtype) -> Any:

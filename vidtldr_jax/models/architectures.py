@@ -88,7 +88,8 @@ def make_module(config: Config, *, r: tuple[int, ...] = (), **fields: Any) -> An
     Args:
       config: the description.
       r: tokens that each layer absorbs; empty, or 0 everywhere, is the plain model.
-      **fields: the module's others: method, form, dtype, param_dtype, is_stacked, drop_rates, remat.
+      **fields: the module's others: method, form, dtype, param_dtype, is_stacked, drop_rates, remat,
+        merging.
 
     Returns:
       A Flax module of (video, trace=False, deterministic=True).

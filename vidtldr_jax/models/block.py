@@ -153,6 +153,7 @@ class Block(nn.Module):
       param_dtype: parameter dtype.
       is_watched: let the method score the tokens even where r is 0.
       drop_rates: what is dropped in training.
+      merging: how absorbed tokens are summed, see `ops.merge_tokens`.
     """
 
     config: EncoderConfig
@@ -164,6 +165,7 @@ class Block(nn.Module):
     param_dtype: Any = jnp.float32
     is_watched: bool = False
     drop_rates: DropRates = DropRates()
+    merging: ops.MergeForm = "auto"
 
     @nn.compact
     def __call__(
@@ -186,7 +188,7 @@ class Block(nn.Module):
             seen = Evidence(state.tokens, **evidence)
             plan, weight, score = self.method.choose(seen, r=self.r, num_protected=self.config.num_protected)
             if self.r:
-                state = ops.merge_tokens(state, plan, weight)
+                state = ops.merge_tokens(state, plan, weight, form=self.merging)
         update = mlp(norm2(state.tokens), fold_key(drop, 2))
         state = state._replace(tokens=state.tokens + drop_update(update, rates, drop, 3))
         return state, score

@@ -44,6 +44,7 @@ class CLIPVision(nn.Module):
       drop_rates: what is dropped in training, see `DropRates`.
       remat: compute blocks again in the backward pass, which needs less memory: no, yes, or all but what a policy of
         `jax.checkpoint_policies` keeps.
+      merging: how absorbed tokens are summed, see `ops.merge_tokens`.
     """
 
     config: CLIPConfig
@@ -55,6 +56,7 @@ class CLIPVision(nn.Module):
     is_stacked: bool = False
     drop_rates: DropRates = DropRates()
     remat: Remat = False
+    merging: ops.MergeForm = "auto"
 
     @nn.compact
     def __call__(
@@ -96,6 +98,7 @@ class CLIPVision(nn.Module):
         tokens = make_layer_norm(config.norm_eps, name="pre_norm", **dtypes)(tokens)
 
         blocks = {"is_stacked": self.is_stacked, "drop_rates": self.drop_rates, "remat": self.remat, **dtypes}
+        blocks |= {"merging": self.merging}
         encoder = Encoder(config, self.r, self.method, self.form, name="encoder", **blocks)
         key = find_key(self, self.drop_rates, deterministic=deterministic)
         novelty = None

@@ -67,6 +67,7 @@ class Encoder(nn.Module):
       drop_rates: what is dropped in training.
       remat: compute blocks again in the backward pass: no, yes, or all but what a policy of `jax.checkpoint_policies`
         keeps.
+      merging: how absorbed tokens are summed, see `ops.merge_tokens`.
     """
 
     config: EncoderConfig
@@ -78,6 +79,7 @@ class Encoder(nn.Module):
     is_stacked: bool = False
     drop_rates: DropRates = DropRates()
     remat: Remat = False
+    merging: ops.MergeForm = "auto"
 
     @nn.compact
     def __call__(
@@ -136,7 +138,8 @@ class Encoder(nn.Module):
     ) -> tuple[ops.MergeState, list[ReductionStep]]:
         """Take r tokens out before the first block."""
         plan, weight, score = self.method.choose(evidence, r=r, num_protected=self.config.num_protected)
-        return ops.merge_tokens(state, plan, weight), _make_step(score, state, with_weight=with_weight)
+        merged = ops.merge_tokens(state, plan, weight, form=self.merging)
+        return merged, _make_step(score, state, with_weight=with_weight)
 
     def _make_block(self, block_class: type[Block] = Block, **fields: Any) -> Block:
         return block_class(
@@ -144,6 +147,7 @@ class Encoder(nn.Module):
             method=self.method,
             form=self.form,
             drop_rates=self.drop_rates,
+            merging=self.merging,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             **fields,

@@ -57,6 +57,7 @@ class UMT(nn.Module):
       is_stacked: the parameters of the blocks are stacked, see `Encoder`.
       drop_rates: what the video encoder drops in training, see `DropRates`; the text encoder drops nothing.
       remat: compute the video encoder's blocks again in the backward pass, see `VideoViT`.
+      merging: how absorbed tokens are summed, see `ops.merge_tokens`.
     """
 
     config: UMTConfig
@@ -68,12 +69,14 @@ class UMT(nn.Module):
     is_stacked: bool = False
     drop_rates: DropRates = DropRates()
     remat: Remat = False
+    merging: ops.MergeForm = "auto"
 
     def setup(self) -> None:
         """Declares the parts; a task has only those that it needs."""
         config = self.config
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         blocks = {"is_stacked": self.is_stacked, "drop_rates": self.drop_rates, "remat": self.remat, **dtypes}
+        blocks |= {"merging": self.merging}
         self.vision = VideoViT(config.vision, self.r, self.method, self.form, **blocks)
         self.text = Bert(config.text, **dtypes)
         if config.task == "retrieval":

@@ -61,6 +61,7 @@ class VideoViT(nn.Module):
       drop_rates: what is dropped in training, see `DropRates`.
       remat: compute blocks again in the backward pass, which needs less memory: no, yes, or all but what a policy of
         `jax.checkpoint_policies` keeps.
+      merging: how absorbed tokens are summed, see `ops.merge_tokens`.
     """
 
     config: VideoViTConfig
@@ -72,6 +73,7 @@ class VideoViT(nn.Module):
     is_stacked: bool = False
     drop_rates: DropRates = DropRates()
     remat: Remat = False
+    merging: ops.MergeForm = "auto"
 
     @nn.compact
     def __call__(
@@ -98,6 +100,7 @@ class VideoViT(nn.Module):
         tokens = embed(video)  # [B, N, D]
         tokens = tokens + self._find_positions(grid).astype(self.dtype)[None]
         blocks = {"is_stacked": self.is_stacked, "drop_rates": self.drop_rates, "remat": self.remat, **dtypes}
+        blocks |= {"merging": self.merging}
         encoder = Encoder(config, self.r, self.method, self.form, name="encoder", **blocks)
         encoder_key, head_key = split_key(find_key(self, self.drop_rates, deterministic=deterministic), 2)
         novelty = None

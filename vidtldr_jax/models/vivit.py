@@ -45,6 +45,7 @@ class ViViT(nn.Module):
       drop_rates: what is dropped in training, see `DropRates`.
       remat: compute blocks again in the backward pass, which needs less memory: no, yes, or all but what a policy of
         `jax.checkpoint_policies` keeps.
+      merging: how absorbed tokens are summed, see `ops.merge_tokens`.
     """
 
     config: ViViTConfig
@@ -56,6 +57,7 @@ class ViViT(nn.Module):
     is_stacked: bool = False
     drop_rates: DropRates = DropRates()
     remat: Remat = False
+    merging: ops.MergeForm = "auto"
 
     @nn.compact
     def __call__(
@@ -96,13 +98,13 @@ class ViViT(nn.Module):
             if self.method.is_early and any(self.r):
                 units = {"patch_size": config.patch_size, "tubelet_size": config.tubelet_size}
                 novelty = measure_novelty(video, num_cls_tokens=config.num_cls_tokens, **units)
-            encoder = Encoder(config, self.r, self.method, name="encoder", **blocks)
+            encoder = Encoder(config, self.r, self.method, name="encoder", merging=self.merging, **blocks)
             state, path = encoder(tokens, trace=trace, novelty=novelty, dropout_key=key)
             pooled = pool_surviving(state, config.pooling, num_tokens=tokens.shape[1])  # [B, D]
         elif config.attention == "factorized_encoder":
             frames = tokens.reshape(batch * grid[0], grid[1] * grid[2], config.dim)  # [B t, y x, D]
             frames = self._add_positions(frames, "", (1, *made_for[1:]), (1, *grid[1:]))
-            encoder = Encoder(config, self.r, self.method, name="encoder", **blocks)
+            encoder = Encoder(config, self.r, self.method, name="encoder", merging=self.merging, **blocks)
             state, path = encoder(frames, trace=trace, dropout_key=key)
             moments = pool_surviving(state, config.pooling, num_tokens=frames.shape[1])  # [B t, D]
             moments = moments.reshape(batch, grid[0], config.dim)  # [B, t, D]

@@ -140,7 +140,7 @@ class MergingAttention:
                 )
         return update
 
-    def reduce(self, update: Float[Array, "B N D"], *, form: MergeForm = "segment_sum") -> MergeState:
+    def reduce(self, update: Float[Array, "B N D"], *, form: MergeForm = "auto") -> MergeState:
         """Add the attention's update to the residual stream, and take r tokens out of it.
 
         Args:

@@ -24,7 +24,7 @@ def reduce_tokens(
     keys: Float[Array, "B N H K"] | None = None,
     update: Float[Array, "B N D"] | None = None,
     novelty: Float[Array, "B N"] | None = None,
-    form: MergeForm = "segment_sum",
+    form: MergeForm = "auto",
 ) -> MergeState:
     """Take r tokens out: absorb them into their most similar ones, weighted by saliency, or as another method does.
 
@@ -75,7 +75,7 @@ def apply_method(
     *,
     r: int | float,
     num_protected: int = 0,
-    form: MergeForm = "segment_sum",
+    form: MergeForm = "auto",
 ) -> MergeState:
     """Take tokens out of a state as a method chooses them, clamped to the most that it can take out.
 
