@@ -96,6 +96,6 @@ def traced_shapes(monkeypatch):
         return apply(module, variables, video, **kwargs)
 
     monkeypatch.setattr(VideoViT, "apply", count)
-    model_module._compiled_encoder.cache_clear()
+    model_module.compile_encoder.cache_clear()
     yield shapes
-    model_module._compiled_encoder.cache_clear()
+    model_module.compile_encoder.cache_clear()

@@ -100,8 +100,8 @@ def test_each_shape_is_compiled_once(traced_shapes):
 
 @pytest.mark.skipif(not MAPS.exists(), reason="only Linux says what a process has mapped")
 def test_of_many_schedules_the_oldest_give_their_memory_back(monkeypatch):
-    compiled = functools.lru_cache(maxsize=2)(model_module._compiled_encoder.__wrapped__)
-    monkeypatch.setattr(model_module, "_compiled_encoder", compiled)
+    compiled = functools.lru_cache(maxsize=2)(model_module.compile_encoder.__wrapped__)
+    monkeypatch.setattr(model_module, "compile_encoder", compiled)
     model, video = make_model(), make_video(batch=1)
     mapped = []
     for r in range(1, 5):
@@ -139,7 +139,8 @@ def test_a_model_runs_the_form_of_merging_that_it_has():
         model.get_encode_function(video.shape).lower(model.weights, video).as_text()
         for model in (make_model("8,4"), make_model("8,4", merging="one_hot"))
     ]
-    assert ["scatter" in program for program in programs] == [True, False]
+    scattered, multiplied = (program.count("stablehlo.scatter") for program in programs)
+    assert multiplied < scattered
 
 
 def test_a_clip_without_a_batch_axis_is_refused():

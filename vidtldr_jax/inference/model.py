@@ -11,7 +11,6 @@ logits are `[B, num_classes]`.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
@@ -27,8 +26,9 @@ from vidtldr_jax import ops
 from vidtldr_jax.data.preprocessing import Preprocessing
 from vidtldr_jax.inference.checkpoint import check_params, flatten_params
 from vidtldr_jax.inference.empty import is_empty, make_empty
-from vidtldr_jax.inference.pixels import Colour, check_video, normalise_video
-from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, split_batches
+from vidtldr_jax.inference.encoder_program import EncoderProgram, compile_encoder
+from vidtldr_jax.inference.pixels import check_video
+from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params
 from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
@@ -326,8 +326,8 @@ class VideoModel:
     def _get_encoder(self, shape: tuple[int, ...], *, trace: Tracing, mesh: Mesh | None) -> Any:
         runs = self.schedule_for(shape)
         method = DEFAULT_METHOD if runs.is_plain else runs.method  # plain models share what is compiled
-        return _compiled_encoder(
-            _Program(
+        return compile_encoder(
+            EncoderProgram(
                 config=self.config,
                 r=runs.r,
                 method=method,
@@ -377,45 +377,6 @@ def register_model(model_class: type[VideoModel]) -> None:
 
 
 register_model(VideoModel)
-
-
-class _Program(NamedTuple):
-    """What one jitted function is made for; it decides the program together with the shape and dtype of a video."""
-
-    config: Config
-    r: tuple[int, ...]
-    method: Method
-    attention: ops.AttentionForm
-    merging: ops.MergeForm
-    dtype: jnp.dtype
-    trace: Tracing
-    is_stacked: bool
-    mesh: Mesh | None
-    mean: Colour
-    std: Colour
-
-
-# On CPUs XLA maps up to 2,000 pieces of memory for a program, and dies where a process has more than Linux's 65,530. So
-# the oldest program goes.
-@functools.lru_cache(maxsize=24)
-def _compiled_encoder(made_for: _Program) -> Any:
-    """The one place where inference is jitted; jit itself keeps one compilation per shape and dtype."""
-    module = make_module(
-        made_for.config,
-        r=made_for.r,
-        method=made_for.method,
-        form=made_for.attention,
-        merging=made_for.merging,
-        dtype=made_for.dtype,
-        param_dtype=made_for.dtype,
-        is_stacked=made_for.is_stacked,
-    )
-
-    def encode(weights: dict[str, Any], video: Shaped[Array, "B T Y X C"]) -> VideoOutput:
-        pixels = normalise_video(video, mean=made_for.mean, std=made_for.std)
-        return module.apply({"params": weights}, pixels, trace=made_for.trace)
-
-    return jax.jit(encode if made_for.mesh is None else split_batches(encode, made_for.mesh))
 
 
 def _cast(value: Any, dtype: jnp.dtype) -> Any:
