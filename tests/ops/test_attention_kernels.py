@@ -1,6 +1,7 @@
 """The Pallas kernels, run as plain JAX and lowered for the devices that they are for; and which form runs where."""
 
 import functools
+import itertools
 import re
 import sys
 
@@ -18,7 +19,7 @@ from vidtldr_jax import ops
 from vidtldr_jax.ops import attention_forms
 from vidtldr_jax.ops.attention_blocks import attend_all_heads
 from vidtldr_jax.ops.attention_forms import choose_form, get_form, split_exactly
-from vidtldr_jax.ops.attention_mosaic import attend_mosaic
+from vidtldr_jax.ops.attention_mosaic import attend_mosaic, count_attend, count_sharpness, divide_tokens
 from vidtldr_jax.ops.attention_trial import is_usable
 from vidtldr_jax.ops.attention_triton import attend_triton
 
@@ -96,6 +97,48 @@ def test_bfloat16_sums_in_float32(kernel):
     np.testing.assert_allclose(np.asarray(update, np.float64), oracle.attend(*exact), atol=0.02)
 
 
+def count_fetches(grid, block, place):
+    """Counts bytes by walking a grid: a block moves when its place is another one than a step before."""
+    moved, before = 0, None
+    for step in itertools.product(*map(range, grid)):
+        if place(*step) != before:
+            moved, before = moved + int(np.prod(block)), place(*step)
+    return moved
+
+
+def test_the_declared_cost_of_the_tpu_kernels_is_what_a_walk_over_their_grids_counts():
+    batch, heads, tiles, tile, channels = 2, 3, 4, 128, 64
+    sides = {"sides": (batch, heads, tiles, tile), "channels": channels, "itemsize": 2}
+    vector, row = (tile, 128, 2), (tile, 128, 4)  # both are padded to 128 lanes
+    grid = (batch, heads, tiles, tiles)
+    first = count_attend(**sides)
+    moved = count_fetches(grid, vector, lambda b, h, q, k: (b, h, q)) * 2  # queries in, the update out
+    moved += count_fetches(grid, vector, lambda b, h, q, k: (b, h, k)) * 2  # keys and values
+    moved += count_fetches(grid, (tile, 4), lambda b, h, q, k: (b, k))
+    moved += count_fetches(grid, row, lambda b, h, q, k: (b, h, q)) * 2
+    assert first.bytes_accessed == moved
+    steps = int(np.prod(grid))
+    assert first.flops == steps * 2 * (2 * tile * tile * channels)
+    assert first.transcendentals == steps * (tile * tile + tile)
+
+    second = count_sharpness(**sides)
+    grid = (batch, tiles, tiles, heads)
+    moved = count_fetches(grid, vector, lambda b, q, k, h: (b, h, q)) + count_fetches(grid, vector, lambda *step: step)
+    moved += count_fetches(grid, row, lambda b, q, k, h: (b, h, q)) * 2
+    moved += count_fetches(grid, row, lambda b, q, k, h: (b, q))
+    assert second.bytes_accessed == moved
+    assert second.flops == steps * 2 * tile * tile * channels
+    assert second.transcendentals == steps * tile * tile + batch * tiles * tiles * tile * tile
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "tiles"), [(5, (1, 128)), (1024, (1, 1024)), (1025, (2, 640)), (2352, (3, 896)), (4608, (5, 1024))]
+)
+def test_tiles_of_the_tpu_kernel_are_balanced_multiples_of_128(num_tokens, tiles):
+    assert divide_tokens(num_tokens) == tiles
+    assert divide_tokens(num_tokens, 256) == (-(-num_tokens // 256), 256)
+
+
 def trace_shapes(dtype):
     return [jax.ShapeDtypeStruct((1, 2352, 12, 64), dtype)] * 3 + [jax.ShapeDtypeStruct((1, 2352), jnp.float32)]
 
@@ -106,7 +149,7 @@ def test_the_tpu_kernel_lowers_for_a_tpu_and_makes_no_map(dtype):
     module = export.export(function, platforms=["tpu"])(*trace_shapes(dtype)).mlir_module()
     assert module.count("stablehlo.custom_call @tpu_custom_call") == 2
     assert "2352x2352" not in module
-    assert "2560x2560" not in module
+    assert "2688x2688" not in module
 
 
 def test_the_tpu_kernel_lowers_where_shard_map_checks_what_varies():

@@ -20,8 +20,11 @@ from vidtldr_jax.ops.attention_blocks import pad_tokens, weigh_values
 from vidtldr_jax.ops.attention_triton import multiply_transposed, shape_like, sum_entropy
 from vidtldr_jax.ops.blocks import balance_blocks
 
-# Query rows and keys of a tile: a multiple of the 128 lanes of a register. Not chosen by measurement.
-TILE: Final = 256
+# A register's last axis; arrays are padded to it in memory too.
+_LANES: Final = 128
+# Query rows and keys of a tile at most. Chosen by what the TPU's compiler schedules: on a v5e 1024 need a quarter of
+# the cycles of 256 for the same pairs (benchmarks/tpu_cycles.py). Larger ones do not fit the on-chip memory.
+TILE: Final = 1024
 
 
 def attend_mosaic(
@@ -42,15 +45,14 @@ def attend_mosaic(
       value: the same shape.
       size: of each key, or None.
       with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
-      block_size: rows and keys of a tile, a multiple of 128; None chooses. Static.
+      block_size: rows and keys of a tile, a multiple of 128; None chooses, see `divide_tokens`. Static.
       interpret: run as plain JAX, on any device: True, or Pallas's `InterpretParams`. Static.
 
     Returns:
       The update, and the sharpness or None.
     """
     batch, num_tokens, num_heads, channels = query.shape
-    tile = block_size or TILE
-    num_tiles, _ = balance_blocks(num_tokens, tile)
+    num_tiles, tile = divide_tokens(num_tokens, block_size)
     padded = num_tiles * tile
     weight = jnp.ones((batch, num_tokens), jnp.float32) if size is None else size.astype(jnp.float32)
     query, key, sized_value = (
@@ -59,6 +61,7 @@ def attend_mosaic(
     )
     weight = jnp.pad(weight, ((0, 0), (0, padded - num_tokens)))[:, None]  # [B, 1, M]
     static = {"num_tokens": num_tokens, "scale": channels**-0.5, "tile": tile}
+    counted = {"sides": (batch, num_heads, num_tiles, tile), "channels": channels, "itemsize": query.dtype.itemsize}
 
     # Of a grid's axes, "arbitrary" ones (keys, heads) run in order; "parallel" ones may be split over cores.
     def of(place: Any, *sides: int) -> pl.BlockSpec:
@@ -79,6 +82,7 @@ def attend_mosaic(
         ],
         scratch_shapes=[pltpu.VMEM((tile, channels), jnp.float32), *[pltpu.VMEM((tile, 1), jnp.float32)] * 3],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "parallel", "arbitrary")),
+        cost_estimate=count_attend(**counted),
         interpret=interpret,
     )(query, key, sized_value, weight)
     update = update.swapaxes(1, 2)[:, :num_tokens]  # [B, N, H, K]
@@ -97,9 +101,77 @@ def attend_mosaic(
         out_shape=shape_like(query, (batch, padded, 1), jnp.float32),
         scratch_shapes=[pltpu.VMEM((tile, tile), jnp.float32)],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary")),
+        cost_estimate=count_sharpness(**counted),
         interpret=interpret,
     )(query, key, largest, plain_sum)
     return update, sharpness[:, :num_tokens, 0]
+
+
+def divide_tokens(num_tokens: int, block_size: int | None = None) -> tuple[int, int]:
+    """Divides tokens into tiles, of which the last is padded.
+
+    Args:
+      num_tokens: of a sequence.
+      block_size: rows of a tile; None balances tiles of at most `TILE`, each a multiple of 128.
+
+    Returns:
+      How many tiles there are, and the rows of each.
+    """
+    if block_size is not None:
+        return balance_blocks(num_tokens, block_size)[0], block_size
+    num_tiles, rows = balance_blocks(num_tokens, TILE)
+    return num_tiles, _pad_lanes(rows)
+
+
+def count_attend(sides: tuple[int, int, int, int], channels: int, itemsize: int) -> pl.CostEstimate:
+    """Counts what the first kernel computes and moves, padding included, for XLA's scheduler.
+
+    Args:
+      sides: batch, heads, tiles along queries (as many along keys), rows of a tile.
+      channels: of a head.
+      itemsize: bytes of a number of queries, keys and values.
+
+    Returns:
+      Floating-point operations of the two products, exponentials, and bytes between the device's memory and the chip.
+    """
+    batch, num_heads, num_tiles, tile = sides
+    tokens = num_tiles * tile
+    pairs = batch * num_heads * tokens**2
+    vectors = batch * num_heads * tokens * _pad_lanes(channels) * itemsize  # bytes of all queries, or keys, or values
+    of_rows = 2 * batch * num_heads * tokens * _LANES * 4  # the largest logits and the sums, one number in a row
+    weight = batch * num_heads * num_tiles * tokens * 4
+    return pl.CostEstimate(
+        flops=4 * pairs * channels,
+        transcendentals=pairs + batch * num_heads * tokens * num_tiles,
+        bytes_accessed=2 * vectors + 2 * num_tiles * vectors + of_rows + weight,
+    )
+
+
+def count_sharpness(sides: tuple[int, int, int, int], channels: int, itemsize: int) -> pl.CostEstimate:
+    """Counts what the second kernel computes and moves, as `count_attend` does.
+
+    Args:
+      sides: batch, heads, tiles along queries (as many along keys), rows of a tile.
+      channels: of a head.
+      itemsize: bytes of a number of queries and keys.
+
+    Returns:
+      Floating-point operations of the product, exponentials and logarithms, and bytes moved.
+    """
+    batch, num_heads, num_tiles, tile = sides
+    tokens = num_tiles * tile
+    pairs = batch * num_heads * tokens**2
+    vectors = batch * num_heads * tokens * _pad_lanes(channels) * itemsize
+    of_rows = 2 * batch * num_heads * tokens * _LANES * 4
+    return pl.CostEstimate(
+        flops=2 * pairs * channels,
+        transcendentals=pairs + batch * tokens**2,
+        bytes_accessed=num_tiles * (2 * vectors + of_rows) + batch * tokens * _LANES * 4,
+    )
+
+
+def _pad_lanes(size: int) -> int:
+    return -(-size // _LANES) * _LANES
 
 
 def _attend_kernel(
