@@ -25,7 +25,7 @@ ROWS_OF_ONE_HEAD: Final = 588
 
 
 def attend_all_heads(
-    query: Float[Array, "B N H K"],
+    query: Float[Array, "B Q H K"],
     key: Float[Array, "B N H K"],
     value: Float[Array, "B N H K"],
     size: Float[Array, "B N"] | None,
@@ -33,13 +33,13 @@ def attend_all_heads(
     with_sharpness: bool,
     with_received: bool = False,
     block_size: int | None = None,
-) -> tuple[Float[Array, "B N H K"], Float[Array, "B N"] | None]:
+) -> tuple[Float[Array, "B Q H K"], Float[Array, "B Q"] | None]:
     """Attends to a block of rows with all heads at once, one block after the other.
 
     Args:
       query: not yet scaled.
-      key: the same shape.
-      value: the same shape.
+      key: as many as there are values, which need not be as many as queries.
+      value: the same shape as the keys.
       size: of each key, or None.
       with_sharpness: also return the negative entropy of the head mean of the plain map. Static.
       with_received: instead return the mean of the plain map over heads and queries. Static.

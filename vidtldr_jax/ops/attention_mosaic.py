@@ -61,7 +61,7 @@ def attend_mosaic(
     )
     weight = jnp.pad(weight, ((0, 0), (0, padded - num_tokens)))[:, None]  # [B, 1, M]
     static = {"num_tokens": num_tokens, "scale": channels**-0.5, "tile": tile}
-    counted = {"sides": (batch, num_heads, num_tiles, tile), "channels": channels, "itemsize": query.dtype.itemsize}
+    sides, itemsize = (batch, num_heads, num_tiles, tile), query.dtype.itemsize
 
     # Of a grid's axes, "arbitrary" ones (keys, heads) run in order; "parallel" ones may be split over cores.
     def of(place: Any, *sides: int) -> pl.BlockSpec:
@@ -82,7 +82,7 @@ def attend_mosaic(
         ],
         scratch_shapes=[pltpu.VMEM((tile, channels), jnp.float32), *[pltpu.VMEM((tile, 1), jnp.float32)] * 3],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "parallel", "arbitrary")),
-        cost_estimate=count_attend(**counted),
+        cost_estimate=count_attend(sides, channels, itemsize),
         interpret=interpret,
     )(query, key, sized_value, weight)
     update = update.swapaxes(1, 2)[:, :num_tokens]  # [B, N, H, K]
@@ -101,7 +101,7 @@ def attend_mosaic(
         out_shape=shape_like(query, (batch, padded, 1), jnp.float32),
         scratch_shapes=[pltpu.VMEM((tile, tile), jnp.float32)],
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary")),
-        cost_estimate=count_sharpness(**counted),
+        cost_estimate=count_sharpness(sides, channels, itemsize),
         interpret=interpret,
     )(query, key, largest, plain_sum)
     return update, sharpness[:, :num_tokens, 0]
