@@ -34,6 +34,8 @@ HEADS: Final = 16
 CHANNELS: Final = 64
 NUM_TOKENS: Final = (2352, 4608)
 SMALLER_TILE: Final = 256
+# Heads and tiles. Grids of one tile or one head are scheduled otherwise: what starts and ends them is known beforehand.
+SMALL_GRIDS: Final = ((2, 2), (2, 4), (4, 2))
 _ESTIMATE: Final = re.compile(r'hlo_op_name: "([^"]+)"\s+estimated_cycles: (\d+)\s+num_equivalent_hlos: (\d+)')
 _HEAD: Final = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _LOOP: Final = re.compile(r" while\(.*body=%?([\w.\-]+)")
@@ -66,10 +68,10 @@ def count_blocked(profile: dict[str, int], text: str, rounds: int) -> int:
 
 
 def fit_kernel(small: dict[tuple[int, int], tuple[int, int]], num_heads: int, num_tiles: int) -> tuple[int, int]:
-    """Returns the cycles of both kernels for a grid, from those of three small ones.
+    """Returns the cycles of both kernels for a grid, from those of the small ones in `SMALL_GRIDS`.
 
     Args:
-      small: (heads, tiles) -> cycles of (update, sharpness) for (1, 1), (1, 2) and (2, 1).
+      small: (heads, tiles) -> cycles of (update, sharpness).
       num_heads: of the grid.
       num_tiles: of the grid, along queries and along keys.
 
@@ -77,11 +79,13 @@ def fit_kernel(small: dict[tuple[int, int], tuple[int, int]], num_heads: int, nu
       Cycles of the update, where each row of tiles has an end, and of the sharpness, where each tile has one after all
       heads.
     """
-    one, two_tiles, two_heads = small[1, 1], small[1, 2], small[2, 1]
-    step = (two_tiles[0] - 2 * one[0]) / 2  # four steps and two ends less two steps and two ends
-    update = num_heads * num_tiles * (num_tiles * step + one[0] - step)
-    step = two_heads[1] - one[1]
-    sharpness = num_tiles**2 * (num_heads * step + one[1] - step)
+    first, more_tiles, more_heads = (small[grid] for grid in SMALL_GRIDS)
+    step = (more_tiles[0] - 2 * first[0]) / 16  # 32 steps and 8 ends less 16 steps and 8 ends
+    end = (first[0] - 8 * step) / 4
+    update = num_heads * num_tiles * (num_tiles * step + end)
+    step = (more_heads[1] - first[1]) / 8  # 16 steps and 4 ends less 8 steps and 4 ends
+    end = (first[1] - 8 * step) / 4
+    sharpness = num_tiles**2 * (num_heads * step + end)
     return round(update), round(sharpness)
 
 
@@ -114,7 +118,7 @@ def measure_kernel(device: str, num_tokens: int, tile: int, num_heads: int) -> d
     """Counts a kernel of one size of tile."""
     num_tiles, tile = divide_tokens(num_tokens, tile or None)
     small = {}
-    for heads, tiles in ((1, 1), (1, 2), (2, 1)):
+    for heads, tiles in SMALL_GRIDS:
         update, sharpness = run_fresh(device, "kernel", heads, tiles * tile, tile)
         small[heads, tiles] = (update, sharpness)
     update, sharpness = fit_kernel(small, num_heads, num_tiles)

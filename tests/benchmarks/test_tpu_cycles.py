@@ -58,7 +58,7 @@ def test_three_small_grids_give_the_cycles_of_a_large_one():
             sharpness += heads * step[1] + end[1]
         return update, sharpness
 
-    small = {grid: walk(*grid) for grid in ((1, 1), (1, 2), (2, 1))}
+    small = {grid: walk(*grid) for grid in tpu_cycles.SMALL_GRIDS}
     assert tpu_cycles.fit_kernel(small, num_heads=16, num_tiles=3) == walk(16, 3)
 
 
