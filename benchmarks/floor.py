@@ -29,11 +29,12 @@ from vidtldr_jax.inference.timing import Times, make_random_model, make_random_v
 from vidtldr_jax.models.block import MLP, make_layer_norm
 from vidtldr_jax.models.config import VideoViTConfig
 from vidtldr_jax.models.patches import PatchEmbed
+from vidtldr_jax.ops import merging
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.schedule import ResolvedSchedule
 
 PRESET = "umt-b16"
-MERGE_FORMS = ("segment_sum", "one_hot")
+MERGE_FORMS = tuple(form for form in merging.MERGE_FORMS if form != "auto")
 
 
 class Piece(NamedTuple):
@@ -161,7 +162,7 @@ def _make_merging(setting: Setting, piece: Piece) -> tuple[Any, ...]:
     tokens = _draw_tokens(setting, piece)
     match, _ = _make_matching(setting, piece)
     plan = jax.jit(match)(tokens)
-    form: Any = piece.kind.removeprefix("merging, ") if "," in piece.kind else "segment_sum"
+    form: Any = piece.kind.removeprefix("merging, ") if "," in piece.kind else "auto"
     merge = functools.partial(ops.merge_tokens, form=form)
     return merge, (ops.init_merge_state(tokens), plan, setting.draw_positive(piece.tokens))
 

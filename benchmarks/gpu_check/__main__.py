@@ -44,6 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rehearse", action="store_true", help="tiny models, and an estimate for a GPU")
     parser.add_argument("--steps", nargs="+", choices=[step.name for step in STEPS], help="only these")
     parser.add_argument("--out", type=Path, help="folder of the result [default: benchmarks/results; none to rehearse]")
+    parser.add_argument("--stamps", type=Path, help="folder of Debian's tuxpaint-stamps-default, for captioned clips")
     parser.add_argument("--commit", help="what the code is, where a copy of it runs that has no git")
     arguments = parser.parse_args(words)
     folder = arguments.out or (None if arguments.rehearse else record.RESULTS)
@@ -54,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if arguments.steps and step.name not in arguments.steps:
             continue
         print(f"{step.name}: at most {step.limit_seconds:.0f} s", flush=True)
-        result["steps"].append(run_step(step, is_rehearsal=arguments.rehearse))
+        result["steps"].append(run_step(step, is_rehearsal=arguments.rehearse, stamps=arguments.stamps))
         print(describe_step(result["steps"][-1]), flush=True)
         if folder is not None:
             print(write(folder, name, result), flush=True)

@@ -45,7 +45,7 @@ def run(size: Size, deadline: Deadline, excluded: Sequence[str]) -> Iterator[dic
     form = "blocked" if "kernel" in excluded else "auto"
     for name in TASKS:
         try:
-            task = MAKERS[name](Options(num_clips=size.num_clips, num_galleries=_NUM_GALLERIES, stamps=None))
+            task = MAKERS[name](Options(num_clips=size.num_clips, num_galleries=_NUM_GALLERIES, stamps=size.stamps))
         except Exception as error:  # pictures that are not here; what else is wrong with them is recorded alike
             yield {"task": name, "left_out": describe_error(error)}
             continue

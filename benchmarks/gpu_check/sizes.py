@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 
@@ -35,6 +36,7 @@ class Size:
       parts_batch: clips at a time where the time of parts is measured.
       num_clips: held-out clips whose answers are compared, a multiple of 64.
       num_trained: trained models of each task that answer.
+      stamps: where Debian's tuxpaint-stamps-default is unpacked, for the captioned clips; None is where Debian puts it.
     """
 
     is_rehearsal: bool
@@ -48,6 +50,7 @@ class Size:
     parts_batch: int
     num_clips: int
     num_trained: int
+    stamps: Path | None = None
 
     def list_groups(self) -> Iterator[Group]:
         """Yield all groups: every model in the first dtype, then every model in the next."""

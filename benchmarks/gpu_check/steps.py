@@ -7,6 +7,7 @@ file, one line of JSON each, as soon as it has it.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import json
 import os
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks.gpu_check.sizes import FULL, REHEARSAL, Size
+from benchmarks.gpu_check.sizes import FULL, REHEARSAL
 
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent
 # What a step leaves of its time for the process to end by itself.
@@ -69,35 +70,35 @@ class Deadline:
         return self._end - time.monotonic()
 
 
-def run_step(step: Step, *, is_rehearsal: bool) -> dict[str, Any]:
+def run_step(step: Step, *, is_rehearsal: bool, stamps: Path | None = None) -> dict[str, Any]:
     """Run a step; where its process dies of a signal, once more without Pallas kernels, in the time that is left.
 
     Args:
       step: which.
       is_rehearsal: whether tiny models stand in for the presets.
+      stamps: see `Size`.
 
     Returns:
       Plain data: name, state ("done", or why it ended), seconds, and rows.
     """
     start, limit = time.monotonic(), step.limit_seconds * (_REHEARSAL_FACTOR if is_rehearsal else 1)
-    state, rows = _run_process(step.function, limit, is_rehearsal=is_rehearsal, excluded=())
+    options = ["--rehearse"] * is_rehearsal + ([] if stamps is None else ["--stamps", str(stamps)])
+    state, rows = _run_process(step.function, limit, options)
     left = limit - (time.monotonic() - start)
     if state.startswith("died") and left > 2 * _RESERVE_SECONDS:
         died = state
-        state, more = _run_process(step.function, left, is_rehearsal=is_rehearsal, excluded=("kernel",))
+        state, more = _run_process(step.function, left, [*options, "--exclude", "kernel"])
         state = f"{state}; before that it {died}, so kernels were left out"
         rows += more
     return {"name": step.name, "state": state, "seconds": round(time.monotonic() - start, 1), "rows": rows}
 
 
-def _run_process(
-    function: str, limit: float, *, is_rehearsal: bool, excluded: Sequence[str]
-) -> tuple[str, list[dict[str, Any]]]:
+def _run_process(function: str, limit: float, options: Sequence[str]) -> tuple[str, list[dict[str, Any]]]:
     """Run the process of a step; return how it ended and its rows."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         command = [sys.executable, "-m", __spec__.name, function, "--rows", str(path), "--seconds", str(limit)]
-        command += ["--rehearse"] * is_rehearsal + ["--exclude", *excluded] * bool(excluded)
+        command += options
         environment = {"XLA_PYTHON_CLIENT_MEM_FRACTION": _MEMORY_SHARE, **os.environ}
         # A session of its own, so that whatever the step started ends with it.
         process = subprocess.Popen(command, cwd=_ROOT, env=environment, start_new_session=True)
@@ -128,8 +129,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--exclude", nargs="+", default=[], metavar="FORM")
+    parser.add_argument("--stamps", type=Path)
     arguments = parser.parse_args(words)
-    size: Size = REHEARSAL if arguments.rehearse else FULL
+    size = dataclasses.replace(REHEARSAL if arguments.rehearse else FULL, stamps=arguments.stamps)
     deadline = Deadline(arguments.seconds - _RESERVE_SECONDS)
     module, name = arguments.function.split(":")
     find_rows = getattr(importlib.import_module(module), name)
