@@ -16,7 +16,7 @@ from scripts.tables.accuracy import make_accuracy_table
 from scripts.tables.choices import make_attention_table, make_merging_table, make_rerank_table, make_scan_table
 from scripts.tables.compile import make_compile_table
 from scripts.tables.conversion import make_conversion_memory_table, make_parity_table
-from scripts.tables.devices import make_gpu_compile_table, make_tpu_compile_table
+from scripts.tables.devices import make_gpu_compile_table
 from scripts.tables.few_labels import make_few_labels_table
 from scripts.tables.fidelity import make_fidelity_table
 from scripts.tables.floor import make_floor_table
@@ -30,6 +30,12 @@ from scripts.tables.schedules import make_schedules_table
 from scripts.tables.speed import make_rivals_table, make_speed_table
 from scripts.tables.start import make_start_table
 from scripts.tables.throughput import make_throughput_table
+from scripts.tables.tpu import (
+    make_tpu_compile_table,
+    make_tpu_cycles_table,
+    make_tpu_models_table,
+    make_tpu_parts_table,
+)
 from scripts.tables.trained import make_trained_summary, make_trained_table
 from scripts.tables.trust import make_limits_table, make_versions_table
 
@@ -63,6 +69,9 @@ TABLES = {
     ("docs/performance.md", "gpu_check"): (("gpu_check_*.json",), make_gpu_check_tables),
     ("docs/performance.md", "gpu_compile"): (("gpu_compile.json",), make_gpu_compile_table),
     ("docs/performance.md", "tpu_compile"): (("tpu_compile.json",), make_tpu_compile_table),
+    ("docs/performance.md", "tpu_cycles"): (("tpu_cycles.json",), make_tpu_cycles_table),
+    ("docs/performance.md", "tpu_models"): (("tpu_parts.json",), make_tpu_models_table),
+    ("docs/performance.md", "tpu_parts"): (("tpu_parts.json",), make_tpu_parts_table),
     ("docs/performance.md", "schedules"): (
         ("schedules_umt-b16.json", "schedules_umt-l16.json"),
         make_schedules_table,

@@ -1,4 +1,4 @@
-"""Tables of what compilers for GPUs and TPUs make of kernels and models."""
+"""The table of what Triton's compiler makes of the kernels for GPUs."""
 
 from __future__ import annotations
 
@@ -24,22 +24,5 @@ def make_gpu_compile_table(result: dict[str, Any]) -> str:
         "",
         f"2352 tokens, tiles of {result['tile']} x {result['tile']}, compiled by Triton {result['triton']} from what "
         f"JAX lowers on {name_origin(result, 'benchmarks/gpu_compile.py')}",
-    ]
-    return "\n".join(lines)
-
-
-def make_tpu_compile_table(result: dict[str, Any]) -> str:
-    """Writes compile time and planned memory of each program on each TPU."""
-    lines = ["| TPU | program | dtype | compile, s | temporary memory |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row['device']} | {row['program']} | {row['dtype']} | {row['compile_seconds']:.1f} "
-        f"| {row['temporary_bytes'] / 2**20:.1f} MiB |"
-        for row in result["rows"]
-    ]
-    lines += [
-        "",
-        "*kernel* and *blocked*: one layer of UMT-B/16 with saliency, 2352 tokens; models: merged as published for "
-        f"MSR-VTT, batch 1. Compiled once each by libtpu {result['libtpu']} on "
-        f"{name_origin(result, 'benchmarks/tpu_compile.py')}",
     ]
     return "\n".join(lines)

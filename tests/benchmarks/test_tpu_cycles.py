@@ -6,6 +6,7 @@ import json
 import pytest
 
 from benchmarks import tpu_cycles
+from scripts.tables.tpu import make_tpu_cycles_table
 
 # Shortened from what libtpu writes.
 ESTIMATE = """hlo_op_estimate {{
@@ -66,7 +67,9 @@ def test_three_small_grids_give_the_cycles_of_a_large_one():
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
 def test_a_smoke_run_profiles_both_forms(capfd):
     tpu_cycles.main(["--smoke"])
-    rows = json.loads(capfd.readouterr().out.splitlines()[-1])["rows"]
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
+    rows = result["rows"]
+    assert "python benchmarks/tpu_cycles.py" in make_tpu_cycles_table(result)
     assert {(row["device"], row["form"]) for row in rows} == {
         (device, form) for device in tpu_cycles.TOPOLOGIES for form in ("blocked", "kernel")
     }

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import tpu_parts
 from benchmarks.tpu_programs import Layer, list_layers
+from scripts.tables.tpu import make_tpu_models_table, make_tpu_parts_table
 from vidtldr_jax.ops.attention_blocks import attend_all_heads
 
 
@@ -61,3 +62,5 @@ def test_a_smoke_run_compiles_every_part(capfd):
     assert parts == {"patch embedding", *tpu_parts.list_parts(Layer(64, 1, False))}
     assert all(row["bytes"] > 0 for row in result["rows"])
     assert len(result["models"]) == 12
+    assert "python benchmarks/tpu_parts.py" in make_tpu_parts_table(result)
+    assert make_tpu_models_table(result).count("| plain |") == 4
