@@ -22,8 +22,8 @@ from vidtldr_jax.ops.blocks import balance_blocks
 
 # A register's last axis; arrays are padded to it in memory too.
 _LANES: Final = 128
-# Query rows and keys of a tile at most. Chosen by what the TPU's compiler schedules: on a v5e 1024 need a quarter of
-# the cycles of 256 for the same pairs (benchmarks/tpu_cycles.py). Larger ones do not fit the on-chip memory.
+# Query rows and keys of a tile at most. Chosen by what the TPU's compiler schedules (benchmarks/tpu_cycles.py): with
+# tiles of 256, 2352 tokens need 2.7 times the cycles on a v5e and on a v6e. Larger tiles were not tried.
 TILE: Final = 1024
 
 
