@@ -4,7 +4,7 @@
 
 H.264 videos of 340 x 256, a moving texture with noise, made in a temporary folder, go through a preset with random
 weights and through the shipped model, in turn in each round. "decode" reads all frames that the model looks at, in one
-thread of Python's (FFmpeg takes threads of its own); "compute" normalises and encodes frames that are in memory; "in
+thread of Python's (FFmpeg takes threads of its own); "compute" sends and encodes frames that are in memory; "in
 turn" does both for one batch after the other; "overlapped" is `encode_videos` with so many workers. CPU time counts
 workers, and so does starting them: the time to the first video stands beside.
 """
@@ -28,7 +28,6 @@ from benchmarks import record
 from benchmarks.models import choose_config
 from tests.data.making import write_video
 from vidtldr_jax.data.clip import read_frames
-from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.load import load_model
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.stream import encode_videos
@@ -78,11 +77,9 @@ def decode(model: VideoModel, paths: Sequence[Path]) -> list[np.ndarray]:
 
 
 def compute(model: VideoModel, views: Sequence[np.ndarray], batch_size: int) -> None:
-    """Normalises and encodes views, one batch after the other."""
-    recipe = model.preprocessing
+    """Sends views as pixels and encodes them, one batch after the other."""
     for start in range(0, len(views), batch_size):
-        batch = np.stack(views[start : start + batch_size])
-        np.asarray(model.encode_video(normalize_frames(batch, mean=recipe.mean, std=recipe.std)).pooled)
+        np.asarray(model.encode_video(np.stack(views[start : start + batch_size])).pooled)
 
 
 def run_in_turn(model: VideoModel, paths: Sequence[Path], batch_size: int) -> None:

@@ -13,6 +13,7 @@ from scripts.tables.compile import make_compile_table
 from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.latency import make_latency_table
+from scripts.tables.pixels import make_pixels_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.remat import make_remat_table
 from scripts.tables.schedules import make_schedules_table
@@ -30,6 +31,7 @@ TABLES = {
     "load": None,
     "memory": make_memory_table,
     "merging": make_merging_table,
+    "pixels": make_pixels_table,
     "profile_scopes": None,
     "remat": make_remat_table,
     "rerank": make_rerank_table,

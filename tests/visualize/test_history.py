@@ -92,6 +92,11 @@ def test_a_video_file_is_read_as_the_model_sees_it_and_drawn_in_more_pixels(tmp_
     assert np.abs(small / 255 - seen).mean() < 0.1
 
 
+def test_frames_that_are_not_pixels_are_refused():
+    with pytest.raises(ValueError, match="frames are pixels of 0 to 255 as uint8; got dtype float32; "):
+        make_history(make_model("video_vit"), make_frames().astype(np.float32))
+
+
 def test_a_video_that_is_too_short_is_told(tmp_path):
     history = record_history(make_model("video_vit"), write_video(tmp_path / "a.mp4", num_frames=2))
     assert len(history.notices) == 1

@@ -73,7 +73,6 @@ def ask(
 
     from vidtldr_jax.data.annotations import read_answers
     from vidtldr_jax.data.clip import read_frames
-    from vidtldr_jax.data.transforms import normalize_frames
     from vidtldr_jax.evaluation.answers import answer_block, encode_answers
     from vidtldr_jax.evaluation.arguments import ArgumentError
     from vidtldr_jax.evaluation.texts import count_unknown
@@ -94,8 +93,7 @@ def ask(
         count_unknown(loaded, choices, what="answers")
         encoded = encode_answers(loaded, choices, max_tokens=max_answer_tokens)
         clip = read_frames(video, recipe)
-        frames = normalize_frames(clip.frames, mean=recipe.mean, std=recipe.std)
-        tokens = np.asarray(loaded.encode_video(frames).tokens)[0]
+        tokens = np.asarray(loaded.encode_video(clip.frames).tokens)[0]
         check_finite(tokens, "tokens", of=video)
         (ranked,) = answer_block(loaded, tokens, words, encoded, k=min(k_test, len(choices)), block_size=1)
         check_finite(ranked.probabilities, "probabilities", of=video)

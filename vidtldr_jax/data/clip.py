@@ -110,7 +110,8 @@ def read_frames(path: str | os.PathLike[str], preprocessing: Preprocessing) -> C
       preprocessing: which frames, and how they are resized and cropped.
 
     Returns:
-      The views. A video with fewer frames than needed has its last one repeated, with a notice.
+      The views; a model takes the frames as they are, `model.encode_video(clip.frames)`. A video with fewer frames than
+        needed has its last one repeated, with a notice.
 
     Raises:
       VideoReadError: the video can't be read.

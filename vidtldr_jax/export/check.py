@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jax import export
 
-from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.export.files import OpenedExport, open_export
 from vidtldr_jax.export.program import PLATFORMS
 from vidtldr_jax.export.savedmodel import SIGNATURE
@@ -142,7 +141,5 @@ def _run_model(model: VideoModel, inputs: Sequence[np.ndarray], names: Sequence[
         assert isinstance(model, RetrievalModel)
         return {"text_embedding": np.asarray(model.encode_text(*inputs).embedding)}
     (video,) = inputs
-    if video.dtype == np.uint8:
-        video = normalize_frames(video, mean=model.preprocessing.mean, std=model.preprocessing.std)
     found = model.encode_video(video)
     return {name: np.asarray(getattr(found, name), np.float32) for name in names}

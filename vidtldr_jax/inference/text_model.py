@@ -7,7 +7,7 @@
     model.similarity(video, text)                                      # cosines (ITC), [V, S]
     model.match(video, text)                                           # logits of "they match" (ITM), [V, S]
 
-Every function is compiled once per shape.
+Every function is compiled once per shape and dtype.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class AnsweringModel(TextModel):
 
     def answer(
         self,
-        video: Float[Array, "B T Y X C"] | np.ndarray,
+        video: Shaped[Array, "B T Y X C"] | np.ndarray,
         question_ids: Int[Array, "B N"] | np.ndarray,
         question_mask: Shaped[Array, "B N"] | np.ndarray,
         answer_ids: Int[Array, "A L"] | np.ndarray,
@@ -218,7 +218,7 @@ class AnsweringModel(TextModel):
         """Answers one question about each video.
 
         Args:
-          video: `[B, T, Y, X, C]` float, normalised.
+          video: as for `encode_video`.
           question_ids: the questions' tokens.
           question_mask: 1 for a token, 0 for padding.
           answer_ids: the answers' tokens, each with the same start token in front.

@@ -19,7 +19,6 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from vidtldr_jax.data.clip import Clip, read_frames
 from vidtldr_jax.data.preprocessing import Preprocessing
-from vidtldr_jax.data.transforms import normalize_frames
 from vidtldr_jax.inference.finite import check_output
 from vidtldr_jax.inference.model import VideoModel
 from vidtldr_jax.inference.predictions import Prediction, average_views, list_top
@@ -169,11 +168,15 @@ def make_history(
       The history.
 
     Raises:
-      ValueError: the frames don't fit the model.
+      ValueError: the frames are not uint8, or don't fit the model.
       NotFiniteError: what a model says of them is not finite.
     """
-    recipe = model.preprocessing
-    batch = normalize_frames(np.asarray(frames)[None], mean=recipe.mean, std=recipe.std)
+    batch = np.asarray(frames)[None]
+    if batch.dtype != np.uint8:
+        raise ValueError(
+            f"frames are pixels of 0 to 255 as uint8; got dtype {batch.dtype}; pass them as they were before they were "
+            "normalised."
+        )
     plain, merged = model.with_schedule(None), model
     outputs = [plain.encode_video(batch), merged.encode_video(batch, trace="every_layer")]
     for name, output in zip(("plain", "merged"), outputs):
