@@ -23,6 +23,7 @@ from scripts.tables.floor import make_floor_table
 from scripts.tables.growth import make_memory_table, make_scaling_table
 from scripts.tables.latency import make_latency_table
 from scripts.tables.load import make_load_table
+from scripts.tables.pixels import make_pixels_table
 from scripts.tables.precision import make_bfloat16_table
 from scripts.tables.reliability import make_fuzz_table, make_kills_table
 from scripts.tables.remat import make_remat_table
@@ -81,6 +82,7 @@ TABLES = {
     ("docs/performance.md", "scaling"): (("scaling.json",), make_scaling_table),
     ("docs/performance.md", "compile"): (("compile.json",), make_compile_table),
     ("docs/performance.md", "throughput"): (("throughput.json",), make_throughput_table),
+    ("docs/performance.md", "pixels"): (("pixels.json",), make_pixels_table),
     ("docs/performance.md", "attention"): (("attention.json",), make_attention_table),
     ("docs/performance.md", "merging"): (("merging.json",), make_merging_table),
     ("docs/performance.md", "rerank"): (("rerank.json",), make_rerank_table),
