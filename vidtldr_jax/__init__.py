@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vidtldr_jax.inference.checkpoint import read_checkpoint, save_checkpoint
     from vidtldr_jax.inference.load import find_sample_clip, find_sample_gallery, load_model, load_module
     from vidtldr_jax.inference.model import VideoModel
-    from vidtldr_jax.inference.sharding import make_mesh
+    from vidtldr_jax.inference.sharding import fetch_share, make_mesh
     from vidtldr_jax.inference.stream import encode_videos
     from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
     from vidtldr_jax.models.architectures import init_variables, make_module
@@ -69,6 +69,7 @@ __all__ = [
     "VideoViTConfig",
     "count_macs",
     "encode_videos",
+    "fetch_share",
     "find_sample_clip",
     "find_sample_gallery",
     "get_preset",
@@ -108,6 +109,7 @@ _HOMES: Final = {
     "VideoViTConfig": "models.config",
     "count_macs": "reduction.cost",
     "encode_videos": "inference.stream",
+    "fetch_share": "inference.sharding",
     "find_sample_clip": "inference.load",
     "find_sample_gallery": "inference.load",
     "get_preset": "models.presets",

@@ -23,11 +23,11 @@ ROUNDING = 1e-5
 SIX_VIEWS = {"sampling": "dense", "num_clips": 2, "resize": "shortest_edge", "shortest_edge": 20, "crop": "three"}
 
 
-def make_model(*, config=CONFIG, schedule="8,4", **fields):
+def make_model(*, config=CONFIG, schedule="8,4", mesh=None, **fields):
     rng = np.random.default_rng(0)
     params = {p: rng.normal(size=s).astype(np.float32) for p, s in find_param_shapes(config).items()}
     recipe = Preprocessing(num_frames=4, image_size=16, **fields)
-    return VideoModel(params, config, preprocessing=recipe, schedule=schedule)
+    return VideoModel(params, config, preprocessing=recipe, schedule=schedule, mesh=mesh)
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,7 @@ def choose_mesh(devices: int) -> Mesh | None:
 
     from vidtldr_jax.inference.sharding import make_mesh
 
-    found = jax.devices()
+    found = jax.local_devices()
     if devices > len(found):
         raise CommandError(
             f"--devices is at most the number of devices, {len(found)} ({found[0].platform}); got {devices}; take "

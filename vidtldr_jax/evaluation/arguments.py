@@ -49,12 +49,20 @@ def check_model(model: object, kind: type, *, purpose: str) -> None:
       purpose: what they are for, in a word or two.
 
     Raises:
-      ArgumentError: it is of another class.
+      ArgumentError: it is of another class, or over devices of several processes.
     """
     if not isinstance(model, kind):
         got = type(model).__name__
         raise ArgumentError(
             "model", f"is a {kind.__name__}, as load_model makes it of a checkpoint for {purpose}; got {got}; load one."
+        )
+    mesh = getattr(model, "mesh", None)
+    if mesh is not None and mesh.is_multi_process:
+        processes = len({device.process_index for device in mesh.devices.flat})
+        raise ArgumentError(
+            "model",
+            f"runs on devices of one process in an evaluation; got a mesh over {processes} processes, each of which "
+            "would evaluate everything; pass model.with_local_mesh() in one of them.",
         )
 
 

@@ -87,6 +87,7 @@ def calibrate_schedules(
         raise ValueError("at least one schedule is compared; got none; give some.")
     compared: Output = "pooled" if model.config.embed_dim is None else "embedding"
     outputs: tuple[Output, ...] = (compared,) if model.config.num_classes is None else (compared, "logits")
+    model = model.with_local_mesh()
     models = [model.with_schedule(None), *(model.with_schedule(schedule) for schedule in schedules)]
     cosines: list[Float[np.ndarray, "S V"]] = []
     same: list[Float[np.ndarray, " S"]] = []

@@ -4,7 +4,7 @@ from vidtldr_jax.inference.checkpoint import Checkpoint, CheckpointError, read_c
 from vidtldr_jax.inference.finite import NotFiniteError
 from vidtldr_jax.inference.load import find_sample_clip, find_sample_gallery, load_model, load_module
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.sharding import make_mesh
+from vidtldr_jax.inference.sharding import fetch_share, make_mesh
 from vidtldr_jax.inference.stream import EncodedVideo, encode_videos
 from vidtldr_jax.inference.text_model import AnsweringModel, RetrievalModel
 
@@ -17,6 +17,7 @@ __all__ = [
     "RetrievalModel",
     "VideoModel",
     "encode_videos",
+    "fetch_share",
     "find_sample_clip",
     "find_sample_gallery",
     "load_model",

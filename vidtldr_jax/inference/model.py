@@ -28,7 +28,7 @@ from vidtldr_jax.inference.checkpoint import check_params, flatten_params
 from vidtldr_jax.inference.empty import is_empty, make_empty
 from vidtldr_jax.inference.encoder_program import EncoderProgram, compile_encoder
 from vidtldr_jax.inference.pixels import check_video
-from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params
+from vidtldr_jax.inference.sharding import check_mesh, count_model_devices, place_batch, place_params, take_local
 from vidtldr_jax.models.architectures import Config, make_module
 from vidtldr_jax.models.encoder import Tracing
 from vidtldr_jax.models.stacking import stack_blocks, unstack_blocks
@@ -129,7 +129,7 @@ class VideoModel:
         if mesh is None:
             flat = {path: jnp.asarray(value, dtype) for path, value in flat.items()}
         else:
-            flat = place_params({path: _cast(value, dtype) for path, value in flat.items()}, mesh)
+            flat = place_params(flat, mesh, dtype=dtype)
         _fill(
             self,
             weights=traverse_util.unflatten_dict(flat, sep="/"),
@@ -222,8 +222,19 @@ class VideoModel:
         flat = {path: jnp.asarray(value, self.dtype) for path, value in flatten_params(params).items()}
         check_params(flat, self.config)
         flat = stack_blocks(flat) if self.is_stacked else unstack_blocks(flat)
-        placed = flat if self.mesh is None else place_params(flat, self.mesh)
+        placed = flat if self.mesh is None else place_params(flat, self.mesh, dtype=self.dtype)
         return self._replace(weights=traverse_util.unflatten_dict(placed, sep="/"))
+
+    def with_local_mesh(self) -> Self:
+        """Return the same model on this process's devices of its mesh; parameters are shared, not copied.
+
+        It runs without the other processes, which then have to do nothing at the same time. A model whose devices all
+        belong to this process is returned as it is.
+        """
+        if self.mesh is None or not self.mesh.is_multi_process:
+            return self
+        weights, mesh = take_local(self.weights, self.mesh)
+        return self._replace(weights=weights, mesh=mesh)
 
     def _replace(self, **fields: Any) -> Self:
         return _fill(object.__new__(type(self)), **{name: getattr(self, name) for name in _FIELDS} | fields)
@@ -235,6 +246,8 @@ class VideoModel:
           video: `[B, T, Y, X, C]` float, normalised, as `read_clip` returns it with a batch axis in front; or uint8
             pixels, as `read_frames` returns them, which the compiled function normalises with `preprocessing`. A batch
             of nothing gives a result of nothing, in the right shapes.
+            Over a mesh of several processes it is this process's share: every process calls this as often, with as many
+            clips, and `fetch_share` returns its rows.
           trace: also return where every original token went; "every_layer" also what the method makes of the tokens in
             layers where nothing is merged (another program, equal up to rounding).
 
@@ -377,8 +390,3 @@ def register_model(model_class: type[VideoModel]) -> None:
 
 
 register_model(VideoModel)
-
-
-def _cast(value: Any, dtype: jnp.dtype) -> Any:
-    """Casts where the array is, so that a large one need not pass through one device."""
-    return value.astype(dtype) if value.dtype != dtype else value

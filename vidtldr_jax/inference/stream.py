@@ -86,6 +86,7 @@ def encode_videos(
     """
     outputs = (output,) if isinstance(output, str) else output
     _check(model, outputs)
+    model = model.with_local_mesh()  # no process waits for the others, whose videos may be fewer or fail
     size = choose_batch_size(model, len(paths) if num_videos is None else num_videos, batch_size)
 
     def encode(batch: jax.Array) -> tuple[jax.Array, ...]:

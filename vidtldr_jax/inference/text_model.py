@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from vidtldr_jax.data.text import EncodedTexts, TextError, TextTokenizer, clean_text, quote_words
 from vidtldr_jax.inference.empty import is_empty, make_empty
 from vidtldr_jax.inference.model import VideoModel
-from vidtldr_jax.inference.sharding import place_batch
+from vidtldr_jax.inference.sharding import place_batch, split_results
 from vidtldr_jax.models.architectures import make_module
 from vidtldr_jax.models.bert import ProjectedContext
 from vidtldr_jax.models.question_answering import RankedAnswers
@@ -114,6 +114,10 @@ class TextModel(VideoModel):
         """Splits a batch over the devices of a mesh."""
         return batch if self.mesh is None or is_empty(batch) else place_batch(batch, self.mesh)
 
+    def _split(self, results: Any) -> Any:
+        """Splits results over the devices of several processes, so that each has those of its own share."""
+        return results if self.mesh is None else split_results(results, self.mesh)
+
 
 class RetrievalModel(TextModel):
     """Videos and texts in one space, and how well a text describes a video."""
@@ -152,7 +156,7 @@ class RetrievalModel(TextModel):
           ValueError: video or text is something else.
         """
         _check_outputs(video, text)
-        return self._run("similarity", video.embedding, text.embedding)
+        return self._split(self._run("similarity", video.embedding, text.embedding))
 
     def match(self, video: VideoOutput, text: TextOutput) -> Float[Array, "V S"]:
         """Lets every text look at every video (ITM).
@@ -168,7 +172,7 @@ class RetrievalModel(TextModel):
           ValueError: video or text is something else.
         """
         _check_outputs(video, text)
-        return self._run("match", video.tokens, text.tokens, text.mask)
+        return self._split(self._run("match", video.tokens, text.tokens, text.mask))
 
     def project_video(self, video_tokens: Float[Array, "V M C"] | np.ndarray) -> tuple[ProjectedContext, ...]:
         """Computes once what every text needs of videos to look at them.
@@ -265,7 +269,7 @@ class AnsweringModel(TextModel):
         _check_texts("answer_ids", answer_ids, "answer_mask", answer_mask)
         k = check_count("k", k)
         questions = self._place(question_ids), self._place(question_mask)
-        return self._run("answer_questions", video_tokens, *questions, answer_ids, answer_mask, k=k)
+        return self._split(self._run("answer_questions", video_tokens, *questions, answer_ids, answer_mask, k=k))
 
 
 def _check_outputs(video: VideoOutput, text: TextOutput) -> None:

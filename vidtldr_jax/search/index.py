@@ -248,6 +248,7 @@ def search_index(
             f"to look again at the best needs their tokens; {store.folder} has embeddings alone; embed "
             "the videos again with --tokens into another folder, or leave --rerank out."
         )
+    model = model.with_local_mesh()  # the others may search for something else
     words = model.tokenize([text], max_tokens=min(MOST_WORDS, model.config.text.max_positions))
     if missing := model.check_words(text):
         (unknown or _log_unknown)(missing)

@@ -65,6 +65,7 @@ def score_pairs(
     Yields:
       Number of the video and the logit of "they match" for each of its texts, in the order of `pairs`.
     """
+    model = model.with_local_mesh()  # every process has pairs of its own
     blocks = _dispatch_blocks(model, read_tokens, texts, pairs, round_up_batch(block_size, model.mesh))
     in_flight: collections.deque[_Block] = collections.deque()
     found: list[np.ndarray] = []
@@ -99,6 +100,7 @@ def score_videos(
     Returns:
       The logit of "they match" for each video.
     """
+    model = model.with_local_mesh()
     size = round_up_batch(min(block_size, max(len(videos), 1)), model.mesh)
     text, masks = np.stack([text_tokens] * size), np.stack([mask] * size)
     found = []
