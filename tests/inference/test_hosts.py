@@ -2,13 +2,8 @@
 
 import functools
 import json
-import os
-import re
-import socket
-import subprocess
 import sys
 import tempfile
-from concurrent import futures
 from pathlib import Path
 
 import jax
@@ -18,6 +13,7 @@ import pytest
 from benchmarks.models import choose_umt_config
 from tests.data.making import write_video
 from tests.inference import test_stream
+from tests.inference.pairs import run_pair
 from tests.inference.test_model import make_model
 from tests.inference.two_processes import CASES, NUM_DEVICES, WORDS, list_videos, make_clips, make_retrieval_clips
 from vidtldr_jax.inference import encode_videos, fetch_share, make_mesh
@@ -25,47 +21,21 @@ from vidtldr_jax.inference.timing import make_random_model
 from vidtldr_jax.search.reranking import score_videos
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 400  # a pair that waits for each other would never end
 ROUNDING = 1e-4  # products of another size sum in another order
 OF_TEXTS = {"similarity": 5e-4, "match": 2e-5}  # cosines, and logits that hardly differ from video to video
 WHERE = [f"{model_parallel} {scan_layers}" for model_parallel, scan_layers in CASES] + ["interleaved"]
 
 
-def run_pair(folder, environment):
-    """Runs both processes; they must end in time, and where one fails, the output of both is shown."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    fields = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    module = [sys.executable, "-m", "tests.inference.two_processes", str(port)]
-    processes = [subprocess.Popen([*module, str(number), str(folder)], **fields) for number in range(2)]
-    with futures.ThreadPoolExecutor() as pool:  # each is read while it runs: a full pipe would stop it
-        printed = list(pool.map(wait_for, processes))
-    shown = "\n".join(f"process {number}:\n{text[-4000:]}" for number, text in enumerate(printed))
-    assert [process.returncode for process in processes] == [0, 0], shown
-
-
-def wait_for(process):
-    """Returns what a process prints until it ends, or until it has taken too long."""
-    try:
-        return process.communicate(timeout=SECONDS)[0]
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return f"{process.communicate()[0]}\nstill running after {SECONDS} s"
-
-
 @pytest.fixture(scope="module")
 def pair():
     """Facts and arrays of each process, and rows of the files' logits from one process, by name of the video."""
-    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
-    flags = f"{flags} --xla_force_host_platform_device_count={NUM_DEVICES}"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip()}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for number in range(6):
             write_video(folder / f"{number}.mp4", num_frames=12, first_number=30 * number)
         (folder / "2 is text.mp4").write_text("not a video\n" * 50)
-        run_pair(folder, environment)
+        command = [sys.executable, "-m", "tests.inference.two_processes"]
+        run_pair(lambda port, number: [*command, port, str(number), place], cwd=ROOT, num_devices=NUM_DEVICES)
         facts = [json.loads((folder / f"{number}.json").read_text()) for number in range(2)]
         arrays = [dict(np.load(folder / f"{number}.npz")) for number in range(2)]
         yield facts, arrays, encode_with_one(folder)
