@@ -7,16 +7,17 @@ operations are counted.
 
 from __future__ import annotations
 
+import collections
 import itertools
 import statistics
 from collections.abc import Mapping
 from typing import Any, Final
 
-from benchmarks.gpu_check import own_programs, torch_programs
+from benchmarks.gpu_check import answers, own_programs, torch_programs
 from benchmarks.gpu_check.goals import list_rows
 from benchmarks.gpu_check.programs import MOST_AT_ONCE
 from benchmarks.gpu_check.random_models import choose_config, choose_schedule
-from benchmarks.gpu_check.sizes import FULL
+from benchmarks.gpu_check.sizes import FULL, REHEARSAL
 from benchmarks.gpu_check.steps import STEPS
 from vidtldr_jax.reduction.cost import count_macs
 from vidtldr_jax.reduction.schedule import resolve_schedule
@@ -32,6 +33,7 @@ _WRITE_MAPS: Final = ("plain dense", "merged blocked", "torch official merged")
 START_SECONDS: Final = 12.0
 # A GPU's compiler also times the kernels that it chooses from.
 COMPILE_FACTOR: Final = 3.0
+_NUM_PARTS: Final = 30  # of three lengths of sequences
 _RUNS_BEFORE: Final = 3  # one to compare, two before the counted rounds
 
 
@@ -44,13 +46,17 @@ def estimate(steps: list[dict[str, Any]]) -> dict[str, Any]:
     Returns:
       Plain data: step -> seconds, their sum, and the assumptions.
     """
-    compile_seconds = find_compile_seconds({"steps": steps})
-    counts = {"correctness": len(list_rows({"steps": steps}, "correctness")) * 2 / 3, "parts": 30, "answers": 24}
-    counts["throughput"] = count_programs()
+    compile_seconds = COMPILE_FACTOR * find_compile_seconds({"steps": steps})
+    compared = collections.Counter(row["check"] for row in list_rows({"steps": steps}, "correctness"))
+    more_lengths = len(FULL.oracle_tokens) - len(REHEARSAL.oracle_tokens)
+    num_compared = compared.total() + more_lengths * compared["attention"]
+    num_answering = len(answers.TASKS) * len(answers.BUDGETS) * len(("float32", "bfloat16"))
     seconds = {
-        step.name: START_SECONDS + counts[step.name] * COMPILE_FACTOR * compile_seconds / MOST_AT_ONCE for step in STEPS
+        "correctness": START_SECONDS + num_compared * compile_seconds / MOST_AT_ONCE,
+        "throughput": START_SECONDS + count_programs() * compile_seconds / MOST_AT_ONCE + estimate_runs(),
+        "parts": START_SECONDS + _NUM_PARTS * compile_seconds / MOST_AT_ONCE,
+        "answers": START_SECONDS + num_answering * compile_seconds,  # one after the other
     }
-    seconds["throughput"] += estimate_runs()
     bounded = {step.name: round(min(seconds[step.name], step.limit_seconds)) for step in STEPS}
     return {
         "seconds": {name: round(value) for name, value in seconds.items()},
@@ -58,7 +64,7 @@ def estimate(steps: list[dict[str, Any]]) -> dict[str, Any]:
         "assumed": {
             "flops_per_second": {f"{form} {dtype}": rate for (dtype, form), rate in RATES.items()},
             "seconds_to_start": START_SECONDS,
-            "seconds_to_compile": round(COMPILE_FACTOR * compile_seconds, 2),
+            "seconds_to_compile": round(compile_seconds, 2),
             "programs_at_once": MOST_AT_ONCE,
         },
     }

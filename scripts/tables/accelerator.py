@@ -60,7 +60,10 @@ def _describe(result: Mapping[str, Any]) -> Iterator[str]:
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     yield f"**{result['device']}**, jax {machine['jax']}, {versions}, commit {result['commit']}, {result['date']}; "
-    yield "`scripts/gpu_check`. Random weights; medians of alternating rounds; memory includes the weights."
+    yield (
+        "`scripts/gpu_check`. Random weights; medians of alternating rounds. Memory includes the weights: ours as the "
+        "compiler planned it, torch's at its peak."
+    )
     yield ""
     yield _describe_correctness(list_rows(result, "correctness"))
     yield ""

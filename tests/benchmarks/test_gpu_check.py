@@ -290,6 +290,17 @@ def test_the_estimate_counts_programs_and_grows_with_their_compile_time():
     assert dataclasses.asdict(FULL)["batch_sizes"] == (8, 1, 32)
 
 
+def test_the_estimate_compares_attention_at_every_length():
+    def find_seconds(rows):
+        return estimate.estimate([{"name": "correctness", "rows": rows}])["seconds"]["correctness"]
+
+    nothing = find_seconds([])
+    of_models = find_seconds([{"check": "golden umt, plain"}] * 16) - nothing
+    of_attention = find_seconds([{"check": "attention"}] * 16) - nothing
+    assert of_attention == pytest.approx(2 * of_models, abs=1)
+    assert of_models > 0
+
+
 def test_torch_is_left_out_where_it_has_no_device(monkeypatch):
     require_torch()
     assert torch_programs.find_reason_to_leave_out() is None
