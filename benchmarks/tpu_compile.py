@@ -3,9 +3,9 @@
     pip install libtpu && python benchmarks/tpu_compile.py      # writes results/tpu_compile.json
 
 The compiler comes with the PyPI package `libtpu` and compiles for a TPU that is named. Kernels: one layer of UMT-B/16
-with saliency, Pallas and blocked. Models: UMT-B/16 and UMT-L/16 in bfloat16, plain and merged as published for
-MSR-VTT, with the blocks after the last reduction under one scan. Every program is compiled once, in a process of its
-own; running is not measured. `tpu_parts.py` says which part of a model takes how long.
+with saliency, Pallas and blocked, for one clip and for eight. Models: UMT-B/16 and UMT-L/16 in bfloat16, plain and
+merged as published for MSR-VTT, with the blocks after the last reduction under one scan. Every program is compiled
+once, in a process of its own; running is not measured. `tpu_parts.py` says which part of a model takes how long.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from benchmarks.tpu_parts import make_environment
 from benchmarks.tpu_programs import CLIPS, find_counts, make_config, place_on, trace_attention, trace_model
 
 TOPOLOGIES: Final = ("v4:2x2x1", "v5e:2x2", "v6e:2x2")
-KERNELS: Final = ("kernel", "blocked")
+# Program -> form of attention, clips.
+KERNELS: Final[dict[str, tuple[str, int]]] = {
+    "kernel": ("kernel", 1),
+    "blocked": ("blocked", 1),
+    "kernel, 8 clips": ("kernel", 8),
+    "blocked, 8 clips": ("blocked", 8),
+    "blocked, 8 clips at once": ("blocked at once", 8),
+}
 # Program -> preset, whether it merges, form of attention.
 MODELS: Final[dict[str, tuple[str, bool, Any]]] = {
     "umt-b16, merged, blocked": ("umt-b16", True, "blocked"),
@@ -38,7 +45,8 @@ def compile_program(topology: str, program: str, dtype: str, *, is_smoke: bool) 
     """Compiles one program for a TPU; returns seconds and the memory that the compiler planned."""
     place = place_on(topology)
     if program in KERNELS:
-        traced = trace_attention(program, (1, 2352, 12, 64), place, dtype=dtype)
+        form, num_clips = KERNELS[program]
+        traced = trace_attention(form, (num_clips, 2352, 12, 64), place, dtype=dtype)
     else:
         preset, is_merged, form = MODELS[program]
         config = make_config(preset, next(iter(CLIPS)), is_smoke=is_smoke)

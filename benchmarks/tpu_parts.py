@@ -113,9 +113,6 @@ def compile_clip(device: str, clip: str, *, is_smoke: bool) -> Iterator[dict[str
             if key not in done:
                 done.add(key)
                 yield where | compile_repeated(part, config, layer, 1, place)
-    if clip == next(iter(CLIPS)):
-        for form in ATTENTION:
-            yield where | compile_repeated(form, config, layers[1], 8, place)
 
 
 def count_entering(part: str, layer: Layer) -> int:

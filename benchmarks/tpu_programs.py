@@ -188,7 +188,7 @@ def trace_attention(
     """Traces attention with sharpness and sizes.
 
     Args:
-      form: "blocked" or "kernel".
+      form: "kernel", "blocked", or "blocked at once", which takes no clips apart.
       sides: batch, tokens, heads, channels of a head.
       place: the device.
       dtype: of queries, keys and values.
@@ -196,8 +196,9 @@ def trace_attention(
     """
     key = jax.ShapeDtypeStruct(sides, dtype, sharding=place)
     size = jax.ShapeDtypeStruct(sides[:2], jnp.float32, sharding=place)
-    attend = functools.partial(ATTENTION[form], with_sharpness=True, block_size=block_size)
-    return jax.jit(attend).trace(key, key, key, size)
+    attend = functools.partial(ATTENTION[form.removesuffix(" at once")], with_sharpness=True, block_size=block_size)
+    with contextlib.nullcontext() if form.endswith("at once") else pretend_tpu():
+        return jax.jit(attend).trace(key, key, key, size)
 
 
 def trace_model(

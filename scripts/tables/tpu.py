@@ -20,7 +20,7 @@ def make_tpu_compile_table(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     loads = [row["load"] for row in result["rows"] if "load" in row]
-    load = f" The machine was shared: a load of {min(loads):.0f} to {max(loads):.0f} on two cores." if loads else ""
+    load = f" Load of the machine before each: {min(loads):.0f} to {max(loads):.0f}, on two cores." if loads else ""
     lines += [
         "",
         "*kernel* and *blocked*: one layer of UMT-B/16 with saliency, 2352 tokens; models: batch 1, merged as "

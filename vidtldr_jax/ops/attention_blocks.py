@@ -7,19 +7,24 @@ every query row, `[B, N]` float32, or the attention that every key receives in t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vidtldr_jax.ops.blocks import balance_blocks
+from vidtldr_jax.ops.platform import find_platform, is_known
 from vidtldr_jax.ops.saliency import negative_entropy
 
 # Rows of the map that are alive at a time, over all heads: 14 MB at 2352 keys and 12 heads. On a CPU, 64 to 256 rows
 # are about equally fast, larger blocks up to a third slower.
 ROWS_OF_ALL_HEADS: Final = 128
+# Bytes of these rows that a TPU's on-chip memory holds beside all else. Where clips of a batch have more together, they
+# are attended to in groups: the TPUs' compiler then places a block's map on the chip, else in the device's memory.
+BYTES_ON_CHIP: Final = 2**25
 # Rows of one head's map: 5.5 MB at 2352 keys. On a CPU, 294 to 1176 rows are equally fast within a tenth.
 ROWS_OF_ONE_HEAD: Final = 588
 
@@ -34,7 +39,7 @@ def attend_all_heads(
     with_received: bool = False,
     block_size: int | None = None,
 ) -> tuple[Float[Array, "B Q H K"], Float[Array, "B Q"] | None]:
-    """Attends to a block of rows with all heads at once, one block after the other.
+    """Attend to a block of rows with all heads at once, one block after the other; on a TPU a few clips at a time.
 
     Args:
       query: not yet scaled.
@@ -48,6 +53,50 @@ def attend_all_heads(
     Returns:
       The update, and the sharpness, the attention received, or None.
     """
+    attend = functools.partial(
+        _attend_clips, with_sharpness=with_sharpness, with_received=with_received, block_size=block_size
+    )
+    num_clips = count_clips_at_once(query.shape, block_size)
+    if num_clips is None:
+        return attend(query, key, value, size)
+
+    def split(array: Array) -> Array:
+        return array.reshape(-1, num_clips, *array.shape[1:])
+
+    groups = jax.lax.map(lambda group: attend(*group), jax.tree.map(split, (query, key, value, size)))
+    return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), groups)
+
+
+def count_clips_at_once(shape: tuple[Any, ...], block_size: int | None = None) -> int | None:
+    """Return how many clips of a batch are attended to at a time, all heads at once, or None where all are.
+
+    Args:
+      shape: of the queries, `[B, N, H, K]`; B may be symbolic.
+      block_size: rows of a block; None chooses.
+
+    Returns:
+      On a TPU the largest divisor of B of which a block's maps stay on the chip; else None.
+    """
+    batch, num_tokens, num_heads, _ = shape
+    if find_platform() != "tpu" or not is_known(batch):
+        return None
+    _, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ALL_HEADS)
+    fitting = max(1, BYTES_ON_CHIP // (4 * num_heads * rows * num_tokens))
+    largest = max((count for count in range(1, min(batch, fitting) + 1) if batch % count == 0), default=1)
+    return None if largest >= batch else largest
+
+
+def _attend_clips(
+    query: Float[Array, "B Q H K"],
+    key: Float[Array, "B N H K"],
+    value: Float[Array, "B N H K"],
+    size: Float[Array, "B N"] | None,
+    *,
+    with_sharpness: bool,
+    with_received: bool,
+    block_size: int | None,
+) -> tuple[Float[Array, "B Q H K"], Float[Array, "B Q"] | None]:
+    """Attend to blocks of rows of all clips and heads, one after the other."""
     batch, num_tokens, num_heads, channels = query.shape
     num_blocks, rows = balance_blocks(num_tokens, block_size or ROWS_OF_ALL_HEADS)
     blocks = pad_tokens(query, num_blocks * rows)
