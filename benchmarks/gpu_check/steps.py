@@ -46,10 +46,10 @@ class Step(NamedTuple):
 
 
 STEPS: Final = (
-    Step("correctness", "benchmarks.gpu_check.correctness:run", 75),
-    Step("throughput", "benchmarks.gpu_check.throughput:run", 260),
+    Step("correctness", "benchmarks.gpu_check.correctness:run", 90),
+    Step("throughput", "benchmarks.gpu_check.throughput:run", 235),
     Step("parts", "benchmarks.gpu_check.parts:run", 60),
-    Step("answers", "benchmarks.gpu_check.answers:run", 60),
+    Step("answers", "benchmarks.gpu_check.answers:run", 85),
 )
 
 
