@@ -77,7 +77,8 @@ def test_every_path_of_the_table_of_development_is_there():
     )
     paths = [path for word in words for path in _spread(word.rstrip(".,"))]
     assert len(paths) > 60
-    assert [path for path in paths if not glob.glob(path, root_dir=ROOT)] == []
+    is_made = re.compile("docs/_build/.*")  # by scripts/build_docs, which a fresh clone has not run
+    assert [path for path in paths if not is_made.fullmatch(path) and not glob.glob(path, root_dir=ROOT)] == []
 
 
 def _spread(word):
